@@ -1,16 +1,60 @@
 //! From a TOML file or the environment to checked values.
 //!
-//! This file holds what the program uses; `file.rs` reads what the user wrote. The parts of the program get
-//! these values and never see TOML. Nothing here opens sockets or talks to anybody.
+//! This file holds what the program uses; `file.rs` and `environment.rs` read what the user wrote. The parts
+//! of the program get these values and never see TOML. Nothing here opens sockets or talks to anybody.
 
+mod account;
+mod credential;
+mod environment;
+mod error;
+mod file;
+mod limits;
+mod parse;
+mod report;
+mod table;
+mod upstream;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+pub use error::{ConfigErrors, Problem};
 
 use crate::secret::Secret;
 
+/// Where variables come from: the process's environment, or a test's own.
+pub type Env<'a> = &'a dyn Fn(&str) -> Option<OsString>;
+
+/// What is read when no file is named.
+pub const DEFAULT_FILE: &str = "wxgate.toml";
+
+/// A configuration and how it came about.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Loaded {
+    /// The checked values.
+    pub config: Config,
+    /// What is allowed and probably not meant, one line each, free of secrets.
+    pub warnings: Vec<String>,
+    /// What decided.
+    pub source: Source,
+}
+
+/// What decided about a configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// This file, as the user named it.
+    File(PathBuf),
+    /// The environment alone.
+    Environment,
+}
+
 /// A whole checked configuration.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// Plain HTTP listeners for callers; port 0 lets the system choose.
     pub listen: Vec<SocketAddr>,
@@ -32,6 +76,48 @@ pub struct Config {
     pub accounts: Vec<Account>,
 }
 
+impl Config {
+    /// Reads the file named; else `./wxgate.toml` if there is one; else the environment alone.
+    ///
+    /// Secrets are read too, so a value that comes back is ready to run with. The files it reads are small;
+    /// it blocks for as long as they take.
+    ///
+    /// # Errors
+    /// Everything that is wrong, at once; the process should print it and exit with 2.
+    pub fn load(path: Option<&Path>, env: Env<'_>) -> Result<Loaded, ConfigErrors> {
+        Self::load_in(Path::new(""), path, env)
+    }
+
+    /// As [`Config::load`] with another folder to look for `wxgate.toml` in.
+    fn load_in(folder: &Path, path: Option<&Path>, env: Env<'_>) -> Result<Loaded, ConfigErrors> {
+        let default = folder.join(DEFAULT_FILE);
+        // A file that is there and cannot be looked at is for the reader to complain about: falling back
+        // to the environment would run another configuration than the one meant.
+        let there = || default.try_exists().unwrap_or(true);
+        match path {
+            Some(path) => file::load(path, env),
+            None if there() => file::load(&default, env),
+            None => environment::load(env),
+        }
+    }
+
+    /// The environment alone, whatever files there are: for `wxgate demo` and for tests.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn from_environment(env: Env<'_>) -> Result<Loaded, ConfigErrors> {
+        environment::load(env)
+    }
+
+    /// A text as if it stood in `file`, which need not exist; relative paths start from its folder.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn from_toml(text: &str, file: &Path, env: Env<'_>) -> Result<Loaded, ConfigErrors> {
+        file::from_text(text, file, env, false)
+    }
+}
+
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
@@ -41,6 +127,39 @@ pub enum LogFormat {
     Text,
     /// Always one JSON object per line.
     Json,
+}
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+/// The longest time that any key takes; keeps sums of times far from overflow.
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The number of threads that `workers` asks for; 0 is one for each CPU this process may use.
+fn workers(asked: usize) -> usize {
+    match asked {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        asked => asked,
+    }
+}
+
+/// Where state goes unless the configuration says so: systemd's folder, else the XDG one, else the home's.
+fn state_dir(env: Env<'_>) -> Result<PathBuf, String> {
+    // systemd lists several folders with `:` between them; ours is the first.
+    if let Some(folders) = env("STATE_DIRECTORY")
+        && let Some(first) =
+            std::env::split_paths(&folders).next().filter(|first| !first.as_os_str().is_empty())
+    {
+        return Ok(first);
+    }
+    // A relative path in an XDG variable is invalid and to be ignored, says its specification.
+    let folder = |name| env(name).map(PathBuf::from).filter(|folder| folder.is_absolute());
+    folder("XDG_STATE_HOME")
+        .or_else(|| folder("HOME").map(|home| home.join(".local/state")))
+        .map(|state| state.join("wxgate"))
+        .ok_or_else(|| {
+            "no default, for neither STATE_DIRECTORY nor XDG_STATE_HOME nor HOME is set; want a folder that \
+             wxgate may write to"
+                .to_owned()
+        })
 }
 
 /// The WeChat API host and how to reach it.
@@ -65,7 +184,7 @@ pub struct Upstream {
 }
 
 /// What one caller, and all of them together, may use up.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// Caller connections at one moment.
     pub max_connections: usize,
@@ -84,7 +203,7 @@ pub struct Limits {
 }
 
 /// One WeChat appid with its secret, its token, its rules.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {
     /// `[a-z0-9-]+`, unique.
     pub name: String,
@@ -94,7 +213,8 @@ pub struct Account {
     pub secret: Secret,
     /// Which of WeChat's two calls issues the token.
     pub token_api: TokenApi,
-    /// Lower-case host names (no port) that belong to this account.
+    /// Host names and addresses that belong to this account: lower-case, without port, brackets or a dot at
+    /// the end.
     pub hosts: Vec<String>,
     /// `""`, or `/shop`: starts with `/`, does not end with it.
     pub prefix: String,

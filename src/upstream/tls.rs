@@ -39,9 +39,9 @@ pub fn client_config(ca: Option<&Path>) -> Result<Arc<ClientConfig>, TrustError>
             return Err(TrustError(format!("upstream.ca: `{shown}` holds no certificate")));
         }
         for cert in certs {
-            roots
-                .add(cert)
-                .map_err(|e| TrustError(format!("upstream.ca: a certificate in `{shown}` is unusable: {e}")))?;
+            roots.add(cert).map_err(|e| {
+                TrustError(format!("upstream.ca: a certificate in `{shown}` is unusable: {e}"))
+            })?;
         }
     }
     if roots.is_empty() {

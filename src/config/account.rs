@@ -1,0 +1,221 @@
+//! Reads `[[account]]`, one by one and then against each other: names, appids, hosts and prefixes must tell
+//! them apart.
+//!
+//! Whether an appid and its secret belong together is known to WeChat alone; `wxgate check` asks.
+
+use std::ops::Range;
+
+use toml::Spanned;
+use toml::de::DeTable;
+
+use super::report::Report;
+use super::table::Table;
+use super::value::Value;
+use super::{Account, TokenApi, credential, parse};
+
+/// What an account is called when the file gives no name.
+pub(super) const DEFAULT_NAME: &str = "main";
+
+/// What may be called unless the account says otherwise.
+pub(super) fn default_paths() -> Vec<String> {
+    vec!["/cgi-bin/".to_owned()]
+}
+
+/// The errcodes that mean a dead token unless the account says otherwise.
+pub(super) fn default_refresh_on() -> Vec<i64> {
+    vec![40001, 40014, 42001]
+}
+
+/// A value and the line to name when it clashes with another account's.
+struct At<T> {
+    line: usize,
+    value: T,
+}
+
+/// One account as far as it could be read; what is needed to compare it with the others.
+struct Draft {
+    path: String,
+    line: usize,
+    name: At<String>,
+    name_given: bool,
+    appid: Option<At<String>>,
+    hosts: Vec<At<String>>,
+    prefix: At<String>,
+    /// Whether `hosts` and `prefix` were readable: without them no judgement about reachability.
+    routes_known: bool,
+    account: Option<Account>,
+}
+
+/// All accounts; what is wrong is in the report, and then the list is not to be used.
+pub(super) fn read_all<'r>(top: &mut Table<'r>, empty: &'r Spanned<DeTable<'r>>) -> Vec<Account> {
+    let report = top.report;
+    let found = top.value("account");
+    let tables = match &found {
+        None => {
+            // Read for its key names, so that an `appid` at the top of the file is told where it belongs.
+            report.quietly(|| {
+                drop(read_one(Table::new(empty.get_ref(), &NOWHERE, "account", String::new(), report)))
+            });
+            report.problem(
+                1,
+                "account",
+                None,
+                "at least one [[account]] with `appid` and `secret` is required",
+            );
+            return Vec::new();
+        }
+        Some(value) => value.elements().filter(|tables| !tables.is_empty()),
+    };
+    let Some(tables) = tables else {
+        found.and_then(|value| value.wrong_kind::<()>("[[account]] with double brackets, at least one"));
+        return Vec::new();
+    };
+    let drafts: Vec<Draft> = tables.iter().filter_map(|value| value.table("account")).map(read_one).collect();
+    compare(&drafts, report);
+    drafts.into_iter().filter_map(|draft| draft.account).collect()
+}
+
+const NOWHERE: Range<usize> = 0..0;
+
+fn read_one(mut table: Table<'_>) -> Draft {
+    let (path, line) = (table.path.clone(), table.line);
+    let mut routes_known = true;
+    let named = table.value("name");
+    let name_given = named.is_some();
+    let name = named.and_then(|v| v.parsed("a name in quotes", parse::account_name));
+    let appid = table.required("appid", r#"appid = "wx…", from the WeChat console"#, |v| {
+        v.parsed(parse::APPID_WANTED, parse::appid).map(|value| At { line: v.line(), value })
+    });
+    let secret =
+        table.required("secret", r#"secret = { file = "PATH" } or { env = "NAME" }"#, credential::read);
+    let token_api = table.key("token_api", TokenApi::Token, |v| {
+        v.one_of(&[("token", TokenApi::Token), ("stable_token", TokenApi::StableToken)])
+    });
+    let hosts = table.value("hosts").map_or(Some(Vec::new()), |v| hosts(&v));
+    routes_known &= hosts.is_some();
+    let prefix = table
+        .value("prefix")
+        .map_or(Some(String::new()), |v| v.parsed(r#"a prefix like "/shop" in quotes"#, parse::prefix));
+    routes_known &= prefix.is_some();
+    let paths = table.key("paths", default_paths(), paths);
+    let refresh_on = table.key("refresh_on", default_refresh_on(), refresh_on);
+    table.later("tickets", |value| value.as_bool() == Some(false));
+    table.later("secret_paths", |value| value.as_array().is_some_and(|paths| paths.is_empty()));
+
+    let hosts = hosts.unwrap_or_default();
+    let name = At { line: table.line_of("name"), value: name.unwrap_or_else(|| DEFAULT_NAME.to_owned()) };
+    let prefix = At { line: table.line_of("prefix"), value: prefix.unwrap_or_default() };
+    let account = appid.as_ref().zip(secret).map(|(appid, secret)| Account {
+        name: name.value.clone(),
+        appid: appid.value.clone(),
+        secret,
+        token_api,
+        hosts: hosts.iter().map(|host| host.value.clone()).collect(),
+        prefix: prefix.value.clone(),
+        paths,
+        refresh_on,
+    });
+    table.finish();
+    Draft { path, line, name, name_given, appid, hosts, prefix, routes_known, account }
+}
+
+fn hosts(value: &Value<'_>) -> Option<Vec<At<String>>> {
+    value.list(r#"an array of host names like ["wx.example.com"]"#, |v| {
+        let host = v.parsed(r#"a host name in quotes, like "wx.example.com""#, parse::host)?;
+        Some(At { line: v.line(), value: host })
+    })
+}
+
+fn paths(value: &Value<'_>) -> Option<Vec<String>> {
+    const WANT: &str = r#"an array of path beginnings like ["/cgi-bin/"]"#;
+    let paths = value.list(WANT, |v| {
+        let path = v.parsed(r#"the beginning of a path in quotes, like "/cgi-bin/""#, parse::api_path)?;
+        if path.len() > 1 && path.matches('/').count() == 1 {
+            let words = format!("\"{path}\" also admits \"{path}x\"; \"{path}/\" is most likely meant");
+            v.report.warn(v.line(), v.key(), &words);
+        }
+        Some(path)
+    })?;
+    if paths.is_empty() {
+        return value.say("found an empty array, want at least one path: nothing could be called");
+    }
+    Some(paths)
+}
+
+fn refresh_on(value: &Value<'_>) -> Option<Vec<i64>> {
+    value.list("an array of errcodes like [40001, 40014, 42001]", |v| {
+        match v.integer(i64::MIN..=i64::MAX)? {
+            0 => v.wrong("an errcode that means a dead token: 0 means success"),
+            -1 => v.wrong("an errcode that means a dead token: -1 means that WeChat is busy"),
+            errcode => Some(errcode),
+        }
+    })
+}
+
+/// Says where two accounts cannot be told apart, at the later one.
+fn compare(drafts: &[Draft], report: &Report<'_>) {
+    for (i, this) in drafts.iter().enumerate() {
+        let earlier = drafts.get(..i).unwrap_or_default();
+        compare_identity(this, earlier, report);
+        compare_routes(this, earlier, report);
+    }
+}
+
+fn compare_identity(this: &Draft, earlier: &[Draft], report: &Report<'_>) {
+    if let Some(other) = earlier.iter().find(|other| other.name.value == this.name.value) {
+        let key = format!("{}.name", this.path);
+        let words = if this.name_given && other.name_given {
+            format!("a name that {} does not have", other.path)
+        } else {
+            format!(
+                "a name of its own: {} has the same, and without `name` it is \"{DEFAULT_NAME}\"",
+                other.path
+            )
+        };
+        report.problem(this.name.line, &key, Some(format!("\"{}\"", this.name.value)), words);
+    }
+    let Some(appid) = &this.appid else { return };
+    let same = |other: &&Draft| other.appid.as_ref().is_some_and(|other| other.value == appid.value);
+    if let Some(other) = earlier.iter().find(same) {
+        let words = format!(
+            "the appid of {} once more; two accounts with one appid would end each other's token",
+            other.path
+        );
+        report.problem(appid.line, &format!("{}.appid", this.path), None, words);
+    }
+}
+
+fn compare_routes(this: &Draft, earlier: &[Draft], report: &Report<'_>) {
+    for (n, host) in this.hosts.iter().enumerate() {
+        let own = this.hosts.iter().take(n).any(|other| other.value == host.value);
+        let other = earlier.iter().find(|other| other.hosts.iter().any(|other| other.value == host.value));
+        let whose = other.map(|other| other.path.as_str()).or(own.then_some("this account"));
+        if let Some(whose) = whose {
+            let words = format!("a host that {whose} does not have already");
+            report.problem(
+                host.line,
+                &format!("{}.hosts[{n}]", this.path),
+                Some(format!("\"{}\"", host.value)),
+                words,
+            );
+        }
+    }
+    if !this.routes_known {
+        return;
+    }
+    if this.prefix.value.is_empty() {
+        let open =
+            |draft: &Draft| draft.routes_known && draft.hosts.is_empty() && draft.prefix.value.is_empty();
+        if let Some(other) = earlier.iter().find(|other| open(other)).filter(|_| open(this)) {
+            let words = format!(
+                "`hosts` or `prefix` is required: {} has neither too, and a request could belong to both",
+                other.path
+            );
+            report.problem(this.line, &this.path, None, words);
+        }
+    } else if let Some(other) = earlier.iter().find(|other| other.prefix.value == this.prefix.value) {
+        let words = format!("a prefix that {} does not have", other.path);
+        let key = format!("{}.prefix", this.path);
+        report.problem(this.prefix.line, &key, Some(format!("\"{}\"", this.prefix.value)), words);
+    }
+}

@@ -1,0 +1,168 @@
+//! One account from the environment alone, for containers and for a first try.
+//!
+//! Only the variables below are looked at, and only when there is no file; whatever else can be set needs one.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use super::error::{ConfigErrors, Problem, shown};
+use super::{
+    Account, Env, Loaded, Source, TokenApi, account, credential, parse, state_dir,
+};
+use crate::secret::Secret;
+
+const APPID: &str = "WXGATE_APPID";
+const SECRET: &str = "WXGATE_SECRET";
+const SECRET_FILE: &str = "WXGATE_SECRET_FILE";
+const LISTEN: &str = "WXGATE_LISTEN";
+const UPSTREAM: &str = "WXGATE_UPSTREAM";
+const EGRESS_IP: &str = "WXGATE_EGRESS_IP";
+const STATE_DIR: &str = "WXGATE_STATE_DIR";
+
+const ALL: [&str; 7] = [APPID, SECRET, SECRET_FILE, LISTEN, UPSTREAM, EGRESS_IP, STATE_DIR];
+
+/// Which of the variables are set although a file decides; `used` are those that the file itself names.
+pub(super) fn set_beside_a_file(env: Env<'_>, used: &[String]) -> Vec<&'static str> {
+    let ignored = |name: &&str| set(env, name).is_some() && !used.iter().any(|used| used == *name);
+    ALL.into_iter().filter(ignored).collect()
+}
+
+/// Reads the variables; [`ConfigErrors::NothingConfigured`] if none is set.
+pub(super) fn load(env: Env<'_>) -> Result<Loaded, ConfigErrors> {
+    if !ALL.iter().any(|name| set(env, name).is_some()) {
+        return Err(ConfigErrors::NothingConfigured);
+    }
+    let mut reader = Reader { env, problems: Vec::new(), warnings: Vec::new() };
+    // The defaults are those of a file without any key.
+    let (base, _) = super::file::read("state_dir = '.'", Path::new(""), env);
+    let appid = reader.appid();
+    let secret = reader.secret();
+    let listen = reader.listen();
+    let api = reader.parsed(UPSTREAM, parse::url_may_be_shown, parse::upstream_url);
+    let egress_ip = reader.parsed(EGRESS_IP, |_| true, parse::egress_ip);
+    let state_dir = reader.state_dir();
+    let (Some(mut config), Some(appid), Some(secret), Some(state_dir), []) =
+        (base, appid, secret, state_dir, reader.problems.as_slice())
+    else {
+        return Err(ConfigErrors::Wrong(reader.problems));
+    };
+    if let Some(listen) = listen {
+        config.listen = listen;
+    }
+    if let Some(parse::ApiHost { tls, host, port }) = api {
+        (config.upstream.tls, config.upstream.host, config.upstream.port) = (tls, host, port);
+    }
+    config.upstream.egress_ip = egress_ip;
+    config.state_dir = state_dir;
+    config.accounts = vec![only_account(appid, secret)];
+    Ok(Loaded { config, warnings: reader.warnings, source: Source::Environment })
+}
+
+fn only_account(appid: String, secret: Secret) -> Account {
+    Account {
+        name: account::DEFAULT_NAME.to_owned(),
+        appid,
+        secret,
+        token_api: TokenApi::Token,
+        hosts: Vec::new(),
+        prefix: String::new(),
+        paths: account::default_paths(),
+        refresh_on: account::default_refresh_on(),
+    }
+}
+
+/// A variable's value; empty counts as not set, for compose files write `NAME=` for "none".
+fn set(env: Env<'_>, name: &str) -> Option<OsString> {
+    env(name).filter(|value| !value.is_empty())
+}
+
+struct Reader<'a> {
+    env: Env<'a>,
+    problems: Vec<Problem>,
+    warnings: Vec<String>,
+}
+
+impl Reader<'_> {
+    fn problem(&mut self, name: &str, found: Option<String>, advice: impl Into<String>) {
+        let (key, advice) = (Some(name.to_owned()), advice.into());
+        self.problems.push(Problem { file: None, line: None, column: None, key, found, advice });
+    }
+
+    fn parsed<T>(
+        &mut self,
+        name: &str,
+        may_be_shown: impl FnOnce(&str) -> bool,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        let value = set(self.env, name)?;
+        let text = value.to_string_lossy();
+        match parse(&text) {
+            Ok(value) => Some(value),
+            Err(want) => {
+                let found = if may_be_shown(&text) { shown(&text) } else { "a text".to_owned() };
+                self.problem(name, Some(found), want);
+                None
+            }
+        }
+    }
+
+    fn appid(&mut self) -> Option<String> {
+        if set(self.env, APPID).is_none() {
+            self.problem(APPID, None, "not set, and required beside WXGATE_SECRET or WXGATE_SECRET_FILE");
+        }
+        self.parsed(APPID, |_| true, parse::appid)
+    }
+
+    fn secret(&mut self) -> Option<Secret> {
+        let (plain, file) = (set(self.env, SECRET), set(self.env, SECRET_FILE));
+        let (name, secret) = match (plain, file) {
+            (Some(text), None) => (SECRET, credential::from_variable(text)),
+            (None, Some(path)) => (SECRET_FILE, self.secret_file(&PathBuf::from(path))),
+            (None, None) => {
+                self.problem(
+                    SECRET_FILE,
+                    None,
+                    "not set, and WXGATE_SECRET neither; one of the two is required",
+                );
+                return None;
+            }
+            (Some(_), Some(_)) => {
+                self.problem(SECRET_FILE, None, "set beside WXGATE_SECRET; want one of the two");
+                return None;
+            }
+        };
+        secret.map_err(|words| self.problem(name, None, words)).ok()
+    }
+
+    fn secret_file(&mut self, path: &Path) -> Result<Secret, String> {
+        let (secret, exposed) = credential::from_file(path, self.env)?;
+        if exposed {
+            self.warnings.push(format!("{SECRET_FILE}: {}", credential::EXPOSED));
+        }
+        Ok(secret)
+    }
+
+    fn listen(&mut self) -> Option<Vec<std::net::SocketAddr>> {
+        let listen = self.parsed(
+            LISTEN,
+            |_| true,
+            |text| text.split(',').map(parse::listen).collect::<Result<Vec<_>, _>>(),
+        )?;
+        if let Some(twice) = parse::twice(&listen) {
+            self.problem(LISTEN, Some(format!("{twice} twice")), "each address once");
+        }
+        if let Some(open) = listen.iter().find(|address| !parse::is_loopback(address.ip())) {
+            let words = "a loopback address such as \"127.0.0.1:8080\": whoever reaches this one could use the \
+                         WeChat account. Opening it on purpose takes a file: open_to_everyone = true in wxgate.toml";
+            self.problem(LISTEN, Some(format!("\"{open}\"")), words);
+        }
+        Some(listen)
+    }
+
+    fn state_dir(&mut self) -> Option<PathBuf> {
+        match set(self.env, STATE_DIR) {
+            Some(path) => Some(PathBuf::from(path)),
+            None => state_dir(self.env).map_err(|words| self.problem(STATE_DIR, None, words)).ok(),
+        }
+    }
+}

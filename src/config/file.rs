@@ -1,0 +1,186 @@
+//! Reads a TOML file into a checked configuration: the keys at the top, then each table by its own reader.
+//!
+//! A file with a syntax error is not read any further, for what the parser makes of the rest is guesswork.
+
+use std::fs::File;
+use std::io::Read;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+use zeroize::Zeroizing;
+
+use super::credential::{is_exposed, reason};
+use super::error::{ConfigErrors, Problem};
+use super::report::{Finished, Report, TOP};
+use super::table::Table;
+use super::value::Value;
+use super::{Config, DAY, Env, Loaded, LogFormat, Source, account, limits, parse, state_dir, upstream};
+
+/// More than any configuration, and little enough for a wrong path such as `/dev/zero`.
+const MOST_BYTES: u64 = 4 << 20;
+
+/// Reads the file and everything that it names.
+pub(super) fn load(path: &Path, env: Env<'_>) -> Result<Loaded, ConfigErrors> {
+    let (text, exposed) = text_of(path, env)?;
+    from_text(&text, path, env, exposed)
+}
+
+/// As [`load`] with the text at hand; `exposed`: others may read the file that it came from.
+pub(super) fn from_text(
+    text: &str,
+    path: &Path,
+    env: Env<'_>,
+    exposed: bool,
+) -> Result<Loaded, ConfigErrors> {
+    let (config, finished) = read(text, path, env);
+    let Finished { problems, mut warnings, env_used, plain_secret, .. } = finished;
+    let config = match config {
+        Some(config) if problems.is_empty() => config,
+        _ => return Err(ConfigErrors::Wrong(problems)),
+    };
+    let shown = path.display();
+    if exposed && plain_secret {
+        warnings.push(format!(
+            "{shown}: holds a secret, and other users of this machine can read it; `chmod 600` it"
+        ));
+    }
+    let ignored = super::environment::set_beside_a_file(env, &env_used);
+    if !ignored.is_empty() {
+        warnings.push(format!("{} in the environment: ignored, {shown} alone decides", ignored.join(", ")));
+    }
+    Ok(Loaded { config, warnings, source: Source::File(path.to_owned()) })
+}
+
+/// The configuration as far as it could be read, and what is wrong with it.
+pub(super) fn read(text: &str, path: &Path, env: Env<'_>) -> (Option<Config>, Finished) {
+    let report = Report::new(path, text, env);
+    let (document, errors) = DeTable::parse_recoverable(text);
+    if !errors.is_empty() {
+        for error in errors {
+            // `Display` of this error quotes the source line; its message and span do not.
+            report.syntax(&error.span().unwrap_or(text.len()..text.len()), &syntax_words(error.message()));
+        }
+        return (None, report.finish());
+    }
+    let empty = Spanned::new(0..0, DeTable::new());
+    let config = read_top(&document, &empty, &report);
+    (config, report.finish())
+}
+
+fn read_top<'r>(
+    document: &'r Spanned<DeTable<'r>>,
+    empty: &'r Spanned<DeTable<'r>>,
+    report: &'r Report<'r>,
+) -> Option<Config> {
+    let mut top = Table::new(document.get_ref(), &(0..0), TOP, String::new(), report);
+    let listen = top.key("listen", vec![SocketAddr::from(([127, 0, 0, 1], 8080))], listen);
+    let state_dir = match top.value("state_dir") {
+        Some(value) => value.path(),
+        None => state_dir(report.env).map_err(|words| report.problem(1, "state_dir", None, words)).ok(),
+    };
+    let log_format = top.key("log_format", LogFormat::Auto, |v| {
+        v.one_of(&[("auto", LogFormat::Auto), ("text", LogFormat::Text), ("json", LogFormat::Json)])
+    });
+    let access_log = top.key("access_log", true, Value::yes_or_no);
+    let workers = top.key("workers", 0, |v| v.count(0..=1024));
+    let shutdown_grace = top.key("shutdown_grace", Duration::from_secs(30), |v| v.time(Duration::ZERO..=DAY));
+    let open_to_everyone = top.key("open_to_everyone", false, Value::yes_or_no);
+    if !open_to_everyone {
+        refuse_open_relay(&listen, &top);
+    }
+    top.later("tls", |_| false);
+    top.later("admin", |_| false);
+    top.later("caller", |value| value.as_array().is_some_and(|callers| callers.is_empty()));
+    let upstream = upstream::read(top.table("upstream", empty));
+    let limits = limits::read(top.table("limits", empty));
+    read_store(top.table("store", empty));
+    let accounts = account::read_all(&mut top, empty);
+    top.finish();
+    Some(Config {
+        listen,
+        state_dir: state_dir?,
+        log_format,
+        access_log,
+        workers: super::workers(workers),
+        shutdown_grace,
+        upstream,
+        limits,
+        accounts,
+    })
+}
+
+/// `listen`: an array of addresses, or a single one.
+fn listen(value: &Value<'_>) -> Option<Vec<SocketAddr>> {
+    let address = |v: &Value<'_>| v.parsed(parse::LISTEN_WANTED, parse::listen);
+    let addresses = match value.toml() {
+        DeValue::String(_) => vec![address(value)?],
+        _ => value.list(r#"an array of addresses like ["127.0.0.1:8080"]"#, address)?,
+    };
+    if addresses.is_empty() {
+        return value.say("found an empty array, want at least one address: nobody could call");
+    }
+    if let Some(twice) = parse::twice(&addresses) {
+        return value.say(format!("found {twice} twice, want each address once"));
+    }
+    Some(addresses)
+}
+
+/// An open relay to someone's WeChat account is never an accident.
+fn refuse_open_relay(listen: &[SocketAddr], top: &Table<'_>) {
+    if let Some(open) = listen.iter().find(|address| !parse::is_loopback(address.ip())) {
+        let words = "a loopback address such as \"127.0.0.1:8080\": whoever reaches this one could use the \
+                     WeChat account. Set open_to_everyone = true only if something else (a firewall, a private \
+                     network) decides who reaches it";
+        top.report.problem(top.line_of("listen"), "listen", Some(format!("\"{open}\"")), words);
+    }
+}
+
+/// `[store]`: files are the only kind so far, so `url` and `key_prefix` have no effect yet.
+fn read_store(mut store: Table<'_>) {
+    store.later("kind", |value| value.as_str() == Some("file"));
+    // Not read at all: the URL may hold a password.
+    store.value("url");
+    store.value("key_prefix");
+    store.finish();
+}
+
+fn text_of(path: &Path, env: Env<'_>) -> Result<(Zeroizing<String>, bool), ConfigErrors> {
+    let wrong = |line, advice: String| {
+        let file = Some(path.to_owned());
+        ConfigErrors::Wrong(vec![Problem { file, line, column: None, key: None, found: None, advice }])
+    };
+    let cannot = |e: std::io::Error| wrong(None, format!("cannot read the configuration: {}", reason(&e)));
+    let file = File::open(path).map_err(cannot)?;
+    let exposed = is_exposed(&file, path, env);
+    let mut bytes = Zeroizing::new(Vec::new());
+    file.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(cannot)?;
+    if bytes.len() as u64 > MOST_BYTES {
+        return Err(wrong(
+            None,
+            "far too long for a configuration; want a TOML file of some lines".to_owned(),
+        ));
+    }
+    match std::str::from_utf8(&bytes) {
+        Ok(text) => Ok((Zeroizing::new(text.to_owned()), exposed)),
+        Err(e) => {
+            let before = bytes.iter().take(e.valid_up_to());
+            let line = 1 + before.filter(|byte| **byte == b'\n').count();
+            Err(wrong(Some(line), "not UTF-8; save the file as UTF-8".to_owned()))
+        }
+    }
+}
+
+/// The parser's words, which are fixed texts without anything of the file; where they leave a user puzzled,
+/// with a cure.
+fn syntax_words(message: &str) -> String {
+    match message {
+        "duplicate key" => "duplicate key, want each key (and each [table]) once".to_owned(),
+        message if message.starts_with("string values must be quoted") => {
+            "not valid TOML: string values must be quoted, want \"…\" around the value".to_owned()
+        }
+        message => format!("not valid TOML: {message}"),
+    }
+}

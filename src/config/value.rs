@@ -1,0 +1,199 @@
+//! One value of the file with its line and key: the shapes (text, number, list, table) and how a wrong one
+//! is reported.
+//!
+//! What a text must look like is in `parse.rs`, which the environment uses too. Nothing here shows a value
+//! that stands under a key marked [`Value::secret`].
+
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use toml::Spanned;
+use toml::de::{DeInteger, DeValue};
+
+use super::error::shown;
+use super::parse;
+use super::report::Report;
+use super::table::Table;
+
+/// A value, where it stands and what it belongs to.
+pub(super) struct Value<'r> {
+    toml: &'r Spanned<DeValue<'r>>,
+    key: String,
+    secret: bool,
+    pub(super) report: &'r Report<'r>,
+}
+
+impl<'r> Value<'r> {
+    pub(super) fn new(toml: &'r Spanned<DeValue<'r>>, key: String, report: &'r Report<'r>) -> Self {
+        Self { toml, key, secret: false, report }
+    }
+
+    /// From here on nothing of the value is shown, whatever is wrong with it.
+    pub(super) fn secret(&self) -> Self {
+        Self { toml: self.toml, key: self.key.clone(), secret: true, report: self.report }
+    }
+
+    pub(super) fn toml(&self) -> &'r DeValue<'r> {
+        self.toml.get_ref()
+    }
+
+    pub(super) fn line(&self) -> usize {
+        self.report.line(&self.toml.span())
+    }
+
+    pub(super) fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// Reports "found …, want …"; the `None` is for the reader to return.
+    pub(super) fn wrong<T>(&self, want: impl Into<String>) -> Option<T> {
+        self.report.problem(self.line(), &self.key, Some(self.found()), want);
+        None
+    }
+
+    /// Reports in words of its own, without the value.
+    pub(super) fn say<T>(&self, words: impl Into<String>) -> Option<T> {
+        self.report.problem(self.line(), &self.key, None, words);
+        None
+    }
+
+    /// As [`Value::wrong`], naming the kind of value alone: for places where anything might have landed.
+    pub(super) fn wrong_kind<T>(&self, want: &str) -> Option<T> {
+        self.report.problem(self.line(), &self.key, Some(kind(self.toml()).to_owned()), want);
+        None
+    }
+
+    fn found(&self) -> String {
+        match self.toml() {
+            toml if self.secret => kind(toml).to_owned(),
+            DeValue::String(text) => shown(text),
+            DeValue::Integer(number) => number.to_string(),
+            DeValue::Float(number) => number.to_string(),
+            DeValue::Boolean(yes) => yes.to_string(),
+            toml => kind(toml).to_owned(),
+        }
+    }
+
+    pub(super) fn text(&self, want: &str) -> Option<&'r str> {
+        match self.toml() {
+            DeValue::String(text) => Some(text),
+            _ => self.wrong(want),
+        }
+    }
+
+    /// A text that `parse` understands; its error is what would have been right.
+    pub(super) fn parsed<T>(&self, want: &str, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
+        match parse(self.text(want)?) {
+            Ok(value) => Some(value),
+            Err(want) => self.wrong(want),
+        }
+    }
+
+    pub(super) fn yes_or_no(&self) -> Option<bool> {
+        match self.toml() {
+            DeValue::Boolean(yes) => Some(*yes),
+            _ => self.wrong("true or false, without quotes"),
+        }
+    }
+
+    pub(super) fn one_of<T: Copy>(&self, choices: &[(&str, T)]) -> Option<T> {
+        let names: Vec<_> = choices.iter().map(|(name, _)| format!("\"{name}\"")).collect();
+        let want = names.join(" or ");
+        let text = self.text(&want)?;
+        match choices.iter().find(|(name, _)| *name == text) {
+            Some((_, choice)) => Some(*choice),
+            None => self.wrong(want),
+        }
+    }
+
+    pub(super) fn integer(&self, range: RangeInclusive<i64>) -> Option<i64> {
+        match self.toml() {
+            DeValue::Integer(number) => number_of(number)
+                .filter(|number| range.contains(number))
+                .or_else(|| self.wrong(between(&range))),
+            _ => self.wrong(between(&range)),
+        }
+    }
+
+    /// A whole number that counts things.
+    pub(super) fn count(&self, range: RangeInclusive<u32>) -> Option<usize> {
+        let wide = i64::from(*range.start())..=i64::from(*range.end());
+        self.integer(wide).and_then(|number| usize::try_from(number).ok())
+    }
+
+    /// A number of bytes: a whole number, or a text such as "16MiB".
+    pub(super) fn size(&self, range: RangeInclusive<u64>) -> Option<u64> {
+        match self.toml() {
+            DeValue::Integer(number) => {
+                let bytes = number_of(number).and_then(|number| u64::try_from(number).ok());
+                bytes.filter(|bytes| range.contains(bytes)).or_else(|| self.wrong(parse::size_wanted(&range)))
+            }
+            _ => self.parsed(&parse::size_wanted(&range), |text| parse::size(text, &range)),
+        }
+    }
+
+    pub(super) fn time(&self, range: RangeInclusive<Duration>) -> Option<Duration> {
+        self.parsed(parse::TIME_WANTED, |text| parse::time(text, &range))
+    }
+
+    /// A path; a relative one starts from the file's folder.
+    pub(super) fn path(&self) -> Option<PathBuf> {
+        let text = self.text("a path in quotes")?;
+        if text.is_empty() || text.contains('\0') {
+            return self.wrong("a path in quotes");
+        }
+        Some(self.report.base().join(text))
+    }
+
+    /// Every element, or nothing if one of them is wrong; all wrong ones are reported.
+    pub(super) fn list<T>(&self, want: &str, read: impl FnMut(&Value<'r>) -> Option<T>) -> Option<Vec<T>> {
+        let Some(elements) = self.elements() else { return self.wrong(want) };
+        let read: Vec<Option<T>> = elements.iter().map(read).collect();
+        read.into_iter().collect()
+    }
+
+    /// The elements of an array with keys like `listen[0]`; `None` if this is no array.
+    pub(super) fn elements(&self) -> Option<Vec<Value<'r>>> {
+        let array = self.toml().as_array()?;
+        let element = |(index, toml)| Value {
+            toml,
+            key: format!("{}[{index}]", self.key),
+            secret: self.secret,
+            report: self.report,
+        };
+        Some(array.iter().enumerate().map(element).collect())
+    }
+
+    /// This value as a table of the given kind.
+    pub(super) fn table(&self, kind: &'static str) -> Option<Table<'r>> {
+        match self.toml() {
+            DeValue::Table(entries) => {
+                Some(Table::new(entries, &self.toml.span(), kind, self.key.clone(), self.report))
+            }
+            _ => self.wrong_kind(&format!("a table: `[{kind}]`")),
+        }
+    }
+}
+
+fn number_of(number: &DeInteger<'_>) -> Option<i64> {
+    i64::from_str_radix(number.as_str(), number.radix()).ok()
+}
+
+fn between(range: &RangeInclusive<i64>) -> String {
+    match (*range.start(), *range.end()) {
+        (i64::MIN, i64::MAX) => "a whole number".to_owned(),
+        (low, high) => format!("a whole number from {low} to {high}"),
+    }
+}
+
+fn kind(toml: &DeValue<'_>) -> &'static str {
+    match toml {
+        DeValue::String(_) => "a text",
+        DeValue::Integer(_) | DeValue::Float(_) => "a number",
+        DeValue::Boolean(_) => "true or false",
+        DeValue::Datetime(_) => "a date or time",
+        DeValue::Array(_) => "an array",
+        DeValue::Table(_) => "a table",
+    }
+}
