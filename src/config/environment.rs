@@ -6,9 +6,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::error::{ConfigErrors, Problem, shown};
-use super::{
-    Account, Env, Loaded, Source, TokenApi, account, credential, parse, state_dir,
-};
+use super::{Account, Env, Loaded, Source, TokenApi, account, credential, parse, state_dir};
 use crate::secret::Secret;
 
 const APPID: &str = "WXGATE_APPID";

@@ -20,7 +20,10 @@ use super::value::Value;
 use super::{Config, DAY, Env, Loaded, LogFormat, Source, account, limits, parse, state_dir, upstream};
 
 /// More than any configuration, and little enough for a wrong path such as `/dev/zero`.
-const MOST_BYTES: u64 = 4 << 20;
+const MOST_BYTES: u64 = 1 << 20;
+
+/// What follows is seldom more than an echo, above all if the file is no TOML at all.
+const MOST_SYNTAX_ERRORS: usize = 20;
 
 /// Reads the file and everything that it names.
 pub(super) fn load(path: &Path, env: Env<'_>) -> Result<Loaded, ConfigErrors> {
@@ -59,7 +62,7 @@ pub(super) fn read(text: &str, path: &Path, env: Env<'_>) -> (Option<Config>, Fi
     let report = Report::new(path, text, env);
     let (document, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
-        for error in errors {
+        for error in errors.iter().take(MOST_SYNTAX_ERRORS) {
             // `Display` of this error quotes the source line; its message and span do not.
             report.syntax(&error.span().unwrap_or(text.len()..text.len()), &syntax_words(error.message()));
         }

@@ -1,0 +1,93 @@
+//! The example files are right, complete and tell the program's own defaults.
+
+use super::*;
+
+const MINIMAL: &str = include_str!("../../../examples/minimal.toml");
+const FULL: &str = include_str!("../../../examples/full.toml");
+
+#[test]
+fn both_are_accepted_without_a_warning() {
+    for text in [MINIMAL, FULL] {
+        let loaded = load_text(text).unwrap();
+        assert_eq!(loaded.warnings, [""; 0]);
+    }
+}
+
+#[test]
+fn the_full_one_sets_what_is_the_default_anyway() {
+    assert_eq!(load_text(MINIMAL).unwrap().config, load_text(FULL).unwrap().config);
+}
+
+#[test]
+fn the_full_one_names_every_key() {
+    let env = env_of(&[("WECHAT_SECRET", "s3cret")]);
+    let (_, finished) = file::read(FULL, Path::new("full.toml"), &env);
+    assert!(finished.known.len() > 30, "{:?}", finished.known);
+    for (table, key) in finished.known {
+        let named = FULL.lines().map(|line| line.trim_start_matches(['#', ' '])).any(|line| {
+            line.split_once('=').is_some_and(|(name, _)| name.trim() == key)
+                || line == format!("[{key}]")
+                || line == format!("[[{key}]]")
+        });
+        assert!(named, "[{table}] {key}");
+    }
+}
+
+#[test]
+fn what_is_commented_out_is_known_too() {
+    let is_key = |name: &str| name.trim_end().chars().all(|c| c.is_ascii_lowercase() || c == '_');
+    let is_toml =
+        |line: &str| line.starts_with('[') || line.split_once('=').is_some_and(|(name, _)| is_key(name));
+    let text: String = FULL
+        .lines()
+        .map(|line| match line.strip_prefix("# ") {
+            Some(rest) if is_toml(rest) => format!("{rest}\n"),
+            _ => format!("{line}\n"),
+        })
+        .collect();
+    let said = complaints(&text);
+    assert!(said.iter().any(|line| line.contains("not supported by this version")), "{said:?}");
+    assert!(!said.iter().any(|line| line.contains("unknown key") || line.contains("TOML")), "{said:?}");
+}
+
+#[test]
+fn the_defaults_are_those_of_the_manual() {
+    let config = load_text(ACCOUNT).unwrap().config;
+    let cpus = std::thread::available_parallelism().unwrap().get();
+    assert_eq!(config.listen, ["127.0.0.1:8080".parse().unwrap()]);
+    assert_eq!(config.state_dir, Path::new("/home/wx/.local/state/wxgate"));
+    assert_eq!((config.log_format, config.access_log, config.workers), (LogFormat::Auto, true, cpus));
+    assert_eq!(config.shutdown_grace, Duration::from_secs(30));
+    let upstream = Upstream {
+        tls: true,
+        host: "api.weixin.qq.com".to_owned(),
+        port: 443,
+        egress_ip: None,
+        ca: None,
+        connect_timeout: Duration::from_secs(3),
+        response_timeout: Duration::from_secs(30),
+        warm_connections: 2,
+    };
+    assert_eq!(config.upstream, upstream);
+    let limits = Limits {
+        max_connections: 10_000,
+        header_timeout: Duration::from_secs(10),
+        idle_timeout: Duration::from_secs(75),
+        max_header_bytes: 32 * 1024,
+        max_body: 64 * 1024 * 1024,
+        replay_per_request: 16 * 1024 * 1024,
+        replay_total: 256 * 1024 * 1024,
+    };
+    assert_eq!(config.limits, limits);
+    let account = Account {
+        name: "main".to_owned(),
+        appid: "wx1".to_owned(),
+        secret: Secret::new("s3cret".to_owned()),
+        token_api: TokenApi::Token,
+        hosts: Vec::new(),
+        prefix: String::new(),
+        paths: vec!["/cgi-bin/".to_owned()],
+        refresh_on: vec![40001, 40014, 42001],
+    };
+    assert_eq!(config.accounts, [account]);
+}

@@ -1,0 +1,313 @@
+//! The exact words of the messages, in tables: what stands in the file, what is said.
+
+use super::*;
+
+/// Each line stands above a good account, in the table that is named.
+fn check(table: &str, cases: &[(&str, &str)]) {
+    for (line, expected) in cases {
+        let (text, number) = match table {
+            "" => (format!("{line}\n{ACCOUNT}"), 1),
+            "account" => (format!("{ACCOUNT}{line}\n"), 4),
+            table => (format!("[{table}]\n{line}\n{ACCOUNT}"), 2),
+        };
+        let expected: Vec<String> = match *expected {
+            "" => Vec::new(),
+            words => vec![format!("wxgate.toml:{number}: {words}")],
+        };
+        assert_eq!(complaints(&text), expected, "{line}");
+    }
+}
+
+#[test]
+fn keys_at_the_top() {
+    check(
+        "",
+        &[
+            ("listen = '127.0.0.1:0'", ""),
+            ("listen = ['127.0.0.1:0', '127.0.0.1:0', '[::1]:0', '[::ffff:127.0.0.1]:1']", ""),
+            ("listen = []", "listen: found an empty array, want at least one address: nobody could call"),
+            ("listen = 8080", r#"listen: found 8080, want an array of addresses like ["127.0.0.1:8080"]"#),
+            (
+                "listen = ['localhost:80']",
+                r#"listen[0]: found "localhost:80", want ADDRESS:PORT such as "127.0.0.1:8080" or "[::1]:8080""#,
+            ),
+            ("listen = ['[::1]:1', '[::1]:1']", "listen: found [::1]:1 twice, want each address once"),
+            (
+                "listen = ['127.0.0.1:1', '0.0.0.0:80']",
+                "listen: found \"0.0.0.0:80\", want a loopback address such as \"127.0.0.1:8080\": whoever reaches \
+                 this one could use the WeChat account. Set open_to_everyone = true only if something else (a \
+                 firewall, a private network) decides who reaches it",
+            ),
+            ("open_to_everyone = true\nlisten = '0.0.0.0:80'", ""),
+            ("state_dir = 7", "state_dir: found 7, want a path in quotes"),
+            ("log_format = 'xml'", r#"log_format: found "xml", want "auto" or "text" or "json""#),
+            ("access_log = 'yes'", r#"access_log: found "yes", want true or false, without quotes"#),
+            ("workers = 1025", "workers: found 1025, want a whole number from 0 to 1024"),
+            ("shutdown_grace = '0s'", ""),
+            ("shutdown_grace = 30", r#"shutdown_grace: found 30, want a time like "3s" or "500ms""#),
+            ("lisen = 'x'", "lisen: unknown key, did you mean `listen`?"),
+            ("max_body = '1MiB'", "max_body: unknown key here, it belongs under [limits]"),
+            ("appid = 'wx1'", "appid: unknown key here, it belongs under [[account]]"),
+            ("store = 3", "store: found a number, want a table: `[store]`"),
+            ("caller = []", ""),
+            ("tls.listen = []", "tls: not supported by this version of wxgate yet; remove it"),
+            ("admin = 1", "admin: not supported by this version of wxgate yet; remove it"),
+            ("[[caller]]", "caller: not supported by this version of wxgate yet; remove it"),
+        ],
+    );
+}
+
+#[test]
+fn upstream_limits_and_store() {
+    check(
+        "upstream",
+        &[
+            (
+                "connect_timeout = '3 parsec'",
+                r#"upstream.connect_timeout: found "3 parsec", want a time like "3s" or "500ms""#,
+            ),
+            (
+                "connect_timeout = '0s'",
+                "upstream.connect_timeout: found \"0s\", want a time from 1ms to 1day",
+            ),
+            (
+                "conect_timeout = '3s'",
+                "upstream.conect_timeout: unknown key, did you mean `connect_timeout`?",
+            ),
+            (
+                "listen = 'x'",
+                "upstream.listen: unknown key here, it belongs at the top of the file, before the first [table]",
+            ),
+            (
+                "proxy = 'x'",
+                "upstream.proxy: unknown key, known here are `url`, `egress_ip`, `ca`, `connect_timeout`, \
+                 `response_timeout`, `warm_connections`, `fallbacks`",
+            ),
+            (
+                "url = 'http://api.weixin.qq.com'",
+                "upstream.url: found \"http://api.weixin.qq.com\", want https://: plain http:// is accepted for \
+                 loopback alone, for it would show the token to everyone on the way",
+            ),
+            (
+                "url = 'https://user:hunter2@api.weixin.qq.com'",
+                r#"upstream.url: found a text, want a URL like "https://api.weixin.qq.com", without path, query or user"#,
+            ),
+            (
+                "egress_ip = 'eth0'",
+                r#"upstream.egress_ip: found "eth0", want an IP address of this machine like "203.0.113.7", without port"#,
+            ),
+            (
+                "ca = '/nowhere/ca.pem'",
+                "upstream.ca: found \"/nowhere/ca.pem\", want a PEM file that can be read: /nowhere/ca.pem: \
+                 No such file or directory (os error 2)",
+            ),
+            ("ca = '/'", "upstream.ca: found \"/\", want a PEM file; this is a folder"),
+            ("fallbacks = []", ""),
+            (
+                "fallbacks = ['x']",
+                "upstream.fallbacks: not supported by this version of wxgate yet; remove it",
+            ),
+        ],
+    );
+    check(
+        "limits",
+        &[
+            ("max_connections = 0", "limits.max_connections: found 0, want a whole number from 1 to 1000000"),
+            (
+                "max_header_bytes = '2MiB'",
+                "limits.max_header_bytes: found \"2MiB\", want a size like \"16MiB\", from 1KiB to 1MiB",
+            ),
+            (
+                "max_header_bytes = 1023",
+                "limits.max_header_bytes: found 1023, want a size like \"16MiB\", from 1KiB to 1MiB",
+            ),
+            ("max_body = true", "limits.max_body: found true, want a size like \"16MiB\", from 1 to 1PiB"),
+            (
+                "replay_total = '1MiB'",
+                "limits.replay_total: replay_per_request (16MiB) must not be larger than replay_total (1MiB): \
+                 not one such body could be kept",
+            ),
+        ],
+    );
+    check(
+        "store",
+        &[
+            ("kind = 'file'\nurl = 'redis://127.0.0.1'", ""),
+            ("kind = 'redis'", "store.kind: not supported by this version of wxgate yet; remove it"),
+        ],
+    );
+}
+
+#[test]
+fn keys_of_an_account() {
+    check(
+        "account",
+        &[
+            (
+                "name = 'Main'",
+                "account[0].name: found \"Main\", want a name like \"main\": lower-case letters, digits and `-`, at most 64",
+            ),
+            ("token_api = 'old'", r#"account[0].token_api: found "old", want "token" or "stable_token""#),
+            (
+                "hosts = ['a.example', 'a.example:80']",
+                "account[0].hosts[1]: found \"a.example:80\", want a host name or IP address without port, like \"wx.example.com\"",
+            ),
+            (
+                "hosts = ['a.example', 'A.example.']",
+                "account[0].hosts[1]: found \"a.example\", want a host that this account does not have already",
+            ),
+            (
+                "prefix = '/shop/'",
+                "account[0].prefix: found \"/shop/\", want \"\" or a prefix like \"/shop\": one `/` before each part, \
+                 none at the end, no `.` or `..`, no `?`, `#`, `%`",
+            ),
+            (
+                "paths = []",
+                "account[0].paths: found an empty array, want at least one path: nothing could be called",
+            ),
+            (
+                "paths = ['cgi-bin/']",
+                "account[0].paths[0]: found \"cgi-bin/\", want the beginning of a path like \"/cgi-bin/\": first a `/`, \
+                 then visible ASCII without `?` and `#`",
+            ),
+            ("refresh_on = []", ""),
+            (
+                "refresh_on = [40001, 0]",
+                "account[0].refresh_on[1]: found 0, want an errcode that means a dead token: 0 means success",
+            ),
+            ("refresh_on = ['40001']", "account[0].refresh_on[0]: found \"40001\", want a whole number"),
+            ("tickets = false\nsecret_paths = []", ""),
+            ("tickets = true", "account[0].tickets: not supported by this version of wxgate yet; remove it"),
+            (
+                "secret_paths = ['/sns/']",
+                "account[0].secret_paths: not supported by this version of wxgate yet; remove it",
+            ),
+            ("app_id = 'x'", "account[0].app_id: unknown key, did you mean `appid`?"),
+        ],
+    );
+}
+
+#[test]
+fn accounts_that_cannot_be_told_apart() {
+    let two = |first: &str, second: &str| {
+        complaints(&format!(
+            "[[account]]\nappid='wx1'\nsecret='s'\n{first}\n[[account]]\nappid='wx2'\nsecret='s'\n{second}\n"
+        ))
+    };
+    assert_eq!(two("name='a'", "name='b'\nprefix='/b'"), [""; 0]);
+    assert_eq!(
+        two("prefix='/a'", "prefix='/b'"),
+        [
+            "wxgate.toml:5: account[1].name: found \"main\", want a name of its own: account[0] has the same, and without \
+          `name` it is \"main\""
+        ]
+    );
+    assert_eq!(
+        two("name='a'", "name='b'"),
+        [
+            "wxgate.toml:5: account[1]: `hosts` or `prefix` is required: account[0] has neither too, and a request could \
+          belong to both"
+        ]
+    );
+    assert_eq!(
+        two("name='a'\nprefix='/x'", "name='b'\nprefix='/x'"),
+        ["wxgate.toml:10: account[1].prefix: found \"/x\", want a prefix that account[0] does not have"]
+    );
+    assert_eq!(
+        two("name='a'\nhosts=['X.example']", "name='b'\nhosts=['x.example']"),
+        [
+            "wxgate.toml:10: account[1].hosts[0]: found \"x.example\", want a host that account[0] does not have already"
+        ]
+    );
+    assert_eq!(
+        two("name='a'", "name='b'\nprefix='/b'\n[[account]]\nname='c'\nappid='wx2'\nsecret='s'\nprefix='/c'"),
+        [
+            "wxgate.toml:12: account[2].appid: the appid of account[1] once more; two accounts with one appid would end \
+          each other's token"
+        ]
+    );
+}
+
+#[test]
+fn missing_and_misplaced_tables() {
+    for (text, expected) in [
+        ("", "wxgate.toml:1: account: at least one [[account]] with `appid` and `secret` is required"),
+        (
+            "[account]\nappid='wx1'",
+            "wxgate.toml:1: account: found a table, want [[account]] with double brackets, at least one",
+        ),
+        ("\naccount = ['x']", "wxgate.toml:2: account[0]: found a text, want a table: `[account]`"),
+    ] {
+        assert_eq!(complaints(text), [expected], "{text}");
+    }
+    assert_eq!(
+        complaints("\n[[account]]\n"),
+        [
+            "wxgate.toml:2: account[0].appid: missing, and required: appid = \"wx…\", from the WeChat console",
+            "wxgate.toml:2: account[0].secret: missing, and required: secret = { file = \"PATH\" } or { env = \"NAME\" }",
+        ]
+    );
+}
+
+#[test]
+fn secrets_that_cannot_be_had() {
+    let secret = |toml: &str| complaints(&format!("[[account]]\nappid='wx1'\nsecret = {toml}\n"));
+    const WANT: &str = r#"want { file = "PATH" }, { env = "NAME" } or a text in quotes"#;
+    for (toml, expected) in [
+        ("7", format!("account[0].secret: found a number, {WANT}")),
+        ("{ fil = 'x' }", format!("account[0].secret: found a table, {WANT}")),
+        ("{ file = 'x', env = 'X' }", format!("account[0].secret: found a table, {WANT}")),
+        ("''", "account[0].secret: the secret is empty; want the AppSecret that the WeChat console shows".to_owned()),
+        (
+            "{ env = 'NOT_SET' }",
+            "account[0].secret.env: the environment variable NOT_SET is not set or empty; set it, or use { file = \"PATH\" }"
+                .to_owned(),
+        ),
+        (
+            "{ file = '/nowhere/secret' }",
+            "account[0].secret.file: cannot read the file named here: No such file or directory (os error 2)".to_owned(),
+        ),
+    ] {
+        assert_eq!(secret(toml), [format!("wxgate.toml:3: {expected}")], "{toml}");
+    }
+}
+
+#[test]
+fn text_that_is_not_toml() {
+    for (text, expected) in [
+        ("a = 1\n  listen = [", "wxgate.toml:2:13: not valid TOML: unclosed array, expected `]`"),
+        (
+            "access_log = true\naccess_log = true",
+            "wxgate.toml:2:1: duplicate key, want each key (and each [table]) once",
+        ),
+        ("[limits]\n[limits]", "wxgate.toml:2:2: duplicate key, want each key (and each [table]) once"),
+        (
+            "log_format = json",
+            "wxgate.toml:1:14: not valid TOML: string values must be quoted, want \"…\" around the value",
+        ),
+    ] {
+        assert_eq!(complaints(text), [expected], "{text}");
+    }
+}
+
+#[test]
+fn a_file_that_is_no_toml_at_all_ends_soon() {
+    assert_eq!(complaints(&"GET / HTTP/1.1\n".repeat(60_000)).len(), 20);
+    assert_eq!(complaints(&"[".repeat(1 << 20)).len(), 1);
+    assert_eq!(complaints(&format!("listen = {}", "[".repeat(1 << 20))).len(), 1);
+    assert_eq!(complaints(&format!("{}=1", "a.".repeat(1 << 19))).len(), 1);
+}
+
+#[test]
+fn all_errors_come_at_once_sorted_by_line_with_a_hint() {
+    let text = "workers = -1\n[upstream]\nurl = 'x'\n[[account]]\nappid = 'a b'\nsecrt = 'x'\n[limits]\nmax_bod = 1\n";
+    let expected = "\
+wxgate.toml:1: workers: found -1, want a whole number from 0 to 1024
+wxgate.toml:3: upstream.url: found \"x\", want a URL like \"https://api.weixin.qq.com\", without path, query or user
+wxgate.toml:4: account[0].secret: missing, and required: secret = { file = \"PATH\" } or { env = \"NAME\" }
+wxgate.toml:5: account[0].appid: found \"a b\", want an appid like \"wx0123456789abcdef\": letters, digits, `-`, `_`, at most 64
+wxgate.toml:6: account[0].secrt: unknown key, did you mean `secret`?
+wxgate.toml:8: limits.max_bod: unknown key, did you mean `max_body`?
+hint: `wxgate check --config wxgate.toml` shows what is right and what is wrong";
+    assert_eq!(load_text(text).unwrap_err().to_string(), expected);
+}
