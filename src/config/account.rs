@@ -137,7 +137,7 @@ fn paths(value: &Value<'_>) -> Option<Vec<String>> {
         Some(path)
     })?;
     if paths.is_empty() {
-        return value.say("found an empty array, want at least one path: nothing could be called");
+        return value.wrong_as("an empty array", "at least one path: nothing could be called");
     }
     Some(paths)
 }

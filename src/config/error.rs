@@ -150,6 +150,7 @@ mod tests {
         assert_eq!(shown("0123456789abcdef0123456789abcdef"), "a text that looks like a secret");
         assert_eq!(shown_key("conect_timeout"), Some("conect_timeout"));
         assert_eq!(shown_key("no key at all"), None);
+        assert_eq!(shown_key("longer-than-any-key-there-is"), None);
         assert_eq!(shown_key("0123456789abcdef01234567"), None);
     }
 }

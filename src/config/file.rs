@@ -123,10 +123,10 @@ fn listen(value: &Value<'_>) -> Option<Vec<SocketAddr>> {
         _ => value.list(r#"an array of addresses like ["127.0.0.1:8080"]"#, address)?,
     };
     if addresses.is_empty() {
-        return value.say("found an empty array, want at least one address: nobody could call");
+        return value.wrong_as("an empty array", "at least one address: nobody could call");
     }
     if let Some(twice) = parse::twice(&addresses) {
-        return value.say(format!("found {twice} twice, want each address once"));
+        return value.wrong_as(format!("{twice} twice"), "each address once");
     }
     Some(addresses)
 }

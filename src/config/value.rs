@@ -60,7 +60,12 @@ impl<'r> Value<'r> {
 
     /// As [`Value::wrong`], naming the kind of value alone: for places where anything might have landed.
     pub(super) fn wrong_kind<T>(&self, want: &str) -> Option<T> {
-        self.report.problem(self.line(), &self.key, Some(kind(self.toml()).to_owned()), want);
+        self.wrong_as(kind(self.toml()), want)
+    }
+
+    /// As [`Value::wrong`] with a description in place of the value.
+    pub(super) fn wrong_as<T>(&self, found: impl Into<String>, want: &str) -> Option<T> {
+        self.report.problem(self.line(), &self.key, Some(found.into()), want);
         None
     }
 
