@@ -36,7 +36,8 @@ struct At<T> {
 struct Draft {
     path: String,
     line: usize,
-    name: At<String>,
+    /// `None`: unreadable, and then no judgement about clashes.
+    name: Option<At<String>>,
     name_given: bool,
     appid: Option<At<String>>,
     hosts: Vec<At<String>>,
@@ -82,7 +83,9 @@ fn read_one(mut table: Table<'_>) -> Draft {
     let mut routes_known = true;
     let named = table.value("name");
     let name_given = named.is_some();
-    let name = named.and_then(|v| v.parsed("a name in quotes", parse::account_name));
+    let name = named
+        .map_or(Some(DEFAULT_NAME.to_owned()), |v| v.parsed("a name in quotes", parse::account_name))
+        .map(|value| At { line: table.line_of("name"), value });
     let appid = table.required("appid", r#"appid = "wx…", from the WeChat console"#, |v| {
         v.parsed(parse::APPID_WANTED, parse::appid).map(|value| At { line: v.line(), value })
     });
@@ -103,10 +106,9 @@ fn read_one(mut table: Table<'_>) -> Draft {
     table.later("secret_paths", |value| value.as_array().is_some_and(|paths| paths.is_empty()));
 
     let hosts = hosts.unwrap_or_default();
-    let name = At { line: table.line_of("name"), value: name.unwrap_or_else(|| DEFAULT_NAME.to_owned()) };
     let prefix = At { line: table.line_of("prefix"), value: prefix.unwrap_or_default() };
     let account = appid.as_ref().zip(secret).map(|(appid, secret)| Account {
-        name: name.value.clone(),
+        name: name.as_ref().map_or_else(|| DEFAULT_NAME.to_owned(), |name| name.value.clone()),
         appid: appid.value.clone(),
         secret,
         token_api,
@@ -162,27 +164,31 @@ fn compare(drafts: &[Draft], report: &Report<'_>) {
 }
 
 fn compare_identity(this: &Draft, earlier: &[Draft], report: &Report<'_>) {
-    if let Some(other) = earlier.iter().find(|other| other.name.value == this.name.value) {
-        let key = format!("{}.name", this.path);
+    if let Some(name) = &this.name
+        && let Some(other) = earlier.iter().find(|other| same(&other.name, name))
+    {
+        let whose = &other.path;
         let words = if this.name_given && other.name_given {
-            format!("a name that {} does not have", other.path)
+            format!("a name that {whose} does not have")
         } else {
-            format!(
-                "a name of its own: {} has the same, and without `name` it is \"{DEFAULT_NAME}\"",
-                other.path
-            )
+            format!("a name of its own: {whose} has the same, and without `name` it is \"{DEFAULT_NAME}\"")
         };
-        report.problem(this.name.line, &key, Some(format!("\"{}\"", this.name.value)), words);
+        let key = format!("{}.name", this.path);
+        report.problem(name.line, &key, Some(format!("\"{}\"", name.value)), words);
     }
-    let Some(appid) = &this.appid else { return };
-    let same = |other: &&Draft| other.appid.as_ref().is_some_and(|other| other.value == appid.value);
-    if let Some(other) = earlier.iter().find(same) {
+    if let Some(appid) = &this.appid
+        && let Some(other) = earlier.iter().find(|other| same(&other.appid, appid))
+    {
         let words = format!(
             "the appid of {} once more; two accounts with one appid would end each other's token",
             other.path
         );
         report.problem(appid.line, &format!("{}.appid", this.path), None, words);
     }
+}
+
+fn same(other: &Option<At<String>>, this: &At<String>) -> bool {
+    other.as_ref().is_some_and(|other| other.value == this.value)
 }
 
 fn compare_routes(this: &Draft, earlier: &[Draft], report: &Report<'_>) {

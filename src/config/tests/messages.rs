@@ -202,6 +202,7 @@ fn accounts_that_cannot_be_told_apart() {
           `name` it is \"main\""
         ]
     );
+    assert_eq!(two("name='Main'\nprefix='/a'", "prefix='/b'").len(), 1);
     assert_eq!(
         two("name='a'", "name='b'"),
         [
