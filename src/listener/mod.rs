@@ -1,1 +1,152 @@
-//! placeholder
+//! Sockets for callers: binding, accepting, limits, drain. Knows neither WeChat nor the way of a request.
+
+mod chunks;
+mod connection;
+pub mod drain;
+mod guard;
+mod head;
+
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio_util::task::TaskTracker;
+
+use crate::proxy::Proxy;
+use crate::proxy::refusal::Refusal;
+use drain::Drain;
+
+/// Connections that the system may keep waiting for an accept.
+const BACKLOG: u32 = 4096;
+
+/// How long accepting pauses when the system has no file descriptor or memory for a connection.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// One address with a socket for each worker; the system spreads connections over them.
+#[derive(Debug)]
+pub struct Bound {
+    /// The real address, also where port 0 was asked for.
+    pub address: SocketAddr,
+    sockets: Vec<StdListener>,
+}
+
+/// Opens an address for `workers` workers.
+///
+/// # Errors
+/// When the address cannot be had; the error names it.
+pub fn bind(address: SocketAddr, workers: usize) -> io::Result<Bound> {
+    let named = |e: io::Error| io::Error::new(e.kind(), format!("cannot listen on {address}: {e}"));
+    // With SO_REUSEPORT alone a second wxgate would quietly share the port of the first: so a plain socket
+    // has to get it once.
+    let probe = socket(address, false).map_err(named)?;
+    let address = probe.local_addr().map_err(named)?;
+    drop(probe);
+    let sockets = (0..workers)
+        .map(|_| socket(address, true)?.into_std())
+        .collect::<io::Result<Vec<_>>>()
+        .map_err(named)?;
+    Ok(Bound { address, sockets })
+}
+
+fn socket(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.set_reuseport(shared)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+impl Bound {
+    /// Takes the socket of one more worker.
+    pub fn take(&mut self) -> Option<StdListener> {
+        self.sockets.pop()
+    }
+}
+
+/// All caller connections of the process at this moment.
+#[derive(Debug, Clone, Default)]
+pub struct Connections(Arc<AtomicUsize>);
+
+/// Counts one connection until dropped.
+struct Counted(Arc<AtomicUsize>);
+
+impl Connections {
+    fn count(&self) -> (Counted, usize) {
+        let before = self.0.fetch_add(1, Ordering::Relaxed);
+        (Counted(Arc::clone(&self.0)), before + 1)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Accepts callers on one socket until the drain begins; each is served in a task of its own, on this thread.
+pub async fn accept(
+    listener: TcpListener,
+    proxy: Rc<Proxy>,
+    connections: Connections,
+    tasks: TaskTracker,
+    mut drain: Drain,
+) {
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = drain.begun() => return,
+            accepted = listener.accept() => accepted,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // One caller's bad luck is no reason to stop; without descriptors the next accept would fail
+                // at once, again and again.
+                if !matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) {
+                    tracing::warn!(%error, "cannot accept a connection; is the limit of open files too low?");
+                    tokio::time::sleep(PAUSE).await;
+                }
+                continue;
+            }
+        };
+        // Answers are written whole: waiting for more to send would only cost time.
+        let _ = stream.set_nodelay(true);
+        let (counted, open) = connections.count();
+        if open > proxy.limits().max_connections {
+            tokio::task::spawn_local(tasks.track_future(turn_away(stream, counted)));
+            continue;
+        }
+        let connection = connection::serve(stream, peer.ip(), Rc::clone(&proxy), drain.clone());
+        tokio::task::spawn_local(tasks.track_future(async move {
+            connection.await;
+            drop(counted);
+        }));
+    }
+}
+
+/// Says that there are too many connections, without reading what the caller wants.
+async fn turn_away(mut stream: TcpStream, _counted: Counted) {
+    let refusal = Refusal::Busy("too many connections; try again, or raise limits.max_connections");
+    let shape = refusal.shape();
+    let body = format!(r#"{{"errcode":{},"errmsg":"wxgate: {}"}}"#, shape.errcode, refusal.message());
+    let answer = format!(
+        "HTTP/1.1 {}\r\nContent-Type: application/json; encoding=utf-8\r\nX-Wxgate-Error: {}\r\n\
+         Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        shape.status,
+        shape.code,
+        body.len()
+    );
+    let polite = async {
+        stream.write_all(answer.as_bytes()).await?;
+        stream.shutdown().await?;
+        let mut waste = [0; 4096];
+        while tokio::io::AsyncReadExt::read(&mut stream, &mut waste).await? > 0 {}
+        io::Result::Ok(())
+    };
+    let _ = tokio::time::timeout(Duration::from_secs(1), polite).await;
+}

@@ -1,1 +1,368 @@
-//! placeholder
+//! The life of a request: admit → route → gather → inject → send → inspect → (refresh → resend) → answer.
+//!
+//! [`Proxy::serve`] is the whole of it; each step is a file of that name and none knows the others. The
+//! proxy never fetches a token: it reports the generation that was refused and waits for a newer one.
+
+pub mod admit;
+pub mod answer;
+pub mod headers;
+pub mod inspect;
+pub mod issue;
+pub mod query;
+pub mod record;
+pub mod refusal;
+pub mod replay;
+pub mod route;
+pub mod target;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::uri::PathAndQuery;
+use http::{Extensions, HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
+use http_body_util::BodyExt;
+use hyper::body::{Body, Incoming};
+
+use crate::config::Limits;
+use crate::token::{Absent, Reader, Renewal, Token};
+use crate::upstream::{BodyError, RequestBody, ResponseBody, SendError, Upstream};
+use answer::AnswerBody;
+use record::Record;
+use refusal::Refusal;
+use replay::{Budget, Gathered};
+use route::{Kind, Rules};
+
+/// How long a request waits for the first token of its account.
+const FIRST_TOKEN_WAIT: Duration = Duration::from_secs(5);
+
+/// How long a refused request waits for a forced refresh.
+const REFRESH_WAIT: Duration = Duration::from_secs(5);
+
+/// One account as requests see it.
+#[derive(Debug)]
+pub struct Account {
+    /// Its name in the configuration.
+    pub name: Arc<str>,
+    /// Its appid.
+    pub appid: String,
+    /// Which requests belong to it, and what they may call.
+    pub rules: Rules,
+    /// The errcodes that mean a dead token.
+    pub refresh_on: Vec<i64>,
+    /// Its token.
+    pub token: Reader,
+}
+
+/// What all workers share.
+#[derive(Debug)]
+pub struct Shared {
+    /// At least one.
+    pub accounts: Vec<Account>,
+    /// What one caller may use up.
+    pub limits: Limits,
+    /// What all request bodies in memory may use up.
+    pub budget: Arc<Budget>,
+    /// Whether each request leaves a line in the log.
+    pub access_log: bool,
+}
+
+/// One worker's proxy: what all share, and its own connections.
+pub struct Proxy {
+    shared: Arc<Shared>,
+    upstream: Upstream,
+}
+
+impl Proxy {
+    /// A proxy that sends through `upstream`.
+    pub fn new(shared: Arc<Shared>, upstream: Upstream) -> Self {
+        Self { shared, upstream }
+    }
+
+    /// The limits that listeners enforce.
+    pub fn limits(&self) -> &Limits {
+        &self.shared.limits
+    }
+
+    /// The way out, to keep it warm.
+    pub fn upstream(&self) -> &Upstream {
+        &self.upstream
+    }
+
+    /// Serves one request from its head to the head of its answer. Dropping the future ends the upstream's
+    /// request too, but never a refresh.
+    pub async fn serve(&self, request: Request<Incoming>, peer: IpAddr) -> Response<AnswerBody> {
+        let mut record =
+            Record::begin(self.shared.access_log, peer, request.method(), request.uri().path());
+        match self.life(request, &mut record).await {
+            Ok(answer) => finish(answer, record),
+            Err(refusal) => refused(&refusal, record),
+        }
+    }
+
+    /// Answers a request that could not even be read.
+    pub fn refuse(&self, refusal: &Refusal, peer: IpAddr) -> Response<AnswerBody> {
+        // Whatever stood in the head, it is not fit to be logged.
+        refused(refusal, Record::begin(self.shared.access_log, peer, &Method::default(), "-"))
+    }
+
+    async fn life(
+        &self,
+        request: Request<Incoming>,
+        record: &mut Record,
+    ) -> Result<Response<AnswerBody>, Refusal> {
+        let (parts, body) = request.into_parts();
+        let target = admit::admit(&parts.method, &parts.uri, parts.version, &parts.headers)?;
+        let query = target.query;
+        let route = route::route(self.shared.accounts.iter().map(|a| &a.rules), &target)?;
+        let account = &self.shared.accounts[route.account];
+        record.account = Some(Arc::clone(&account.name));
+        let body = replay::gather(body, &self.shared.limits, &self.shared.budget).await?;
+        if let Kind::Issue(issue) = route.kind {
+            let body = if let Gathered::Whole(held) = &body { held.concat() } else { Vec::new() };
+            return Ok(issue::answer(issue, &parts.method, &parts.headers, query, &body, &account.appid));
+        }
+        let headers = self.outgoing_headers(&parts.method, parts.version, parts.headers, &body);
+        let mut call =
+            Call { method: parts.method, path: route.path, query, headers, extensions: parts.extensions, body };
+        match route.kind {
+            Kind::Foreign => {
+                let (answer, errcode) = self.attempt(&mut call, None, record).await?;
+                record.errcode = errcode;
+                Ok(answer)
+            }
+            Kind::Token | Kind::Issue(_) => self.with_token(account, &mut call, record).await,
+        }
+    }
+
+    /// The call with the current token; and when that is refused, once more with the next one.
+    async fn with_token(
+        &self,
+        account: &Account,
+        call: &mut Call<'_>,
+        record: &mut Record,
+    ) -> Result<Response<AnswerBody>, Refusal> {
+        let token = account.token.first(FIRST_TOKEN_WAIT).await.map_err(absent)?;
+        let (answer, errcode) = self.attempt(call, Some(&token), record).await?;
+        record.errcode = errcode;
+        let is_refused = |errcode: Option<i64>| errcode.is_some_and(|e| account.refresh_on.contains(&e));
+        if !is_refused(errcode) {
+            if account.token.suspects(call.path) {
+                account.token.succeeded(call.path);
+            }
+            return Ok(answer);
+        }
+        if !call.can_be_repeated() {
+            account.token.start_renewal(&token, call.path);
+            return Ok(marked(answer, "body-too-large"));
+        }
+        match account.token.renew(&token, call.path, REFRESH_WAIT).await {
+            Renewal::Newer(newer) => {
+                let (second, errcode) = self.attempt(call, Some(&newer), record).await?;
+                record.errcode = errcode;
+                account.token.replay_outcome(call.path, newer.generation, is_refused(errcode));
+                Ok(second)
+            }
+            Renewal::Failed => Ok(marked(answer, "refresh-failed")),
+            Renewal::Limited => Ok(marked(answer, "refresh-limited")),
+        }
+    }
+
+    /// One sending: inject, send, inspect.
+    async fn attempt(
+        &self,
+        call: &mut Call<'_>,
+        token: Option<&Token>,
+        record: &mut Record,
+    ) -> Result<(Response<AnswerBody>, Option<i64>), Refusal> {
+        let target = match token {
+            Some(token) => query::with_token(call.path, call.query, token.pair.expose().as_bytes()),
+            None => query::untouched(call.path, call.query),
+        };
+        let target = PathAndQuery::from_maybe_shared(Bytes::from(target))
+            .map_err(|_| Refusal::BadRequest("path and query are too long".into()))?;
+        record.attempts += 1;
+        let request = call.request(&target, call.body.take());
+        let response = self
+            .upstream
+            .send(request, || call.body.again().map(|body| call.request(&target, body)))
+            .await
+            .map_err(send_refusal)?;
+        receive(response, token, &call.method).await
+    }
+
+    /// What the upstream gets to see of the caller's fields.
+    fn outgoing_headers(
+        &self,
+        method: &Method,
+        version: Version,
+        mut headers: HeaderMap,
+        body: &Gathered,
+    ) -> HeaderMap {
+        // An HTTP/2 body needs no field to announce it.
+        let announced = headers.contains_key(header::CONTENT_LENGTH)
+            || headers.contains_key(header::TRANSFER_ENCODING)
+            || (version == Version::HTTP_2 && !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS));
+        headers::to_upstream(&mut headers, self.upstream.host());
+        if announced || body.length() > 0 {
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.length()));
+        }
+        headers
+    }
+}
+
+/// What is sent, kept so that it can be sent again.
+struct Call<'a> {
+    method: Method,
+    path: &'a str,
+    query: Option<&'a str>,
+    headers: HeaderMap,
+    /// Where hyper keeps the spelling of the caller's header names.
+    extensions: Extensions,
+    body: Gathered,
+}
+
+impl Call<'_> {
+    fn can_be_repeated(&self) -> bool {
+        matches!(self.body, Gathered::Whole(_))
+    }
+
+    fn request(&self, target: &PathAndQuery, body: RequestBody) -> Request<RequestBody> {
+        let mut request = Request::new(body);
+        *request.method_mut() = self.method.clone();
+        // Origin form: there is no authority that anything from outside could reach.
+        *request.uri_mut() = Uri::from(target.clone());
+        *request.headers_mut() = self.headers.clone();
+        *request.extensions_mut() = self.extensions.clone();
+        request
+    }
+}
+
+/// Reads an answer as far as needed to know whether it is an error, and makes it fit for the caller.
+async fn receive(
+    response: Response<ResponseBody>,
+    token: Option<&Token>,
+    method: &Method,
+) -> Result<(Response<AnswerBody>, Option<i64>), Refusal> {
+    let (mut parts, mut body) = response.into_parts();
+    if parts.status == StatusCode::SWITCHING_PROTOCOLS {
+        return Err(unreachable_upstream(
+            "the WeChat API switched to a protocol that nobody asked for",
+            "unasked-for 101 Switching Protocols".to_owned(),
+        ));
+    }
+    let bodiless = *method == Method::HEAD || body.is_end_stream();
+    let coding = match bodiless {
+        true => None,
+        false => inspect::can_be_error(&parts.headers, body.size_hint().exact()),
+    };
+    headers::to_caller(&mut parts.headers, token);
+    // An HTTP/1.0 upstream must not make the caller's answer HTTP/1.0.
+    parts.version = Version::HTTP_11;
+    let Some(coding) = coding else {
+        return Ok((Response::from_parts(parts, AnswerBody::stream(Bytes::new(), body)), None));
+    };
+    let mut beginning = Beginning::default();
+    while let Some(frame) = body.frame().await {
+        let Ok(chunk) = frame.map_err(body_refusal)?.into_data() else { continue };
+        beginning.push(chunk);
+        if beginning.len() > coding.limit() || inspect::cannot_be_error(coding, beginning.as_slice()) {
+            let answer = AnswerBody::stream(beginning.freeze(), body);
+            return Ok((Response::from_parts(parts, answer), None));
+        }
+        if body.is_end_stream() {
+            break;
+        }
+    }
+    let errcode = inspect::errcode(coding, beginning.as_slice());
+    Ok((Response::from_parts(parts, AnswerBody::whole(beginning.freeze())), errcode))
+}
+
+/// The beginning of an answer; the usual single chunk is not copied.
+#[derive(Default)]
+struct Beginning {
+    first: Bytes,
+    all: BytesMut,
+}
+
+impl Beginning {
+    fn push(&mut self, chunk: Bytes) {
+        if self.all.is_empty() && self.first.is_empty() {
+            self.first = chunk;
+            return;
+        }
+        if self.all.is_empty() {
+            self.all.extend_from_slice(&self.first);
+        }
+        self.all.extend_from_slice(&chunk);
+    }
+
+    fn as_slice(&self) -> &[u8] {
+        if self.all.is_empty() { &self.first } else { &self.all }
+    }
+
+    fn len(&self) -> usize {
+        self.as_slice().len()
+    }
+
+    fn freeze(self) -> Bytes {
+        if self.all.is_empty() { self.first } else { self.all.freeze() }
+    }
+}
+
+fn finish(answer: Response<AnswerBody>, mut record: Record) -> Response<AnswerBody> {
+    record.status = answer.status().as_u16();
+    answer.map(|body| body.with_record(record))
+}
+
+fn refused(refusal: &Refusal, mut record: Record) -> Response<AnswerBody> {
+    record.refused(refusal.shape().code, refusal.cause());
+    record.errcode = Some(refusal.shape().errcode);
+    finish(answer::refusal(refusal), record)
+}
+
+/// Says why the caller sees a token error although wxgate retries.
+fn marked(mut answer: Response<AnswerBody>, why: &'static str) -> Response<AnswerBody> {
+    answer.headers_mut().insert(answer::RETRY, HeaderValue::from_static(why));
+    answer
+}
+
+fn absent(absent: Absent) -> Refusal {
+    match absent {
+        Absent::Waiting => Refusal::NoToken("there is no access_token yet; try again in a moment".into()),
+        Absent::Passing { what } => {
+            Refusal::NoToken(format!("no access_token could be fetched ({what}); it is tried again, so try again").into())
+        }
+        Absent::Refused { errcode, errmsg } => Refusal::TokenRefused { errcode, errmsg },
+    }
+}
+
+fn send_refusal(error: SendError) -> Refusal {
+    match error {
+        SendError::Connect(error) => unreachable_upstream(
+            "the WeChat API cannot be reached; try again, and see wxgate's log for the reason",
+            error.to_string(),
+        ),
+        SendError::TimedOut => Refusal::UpstreamTimeout,
+        SendError::Broken(error) => unreachable_upstream(
+            "the connection to the WeChat API broke before it answered; whether the call was executed is not known",
+            crate::upstream::chain(&error),
+        ),
+        SendError::CallerBody(error) => replay::broken(&error),
+    }
+}
+
+fn body_refusal(error: BodyError) -> Refusal {
+    match error {
+        BodyError::Broken(error) => unreachable_upstream(
+            "the connection to the WeChat API broke in the middle of its answer",
+            crate::upstream::chain(&error),
+        ),
+        BodyError::Stalled => Refusal::UpstreamTimeout,
+    }
+}
+
+fn unreachable_upstream(what: &'static str, cause: String) -> Refusal {
+    Refusal::UpstreamUnreachable { what, cause }
+}

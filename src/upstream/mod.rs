@@ -1,3 +1,158 @@
-//! Connections to the API host: trust, egress address, pool, time limits.
+//! The way to the API host: trust, egress address, pool, time limits.
+//!
+//! One [`Upstream`] per worker. The host it talks to is fixed by the configuration; nothing that a caller
+//! sends can change it. Knows nothing of tokens and errcodes, and follows no redirect.
 
+mod body;
+mod connect;
+mod connection;
+mod pool;
+mod response;
 pub mod tls;
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderValue, Method, Request, Response};
+
+pub use body::RequestBody;
+pub use connect::ConnectError;
+pub(crate) use connect::chain;
+pub use response::{BodyError, ResponseBody};
+
+use crate::config;
+use connect::Connector;
+use connection::{Broken, Connection, Why};
+use pool::Pool;
+
+/// How often idle connections are looked after.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// The API host as one worker reaches it.
+pub struct Upstream {
+    connector: Connector,
+    pool: Rc<Pool>,
+    host: HeaderValue,
+    response_timeout: Duration,
+    warm: usize,
+}
+
+/// Why a request brought no response.
+#[derive(Debug)]
+pub enum SendError {
+    /// No connection could be made.
+    Connect(ConnectError),
+    /// No head of a response within the time limit.
+    TimedOut,
+    /// The connection broke before the head of a response, or the response was not HTTP.
+    Broken(hyper::Error),
+    /// The caller's body broke while it was passed on.
+    CallerBody(hyper::Error),
+}
+
+impl Upstream {
+    /// Prepares the way; connects to nobody yet. `warm` idle connections are kept ready by [`Self::keep_warm`].
+    ///
+    /// # Errors
+    /// When the host name of the configuration is none that TLS could verify.
+    pub fn new(
+        config: &config::Upstream,
+        tls: Arc<rustls::ClientConfig>,
+        warm: usize,
+    ) -> Result<Self, ConnectError> {
+        Ok(Self {
+            connector: Connector::new(config, tls)?,
+            pool: Rc::new(Pool::default()),
+            host: connect::host_header(config)?,
+            response_timeout: config.response_timeout,
+            warm,
+        })
+    }
+
+    /// What the `Host` field of a request to this upstream says.
+    pub fn host(&self) -> &HeaderValue {
+        &self.host
+    }
+
+    /// Sends a request and waits for the head of its response.
+    ///
+    /// When the connection breaks before any byte of a response came, a request is sent again, once, if its
+    /// method is idempotent or nothing of it had been written: a POST may have been executed. `again` makes
+    /// the request anew for that, `None` when its body is gone.
+    ///
+    /// # Errors
+    /// See [`SendError`]. Dropping the future ends the request and closes its connection.
+    pub async fn send(
+        &self,
+        request: Request<RequestBody>,
+        again: impl FnOnce() -> Option<Request<RequestBody>>,
+    ) -> Result<Response<ResponseBody>, SendError> {
+        let idempotent = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+        let connection = match self.pool.take() {
+            Some(connection) => connection,
+            None => self.connector.connect().await.map_err(SendError::Connect)?,
+        };
+        let broken = match connection.exchange(request, self.response_timeout).await {
+            Ok((response, connection)) => return Ok(self.attach(response, connection)),
+            Err(broken) => broken,
+        };
+        let harmless = (idempotent || !broken.written) && !broken.answered;
+        if matches!(broken.why, Why::TimedOut) || !harmless {
+            return Err(send_error(broken));
+        }
+        let request = match broken.request {
+            Some(request) => request,
+            None => match again() {
+                Some(request) => request,
+                None => return Err(send_error(broken)),
+            },
+        };
+        // A new connection: the idle ones may have died with this one.
+        let connection = self.connector.connect().await.map_err(SendError::Connect)?;
+        match connection.exchange(request, self.response_timeout).await {
+            Ok((response, connection)) => Ok(self.attach(response, connection)),
+            Err(broken) => Err(send_error(broken)),
+        }
+    }
+
+    fn attach(
+        &self,
+        response: Response<hyper::body::Incoming>,
+        connection: Connection,
+    ) -> Response<ResponseBody> {
+        response.map(|incoming| {
+            ResponseBody::new(incoming, connection, Rc::clone(&self.pool), self.response_timeout)
+        })
+    }
+
+    /// Looks after the idle connections: drops dead and old ones, keeps `warm` of them ready. Never returns.
+    pub async fn keep_warm(&self) {
+        let mut pause = SWEEP_EVERY;
+        loop {
+            pause = match self.pool.sweep() {
+                idle if idle >= self.warm => SWEEP_EVERY,
+                _ => match self.connector.connect().await {
+                    Ok(connection) => {
+                        self.pool.give_back(connection);
+                        // The next missing one at once.
+                        Duration::ZERO
+                    }
+                    Err(error) => {
+                        tracing::debug!(%error, "cannot keep a connection to the upstream ready");
+                        (pause.max(SWEEP_EVERY) * 2).min(Duration::from_secs(30))
+                    }
+                },
+            };
+            tokio::time::sleep(pause).await;
+        }
+    }
+}
+
+fn send_error(broken: Broken) -> SendError {
+    match broken.why {
+        Why::TimedOut => SendError::TimedOut,
+        Why::Failed(error) if error.is_user() => SendError::CallerBody(error),
+        Why::Failed(error) => SendError::Broken(error),
+    }
+}

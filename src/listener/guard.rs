@@ -1,0 +1,399 @@
+//! Stands between a caller's socket and hyper, and lets through only what can be read in one way.
+//!
+//! hyper accepts, and silently repairs, what request smuggling is made of, and answers what it does refuse
+//! with an empty body. So the guard reads each head first ([`super::head`]), follows each body to its end
+//! ([`super::chunks`]), and keeps the time limits of the caller's side. A head that is refused is replaced by
+//! a small request that asks for the refusal ([`refusal_asked_for`]): answers, log lines and metrics have one
+//! way. A caller who sends such a request by itself gets what it asks for.
+//!
+//! The usual head arrives in one read and is checked where hyper wants it, without a copy. The guard changes
+//! no byte, and knows nothing of accounts and tokens.
+
+use std::cell::Cell;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use http::Request;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+
+use super::chunks::Chunks;
+use super::head::{self, Framing};
+use crate::config::Limits;
+use crate::deadline::Deadline;
+use crate::proxy::refusal::Refusal;
+use crate::proxy::target::percent_decoded;
+
+/// The first bytes of HTTP/2 by prior knowledge (RFC 9113 section 3.4); no HTTP/1 request begins so.
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\n";
+
+/// The method of the request that replaces a refused head.
+const REFUSED: &str = "WXGATE-REFUSED";
+
+/// How long, and how much, is read and thrown away after an early answer, so that the caller gets to read it
+/// instead of a reset connection.
+const LINGER: Duration = Duration::from_secs(5);
+const LINGER_BYTES: usize = 64 << 20;
+
+/// Whether a request of this connection is being served; set by the service, read by the guard.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Busy(Rc<Cell<bool>>);
+
+impl Busy {
+    pub(super) fn set(&self, busy: bool) {
+        self.0.set(busy);
+    }
+
+    fn get(&self) -> bool {
+        self.0.get()
+    }
+}
+
+/// A caller's connection, guarded.
+pub(super) struct Guard<S> {
+    io: S,
+    state: State,
+    /// Bytes that have been read but not been let through yet.
+    kept: BytesMut,
+    /// How many of those, from the first, may go through.
+    approved: usize,
+    /// How many of those have been searched for the end of the head.
+    searched: usize,
+    busy: Busy,
+    reading: Deadline,
+    writing: Deadline,
+    limits: Times,
+    max_head: usize,
+}
+
+/// The time limits of the caller's side.
+#[derive(Debug, Clone, Copy)]
+struct Times {
+    head: Duration,
+    idle: Duration,
+}
+
+#[derive(Debug)]
+enum State {
+    /// At the beginning of a head; `first` on a new connection.
+    Head {
+        first: bool,
+    },
+    Sized(u64),
+    Chunked(Chunks),
+    /// HTTP/2: hyper's own guards are at work.
+    Through,
+    /// Nothing more comes from this caller.
+    Refused,
+    Broken,
+}
+
+/// The refusal that a request asks for, when it is one of the guard's own.
+pub(super) fn refusal_asked_for<B>(request: &Request<B>) -> Option<Refusal> {
+    if request.method().as_str() != REFUSED {
+        return None;
+    }
+    let message = || {
+        let query = request.uri().query().unwrap_or_default().as_bytes();
+        String::from_utf8_lossy(&percent_decoded(query).collect::<Vec<_>>()).into_owned()
+    };
+    Some(match request.uri().path() {
+        "/head-too-large" => Refusal::HeadTooLarge,
+        "/caller-timeout" => Refusal::CallerTimeout(HEAD_TOO_SLOW),
+        _ => Refusal::BadRequest(message().into()),
+    })
+}
+
+fn percent_encoded(text: &str) -> String {
+    let encode = |byte: u8| match byte {
+        b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => char::from(byte).to_string(),
+        _ => format!("%{byte:02X}"),
+    };
+    text.bytes().map(encode).collect()
+}
+
+/// What may be done with fresh bytes.
+enum Verdict {
+    /// So many, from the first, may go through.
+    Pass(usize),
+    /// The head is not complete.
+    Wait,
+    Refuse(Refusal),
+    /// This is HTTP/2: hyper's HTTP/1 side gets nothing of it.
+    Http2,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
+    pub(super) fn new(io: S, busy: Busy, limits: &Limits) -> Self {
+        Self {
+            io,
+            state: State::Head { first: true },
+            kept: BytesMut::new(),
+            approved: 0,
+            searched: 0,
+            busy,
+            reading: Deadline::default(),
+            writing: Deadline::default(),
+            limits: Times { head: limits.header_timeout, idle: limits.idle_timeout },
+            max_head: limits.max_header_bytes,
+        }
+    }
+
+    /// Whether the caller began with HTTP/2's preface; then hyper's HTTP/1 side has seen nothing but an end.
+    pub(super) fn is_http2(&self) -> bool {
+        matches!(self.state, State::Through)
+    }
+
+    /// Ends the connection so that the caller can read the last answer: no more is written, and what still
+    /// comes is thrown away for a while. Closing at once would reset the connection and lose the answer.
+    pub(super) async fn close(mut self) {
+        let clean = matches!(self.state, State::Head { .. }) && self.kept.is_empty();
+        if self.io.shutdown().await.is_err() || clean {
+            return;
+        }
+        let mut waste = BytesMut::with_capacity(16 * 1024);
+        let drain = async {
+            let mut total = 0;
+            while total < LINGER_BYTES {
+                waste.clear();
+                match self.io.read_buf(&mut waste).await {
+                    Ok(0) | Err(_) => return,
+                    Ok(read) => total += read,
+                }
+            }
+        };
+        // Either way the connection ends now.
+        let _ = tokio::time::timeout(LINGER, drain).await;
+    }
+
+    /// Looks at fresh bytes and moves on as far as they allow.
+    fn consider(state: &mut State, bytes: &[u8], searched: &mut usize, max_head: usize) -> Verdict {
+        match state {
+            State::Through => Verdict::Pass(bytes.len()),
+            State::Refused | State::Broken => Verdict::Wait,
+            State::Sized(left) => {
+                let here = (*left).min(bytes.len() as u64);
+                *left -= here;
+                if *left == 0 {
+                    *state = State::Head { first: false };
+                }
+                Verdict::Pass(here as usize)
+            }
+            State::Chunked(chunks) => match chunks.follow(bytes) {
+                Ok(used) => {
+                    if chunks.done() {
+                        *state = State::Head { first: false };
+                    }
+                    Verdict::Pass(used)
+                }
+                Err(_) => {
+                    *state = State::Broken;
+                    Verdict::Wait
+                }
+            },
+            State::Head { .. } => Self::consider_head(state, bytes, searched, max_head),
+        }
+    }
+
+    fn consider_head(state: &mut State, bytes: &[u8], searched: &mut usize, max_head: usize) -> Verdict {
+        let empty = head::leading_empty_lines(bytes);
+        let end = match head::end_of_head(bytes, (*searched).max(empty)) {
+            Ok(end) => end,
+            Err(refusal) => return Verdict::Refuse(refusal),
+        };
+        *searched = bytes.len();
+        if matches!(state, State::Head { first: true }) && end.is_some() && bytes.starts_with(HTTP2_PREFACE) {
+            *state = State::Through;
+            return Verdict::Http2;
+        }
+        if end.unwrap_or(bytes.len()) > max_head {
+            return Verdict::Refuse(Refusal::HeadTooLarge);
+        }
+        let Some(end) = end else { return Verdict::Wait };
+        *searched = 0;
+        match head::framing(&bytes[empty..end]) {
+            Ok(Framing::Sized(0)) => *state = State::Head { first: false },
+            Ok(Framing::Sized(length)) => *state = State::Sized(length),
+            Ok(Framing::Chunked) => *state = State::Chunked(Chunks::default()),
+            Err(refusal) => return Verdict::Refuse(refusal),
+        }
+        Verdict::Pass(end)
+    }
+
+    /// Puts the request that asks for the refusal in the place of what the caller sent.
+    fn refuse(&mut self, refusal: &Refusal) {
+        let request = format!(
+            "{REFUSED} /{}?{} HTTP/1.1\r\nHost: wxgate\r\nConnection: close\r\n\r\n",
+            refusal.shape().code,
+            percent_encoded(&refusal.message())
+        );
+        self.kept.clear();
+        self.kept.extend_from_slice(request.as_bytes());
+        self.approved = self.kept.len();
+        self.state = State::Refused;
+    }
+
+    /// Lets hyper's HTTP/1 side see an end, and keeps everything for its HTTP/2 side.
+    fn hand_over(&mut self) -> Poll<io::Result<()>> {
+        self.approved = self.kept.len();
+        Poll::Ready(Ok(()))
+    }
+
+    /// Hands approved bytes to hyper.
+    fn release(&mut self, buf: &mut ReadBuf<'_>) {
+        let length = self.approved.min(buf.remaining());
+        buf.put_slice(&self.kept[..length]);
+        self.kept.advance(length);
+        self.approved -= length;
+        if self.kept.is_empty() {
+            // An idle connection holds no buffer.
+            self.kept = BytesMut::new();
+        }
+    }
+
+    /// Whether a time limit has run out while nothing comes.
+    fn poll_limit(&mut self, cx: &mut Context<'_>) -> Poll<Limit> {
+        let (limit, what) = match self.state {
+            // A request is being served, and its caller has nothing to send.
+            State::Head { .. } if self.busy.get() => {
+                self.reading.clear();
+                return Poll::Pending;
+            }
+            State::Head { .. } if !self.kept.is_empty() => (self.limits.head, Limit::Head),
+            State::Head { first: true } => (self.limits.head, Limit::Idle),
+            State::Head { first: false } => (self.limits.idle, Limit::Idle),
+            State::Sized(_) | State::Chunked(_) => (self.limits.idle, Limit::Body),
+            State::Through | State::Refused | State::Broken => return Poll::Pending,
+        };
+        self.reading.poll(limit, cx).map(|()| what)
+    }
+}
+
+/// Which time limit has run out.
+enum Limit {
+    Head,
+    Idle,
+    Body,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guard<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        loop {
+            if this.approved > 0 {
+                this.release(buf);
+                return Poll::Ready(Ok(()));
+            }
+            match this.state {
+                State::Refused => return Poll::Pending,
+                State::Broken => return Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
+                _ => {}
+            }
+            if this.searched < this.kept.len() {
+                match Self::consider(&mut this.state, &this.kept, &mut this.searched, this.max_head) {
+                    Verdict::Pass(length) => {
+                        this.approved = length;
+                        this.reading.clear();
+                    }
+                    Verdict::Wait => {}
+                    Verdict::Refuse(refusal) => this.refuse(&refusal),
+                    Verdict::Http2 => return this.hand_over(),
+                }
+                continue;
+            }
+            let read = if this.kept.is_empty() {
+                // Straight into hyper's buffer; whatever may not pass is taken out again.
+                let start = buf.filled().len();
+                let read = Pin::new(&mut this.io).poll_read(cx, buf)?;
+                let fresh = &buf.filled()[start..];
+                if read.is_ready() && !fresh.is_empty() {
+                    let was_idle = matches!(this.state, State::Head { first: false });
+                    let verdict = Self::consider(&mut this.state, fresh, &mut this.searched, this.max_head);
+                    let pass = if let Verdict::Pass(length) = verdict { length } else { 0 };
+                    this.kept.extend_from_slice(&fresh[pass..]);
+                    buf.set_filled(start + pass);
+                    // The time for a head begins with the connection, later with the head's first byte.
+                    if pass > 0 || was_idle {
+                        this.reading.clear();
+                    }
+                    match verdict {
+                        Verdict::Pass(_) => return Poll::Ready(Ok(())),
+                        Verdict::Wait => {}
+                        Verdict::Refuse(refusal) => this.refuse(&refusal),
+                        Verdict::Http2 => return this.hand_over(),
+                    }
+                    continue;
+                }
+                read.map(|()| 0)
+            } else {
+                let mut piece = [0; 2048];
+                let mut piece = ReadBuf::new(&mut piece);
+                let read = Pin::new(&mut this.io).poll_read(cx, &mut piece)?;
+                this.kept.extend_from_slice(piece.filled());
+                read.map(|()| piece.filled().len())
+            };
+            match read {
+                // The caller has left, perhaps in the middle of a head.
+                Poll::Ready(0) => return Poll::Ready(Ok(())),
+                Poll::Ready(_) => continue,
+                Poll::Pending => {}
+            }
+            match ready!(this.poll_limit(cx)) {
+                Limit::Idle => return Poll::Ready(Ok(())),
+                Limit::Head => this.refuse(&Refusal::CallerTimeout(HEAD_TOO_SLOW)),
+                Limit::Body => return Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            }
+        }
+    }
+}
+
+const HEAD_TOO_SLOW: &str = "the request head did not come within limits.header_timeout";
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
+    /// A caller that reads nothing for too long is cut off.
+    fn limited<T>(&mut self, cx: &mut Context<'_>, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if outcome.is_ready() {
+            self.writing.clear();
+            return outcome;
+        }
+        ready!(self.writing.poll(self.limits.idle, cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let outcome = Pin::new(&mut self.io).poll_write(cx, buf);
+        self.limited(cx, outcome)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let outcome = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
+        self.limited(cx, outcome)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let outcome = Pin::new(&mut self.io).poll_flush(cx);
+        self.limited(cx, outcome)
+    }
+
+    /// Does nothing: [`Guard::close`] ends the connection, once the last answer can be read.
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}

@@ -1,0 +1,219 @@
+//! Reads the framing of an HTTP/1 request head, strictly.
+//!
+//! Pure. It decides where a message ends, so that the guard and hyper can never disagree about it: whatever
+//! two programs could read in two ways (RFC 9112 sections 2.2, 6.1 and 6.3) is refused before hyper sees it.
+//! It knows neither sockets nor WeChat; what a target may look like is checked again, and in full, by the
+//! proxy's `admit` step.
+
+use crate::proxy::refusal::Refusal;
+use crate::proxy::target::check_query;
+
+/// The fields one head may have; hyper's own limit.
+const MOST_FIELDS: usize = 100;
+
+/// hyper's parser takes targets up to 64 KiB, and wxgate puts a token in.
+const LONGEST_TARGET: usize = 56 * 1024;
+
+/// Where the body of a message ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Framing {
+    /// After this many bytes.
+    Sized(u64),
+    /// After the last chunk.
+    Chunked,
+}
+
+/// The length of a complete head at the beginning of `bytes`, its empty line included. `from` is where to
+/// look first, so that a head that comes byte by byte is not searched again and again.
+///
+/// # Errors
+/// [`Refusal::BadRequest`] at the first line that ends in a bare line feed.
+pub fn end_of_head(bytes: &[u8], from: usize) -> Result<Option<usize>, Refusal> {
+    let mut at = from;
+    while let Some(found) = memchr::memchr(b'\n', &bytes[at..]) {
+        let line_feed = at + found;
+        if line_feed == 0 || bytes[line_feed - 1] != b'\r' {
+            return bad("a line of the request head ends in a bare line feed");
+        }
+        if line_feed >= 3 && &bytes[line_feed - 3..line_feed] == b"\r\n\r" {
+            return Ok(Some(line_feed + 1));
+        }
+        at = line_feed + 1;
+    }
+    Ok(None)
+}
+
+/// How many bytes of empty lines stand before a request line; old clients send one after a POST body
+/// (RFC 9112 section 2.2).
+pub fn leading_empty_lines(bytes: &[u8]) -> usize {
+    bytes.chunks_exact(2).take_while(|pair| *pair == b"\r\n").count() * 2
+}
+
+/// Reads one complete head.
+///
+/// # Errors
+/// [`Refusal::BadRequest`] for everything that is not plainly one HTTP/1 request, [`Refusal::HeadTooLarge`]
+/// for too many fields or too long a target.
+pub fn framing(head: &[u8]) -> Result<Framing, Refusal> {
+    let mut fields = [httparse::EMPTY_HEADER; MOST_FIELDS];
+    let mut request = httparse::Request::new(&mut fields);
+    match request.parse(head) {
+        Ok(httparse::Status::Complete(length)) if length == head.len() => {}
+        Ok(_) => return bad("the request head is malformed"),
+        Err(httparse::Error::TooManyHeaders) => return Err(Refusal::HeadTooLarge),
+        Err(httparse::Error::Version) => return bad("the request is not HTTP/1.0 or HTTP/1.1"),
+        Err(_) => return bad("the request head is malformed"),
+    }
+    check_target(request.path.unwrap_or_default())?;
+    let mut length = None;
+    let mut chunked = false;
+    for field in request.headers.iter() {
+        if field.name.eq_ignore_ascii_case("content-length") {
+            if length.is_some() {
+                return bad("there is more than one Content-Length");
+            }
+            length = Some(content_length(field.value)?);
+        } else if field.name.eq_ignore_ascii_case("transfer-encoding") {
+            if chunked {
+                return bad("there is more than one Transfer-Encoding");
+            }
+            if request.version != Some(1) || !field.value.eq_ignore_ascii_case(b"chunked") {
+                return bad("the only Transfer-Encoding that is understood is one `chunked`, in HTTP/1.1");
+            }
+            chunked = true;
+        }
+    }
+    match (length, chunked) {
+        (Some(_), true) => bad("there are both Content-Length and Transfer-Encoding"),
+        (None, true) => Ok(Framing::Chunked),
+        (length, false) => Ok(Framing::Sized(length.unwrap_or(0))),
+    }
+}
+
+fn bad<T>(text: &'static str) -> Result<T, Refusal> {
+    Err(Refusal::BadRequest(text.into()))
+}
+
+/// Digits and nothing else: `+5`, `5, 5` and `0x5` are read in several ways.
+fn content_length(value: &[u8]) -> Result<u64, Refusal> {
+    let digits = std::str::from_utf8(value).ok().filter(|v| !v.is_empty() && v.bytes().all(|b| b.is_ascii_digit()));
+    match digits.and_then(|digits| digits.parse().ok()) {
+        // hyper keeps the two largest values for itself.
+        Some(length) if length < u64::MAX - 2 => Ok(length),
+        _ => bad("the Content-Length is not a number"),
+    }
+}
+
+/// What hyper would answer or repair by itself: it drops a fragment without a word, and refuses some bytes
+/// with an empty answer.
+fn check_target(target: &str) -> Result<(), Refusal> {
+    if target.len() > LONGEST_TARGET {
+        return Err(Refusal::HeadTooLarge);
+    }
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let refused = |b: u8| matches!(b, b'#' | b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}' | 0x80..);
+    if path.bytes().any(refused) {
+        return bad("the request target has a character that must be percent-encoded");
+    }
+    check_query(query.as_bytes()).map_err(|e| Refusal::BadRequest(e.0.into()))?;
+    // An authority that is none, in an absolute target, would end in hyper's own empty 400.
+    match target.parse::<http::Uri>() {
+        Ok(_) => Ok(()),
+        Err(_) if target.starts_with('/') => bad("the request target is malformed"),
+        Err(_) => bad("the request target is neither a path nor a URL"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heads_end_at_an_empty_line_of_crlf() {
+        for (bytes, right) in [
+            (&b"GET / HTTP/1.1\r\n\r\n"[..], Some(Some(18))),
+            (b"GET / HTTP/1.1\r\nA: b\r\n\r\nrest", Some(Some(24))),
+            (b"GET / HTTP/1.1\r\nA: b\r\n", Some(None)),
+            (b"", Some(None)),
+            (b"GET / HTTP/1.1\n\n", None),
+            (b"GET / HTTP/1.1\r\nA: b\n\r\n", None),
+            (b"\n", None),
+        ] {
+            assert_eq!(end_of_head(bytes, 0).ok(), right, "{}", String::from_utf8_lossy(bytes));
+        }
+        // Found however the bytes are cut.
+        let head = b"GET / HTTP/1.1\r\nA: b\r\n\r\n";
+        for cut in 0..head.len() {
+            assert_eq!(end_of_head(head, cut).unwrap().is_some(), cut < head.len());
+        }
+        assert_eq!(leading_empty_lines(b"\r\n\r\nGET"), 4);
+        assert_eq!(leading_empty_lines(b"GET"), 0);
+    }
+
+    #[test]
+    fn framings() {
+        for (fields, right) in [
+            ("", Some(Framing::Sized(0))),
+            ("Content-Length: 5\r\n", Some(Framing::Sized(5))),
+            ("content-length:5\r\n", Some(Framing::Sized(5))),
+            ("Transfer-Encoding: chunked\r\n", Some(Framing::Chunked)),
+            ("transfer-encoding: CHUNKED\r\n", Some(Framing::Chunked)),
+            ("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", None),
+            ("Transfer-Encoding: chunked\r\nContent-Length: 5\r\n", None),
+            ("Content-Length: 5\r\nContent-Length: 5\r\n", None),
+            ("Content-Length: 5\r\nContent-Length: 6\r\n", None),
+            ("Content-Length: 5, 5\r\n", None),
+            ("Content-Length: +5\r\n", None),
+            ("Content-Length: -5\r\n", None),
+            ("Content-Length: 0x5\r\n", None),
+            ("Content-Length: \r\n", None),
+            ("Content-Length: 99999999999999999999\r\n", None),
+            ("Transfer-Encoding: gzip, chunked\r\n", None),
+            ("Transfer-Encoding: chunked, chunked\r\n", None),
+            ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", None),
+            ("Transfer-Encoding: identity\r\n", None),
+            ("Transfer-Encoding: \x0bchunked\r\n", None),
+            ("Transfer-Encoding : chunked\r\n", None),
+            ("A: b\r\n c\r\n", None),
+            ("A\x00: b\r\n", None),
+            ("A: b\x00\r\n", None),
+            ("A: b\rc\r\n", None),
+            (": b\r\n", None),
+        ] {
+            let head = format!("POST /a HTTP/1.1\r\nHost: h\r\n{fields}\r\n");
+            assert_eq!(framing(head.as_bytes()).ok(), right, "{fields:?}");
+        }
+        assert!(framing(b"POST /a HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n").is_err());
+        let many = "A: b\r\n".repeat(101);
+        assert_eq!(framing(format!("GET / HTTP/1.1\r\n{many}\r\n").as_bytes()), Err(Refusal::HeadTooLarge));
+    }
+
+    #[test]
+    fn request_lines() {
+        for (line, right) in [
+            ("GET /a?b=c HTTP/1.1", true),
+            ("GET http://h/a HTTP/1.1", true),
+            ("OPTIONS * HTTP/1.1", true),
+            ("CONNECT h:443 HTTP/1.1", true),
+            ("GET /a?名=值 HTTP/1.1", true),
+            ("GET /a HTTP/1.0", true),
+            ("GET /a HTTP/2.0", false),
+            ("GET /a HTTP/1.2", false),
+            ("GET /a", false),
+            ("GET  /a HTTP/1.1", false),
+            ("GET /a  HTTP/1.1", false),
+            ("GET /a b HTTP/1.1", false),
+            ("GET /a#b HTTP/1.1", false),
+            ("GET /a?b#c HTTP/1.1", false),
+            ("GET /a\\b HTTP/1.1", false),
+            ("GET /名 HTTP/1.1", false),
+            ("GET /a?\"b\" HTTP/1.1", false),
+            ("GET http:///a HTTP/1.1", false),
+            ("G\x7fT /a HTTP/1.1", false),
+            (" GET /a HTTP/1.1", false),
+        ] {
+            let head = format!("{line}\r\nHost: h\r\n\r\n");
+            assert_eq!(framing(head.as_bytes()).is_ok(), right, "{line:?}");
+        }
+    }
+}

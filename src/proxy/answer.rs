@@ -1,0 +1,151 @@
+//! What the caller gets: the upstream's answer, or one of wxgate's own in WeChat's form.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use http_body::{Body, Frame, SizeHint};
+
+use super::headers::PLACEHOLDER;
+use super::record::Record;
+use super::refusal::Refusal;
+use crate::upstream::{BodyError, ResponseBody};
+
+/// The text that SDKs compare (`encoding`, not `charset`); source: recorded traffic.
+const JSON: HeaderValue = HeaderValue::from_static("application/json; encoding=utf-8");
+
+/// Names the reason when wxgate answers by itself.
+const ERROR: HeaderName = HeaderName::from_static("x-wxgate-error");
+
+/// Says why the caller sees a token error although wxgate retries.
+pub const RETRY: HeaderName = HeaderName::from_static("x-wxgate-retry");
+
+/// An answer's body: bytes that are here, then what still comes.
+pub struct AnswerBody {
+    ready: Option<Bytes>,
+    rest: Option<ResponseBody>,
+    record: Option<Record>,
+}
+
+impl AnswerBody {
+    /// A body that is here in full.
+    pub fn whole(bytes: Bytes) -> Self {
+        Self { ready: Some(bytes).filter(|b| !b.is_empty()), rest: None, record: None }
+    }
+
+    /// A body that flows from the upstream, behind the part that has been looked at.
+    pub fn stream(beginning: Bytes, rest: ResponseBody) -> Self {
+        Self { ready: Some(beginning).filter(|b| !b.is_empty()), rest: Some(rest), record: None }
+    }
+
+    /// Lets the record of the request end with its body.
+    pub fn with_record(mut self, record: Record) -> Self {
+        self.record = Some(record);
+        self
+    }
+
+    /// The whole body when it is here and small; for the answer to be looked into.
+    pub fn here(&self) -> Option<&Bytes> {
+        self.ready.as_ref()
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        let frame = match this.ready.take() {
+            Some(bytes) => Some(Ok(Frame::data(bytes))),
+            None => match &mut this.rest {
+                Some(rest) => std::task::ready!(Pin::new(rest).poll_frame(cx)),
+                None => None,
+            },
+        };
+        if let Some(record) = &mut this.record {
+            match &frame {
+                Some(Ok(frame)) => record.bytes += frame.data_ref().map_or(0, |data| data.len() as u64),
+                Some(Err(error)) => record.broke_off(error),
+                None => {}
+            }
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ready.is_none() && self.rest.as_ref().is_none_or(ResponseBody::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let ready = self.ready.as_ref().map_or(0, |bytes| bytes.len() as u64);
+        let Some(rest) = &self.rest else { return SizeHint::with_exact(ready) };
+        match rest.size_hint().exact() {
+            Some(length) => SizeHint::with_exact(ready + length),
+            None => SizeHint::new(),
+        }
+    }
+}
+
+/// The answer to a request that wxgate refuses or could not forward.
+pub fn refusal(refusal: &Refusal) -> Response<AnswerBody> {
+    let shape = refusal.shape();
+    let mut answer = json(
+        shape.status,
+        &serde_json::json!({
+            "errcode": shape.errcode,
+            "errmsg": format!("wxgate: {}", refusal.message()),
+        }),
+    );
+    answer.headers_mut().insert(ERROR, HeaderValue::from_static(shape.code));
+    answer
+}
+
+/// The answer to a caller that asks for a token and gets the placeholder.
+pub fn placeholder() -> Response<AnswerBody> {
+    // Written by hand: serde_json would sort the keys, and old code has been seen to cut texts by position.
+    text(StatusCode::OK, format!(r#"{{"access_token":"{PLACEHOLDER}","expires_in":7200}}"#))
+}
+
+/// An error as WeChat itself would answer it.
+pub fn wechat_error(errcode: i64, errmsg: &str) -> Response<AnswerBody> {
+    text(StatusCode::OK, format!(r#"{{"errcode":{errcode},"errmsg":"{errmsg}"}}"#))
+}
+
+fn json(status: StatusCode, body: &serde_json::Value) -> Response<AnswerBody> {
+    text(status, body.to_string())
+}
+
+fn text(status: StatusCode, body: String) -> Response<AnswerBody> {
+    let mut response = Response::new(AnswerBody::whole(body.into()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, JSON);
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn own_answers_have_wechats_form() {
+        let answer = refusal(&Refusal::BadRequest("say \"please\"".into()));
+        assert_eq!(answer.status(), 400);
+        assert_eq!(answer.headers()["content-type"], "application/json; encoding=utf-8");
+        assert_eq!(answer.headers()["x-wxgate-error"], "bad-request");
+        let body = answer.body().here().unwrap();
+        assert_eq!(body, r#"{"errcode":40066,"errmsg":"wxgate: say \"please\""}"#);
+    }
+
+    #[test]
+    fn the_placeholder_comes_as_wechat_writes_a_token() {
+        let answer = placeholder();
+        let body: serde_json::Value = serde_json::from_slice(answer.body().here().unwrap()).unwrap();
+        assert_eq!(body, serde_json::json!({"access_token": PLACEHOLDER, "expires_in": 7200}));
+        assert_eq!(answer.headers()["content-type"], "application/json; encoding=utf-8");
+    }
+}

@@ -1,0 +1,245 @@
+//! Which header fields cross wxgate, in both directions.
+//!
+//! Pure edits of a header map. Names keep the sender's spelling (hyper carries it beside the map), values
+//! stay byte for byte; the two exceptions are codings that could not be looked into, and the token itself.
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+
+use crate::token::Token;
+
+/// What callers get to see where the token would be, and what they get when they ask for one.
+pub const PLACEHOLDER: &str =
+    "wxgate-placeholder-this-opens-nothing-the-proxy-puts-the-real-access-token-into-every-call";
+
+/// Fields that speak about one connection and go no further (RFC 9110 section 7.6.1), and `Expect`, which
+/// wxgate answers itself.
+static HOP_BY_HOP: [HeaderName; 11] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    HeaderName::from_static("http2-settings"),
+    header::EXPECT,
+];
+
+/// What the caller says to wxgate, or what would tell the upstream who the callers are.
+static PRIVATE: [HeaderName; 5] = [
+    header::AUTHORIZATION,
+    HeaderName::from_static("x-wxgate-key"),
+    header::FORWARDED,
+    HeaderName::from_static("x-real-ip"),
+    header::VIA,
+];
+
+/// Codings that [`super::inspect`] can look into.
+const READABLE: [&str; 5] = ["gzip", "x-gzip", "deflate", "br", "identity"];
+
+/// Edits a caller's fields into what the upstream gets.
+pub fn to_upstream(headers: &mut HeaderMap, host: &HeaderValue) {
+    drop_hop_by_hop(headers);
+    // Most requests carry none of these: one pass over the names is cheaper than a look-up for each.
+    let private = |name: &HeaderName| PRIVATE.contains(name) || name.as_str().starts_with("x-forwarded-");
+    drop_where(headers, private);
+    keep_readable_codings(headers);
+    join_cookies(headers);
+    headers.insert(header::HOST, host.clone());
+}
+
+/// Edits the upstream's fields into what the caller gets; `token` is the one that the call was made with.
+pub fn to_caller(headers: &mut HeaderMap, token: Option<&Token>) {
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        // RFC 9112 section 6.3: with both, the length is a lie (and hyper's server would drop the caller).
+        headers.remove(header::CONTENT_LENGTH);
+    }
+    drop_hop_by_hop(headers);
+    if let Some(token) = token {
+        mask_token(headers, token);
+    }
+}
+
+fn drop_hop_by_hop(headers: &mut HeaderMap) {
+    let named = connection_names(headers);
+    drop_where(headers, |name| HOP_BY_HOP.contains(name) || named.contains(name));
+}
+
+/// What the `Connection` lines name, all of them: a second line counts like the first.
+fn connection_names(headers: &HeaderMap) -> Vec<HeaderName> {
+    headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .flat_map(|line| line.as_bytes().split(|b| *b == b','))
+        .map(<[u8]>::trim_ascii)
+        // The two usual options name no field of their own that is not in HOP_BY_HOP already.
+        .filter(|name| !name.eq_ignore_ascii_case(b"close") && !name.eq_ignore_ascii_case(b"keep-alive"))
+        .filter_map(|name| HeaderName::from_bytes(name).ok())
+        .collect()
+}
+
+fn drop_where(headers: &mut HeaderMap, condition: impl Fn(&HeaderName) -> bool) {
+    while let Some(name) = headers.keys().find(|name| condition(name)).cloned() {
+        headers.remove(name);
+    }
+}
+
+/// Takes codings out of `Accept-Encoding` that would hide an errcode from wxgate.
+fn keep_readable_codings(headers: &mut HeaderMap) {
+    let readable = |entry: &&str| {
+        let coding = entry.split(';').next().unwrap_or_default().trim();
+        READABLE.iter().any(|known| coding.eq_ignore_ascii_case(known))
+    };
+    let entries = |line: &HeaderValue| {
+        let text = line.to_str().unwrap_or_default().to_owned();
+        text.split(',').map(|entry| entry.trim().to_owned()).collect::<Vec<_>>()
+    };
+    let lines = headers.get_all(header::ACCEPT_ENCODING);
+    if lines.iter().all(|line| line.to_str().is_ok_and(|text| text.split(',').all(|e| readable(&e)))) {
+        return;
+    }
+    let kept: Vec<String> =
+        lines.iter().flat_map(entries).filter(|entry| readable(&entry.as_str())).collect();
+    // With nothing left the field says what its absence would not: no coding at all, please.
+    let text = if kept.is_empty() { "identity".to_owned() } else { kept.join(", ") };
+    if let Ok(value) = HeaderValue::from_str(&text) {
+        headers.insert(header::ACCEPT_ENCODING, value);
+    }
+}
+
+/// HTTP/2 callers may split cookies over several fields, HTTP/1.1 wants one (RFC 9113 section 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let mut lines = headers.get_all(header::COOKIE).iter();
+    if lines.next().is_none() || lines.next().is_none() {
+        return;
+    }
+    let all: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if let Ok(value) = HeaderValue::from_bytes(&all.join(&b"; "[..])) {
+        headers.insert(header::COOKIE, value);
+    }
+}
+
+/// A redirect that repeats the request's query would hand the token to the caller.
+fn mask_token(headers: &mut HeaderMap, token: &Token) {
+    let raw = token.value.expose().as_bytes();
+    let encoded = &token.pair.expose().as_bytes()["access_token=".len()..];
+    for value in headers.values_mut() {
+        if value.len() < raw.len() {
+            continue;
+        }
+        let mut text = value.as_bytes().to_vec();
+        let found = replace(&mut text, encoded) | replace(&mut text, raw);
+        if found && let Ok(masked) = HeaderValue::from_bytes(&text) {
+            *value = masked;
+        }
+    }
+}
+
+/// Puts the placeholder wherever `needle` stands; whether it stood anywhere.
+fn replace(text: &mut Vec<u8>, needle: &[u8]) -> bool {
+    let mut found = false;
+    let mut from = 0;
+    while let Some(at) = text[from..].windows(needle.len().max(1)).position(|window| window == needle) {
+        text.splice(from + at..from + at + needle.len(), PLACEHOLDER.bytes());
+        from += at + PLACEHOLDER.len();
+        found = true;
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(fields: &[(&'static str, &'static str)]) -> HeaderMap {
+        fields
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+            .collect()
+    }
+
+    fn edited(fields: &[(&'static str, &'static str)]) -> Vec<(String, String)> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        to_upstream(&mut headers, &HeaderValue::from_static("api.weixin.qq.com"));
+        let mut all: Vec<_> =
+            headers.iter().map(|(n, v)| (n.to_string(), v.to_str().unwrap().to_owned())).collect();
+        all.sort();
+        all
+    }
+
+    #[test]
+    fn hop_by_hop_and_private_fields_go_no_further() {
+        let kept = edited(&[
+            ("host", "proxy"),
+            ("accept", "*/*"),
+            ("connection", "keep-alive, X-One"),
+            ("connection", "x-two"),
+            ("x-one", "1"),
+            ("x-two", "2"),
+            ("x-three", "3"),
+            ("keep-alive", "timeout=5"),
+            ("proxy-connection", "keep-alive"),
+            ("proxy-authorization", "Basic x"),
+            ("te", "trailers"),
+            ("trailer", "x"),
+            ("transfer-encoding", "chunked"),
+            ("upgrade", "h2c"),
+            ("http2-settings", "AAMAAABkAAQAAP__"),
+            ("expect", "100-continue"),
+            ("authorization", "Bearer x"),
+            ("x-wxgate-key", "k"),
+            ("forwarded", "for=1.2.3.4"),
+            ("x-forwarded-for", "1.2.3.4"),
+            ("x-forwarded-proto", "http"),
+            ("x-real-ip", "1.2.3.4"),
+            ("via", "1.1 a"),
+            ("wechatmp-signature", "s"),
+        ]);
+        let names: Vec<_> = kept.iter().map(|(n, v)| format!("{n}: {v}")).collect();
+        assert_eq!(names, ["accept: */*", "host: api.weixin.qq.com", "wechatmp-signature: s", "x-three: 3"]);
+    }
+
+    #[test]
+    fn unreadable_codings_are_taken_out() {
+        for (lines, right) in [
+            (&["gzip"][..], "gzip"),
+            (&["gzip, deflate;q=0.5,br"], "gzip, deflate;q=0.5,br"),
+            (&["gzip, zstd"], "gzip"),
+            (&["zstd;q=1.0, GZIP;q=0.5 , *"], "GZIP;q=0.5"),
+            (&["zstd"], "identity"),
+            (&["*"], "identity"),
+            (&["gzip", "zstd, br"], "gzip, br"),
+        ] {
+            let fields: Vec<_> = lines.iter().map(|line| ("accept-encoding", *line)).collect();
+            let found = edited(&fields);
+            assert_eq!(found[0], ("accept-encoding".to_owned(), right.to_owned()), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn split_cookies_are_joined() {
+        let found = edited(&[("cookie", "a=1"), ("cookie", "b=2")]);
+        assert_eq!(found[0], ("cookie".to_owned(), "a=1; b=2".to_owned()));
+    }
+
+    #[test]
+    fn the_upstreams_length_beside_chunked_is_dropped() {
+        let mut headers = map(&[("content-length", "5"), ("transfer-encoding", "chunked"), ("x", "y")]);
+        to_caller(&mut headers, None);
+        assert_eq!(headers, map(&[("x", "y")]));
+    }
+
+    #[test]
+    fn the_token_is_masked_wherever_it_stands() {
+        let mut text = b"https://h/?access_token=TOK&b=TOK".to_vec();
+        assert!(replace(&mut text, b"TOK"));
+        let right = format!("https://h/?access_token={PLACEHOLDER}&b={PLACEHOLDER}");
+        assert_eq!(String::from_utf8(text).unwrap(), right);
+        assert!(!replace(&mut b"nothing".to_vec(), b"TOK"));
+    }
+}

@@ -1,0 +1,92 @@
+//! Answers calls that ask for a token, without asking anybody.
+//!
+//! Forwarded, such a call would end the current token, and old apps go on making it. Whatever appid and
+//! secret it carries is neither checked, kept nor logged, but for an appid of another account: that app is
+//! talking to the wrong address, and silence would hide it.
+
+use http::{HeaderMap, Method, Response, header};
+
+use super::answer::{self, AnswerBody};
+use super::query;
+use super::route::Issue;
+
+/// The answer to a token call; `body` is the call's own, whole.
+pub fn answer(
+    issue: Issue,
+    method: &Method,
+    headers: &HeaderMap,
+    query: Option<&str>,
+    body: &[u8],
+    appid: &str,
+) -> Response<AnswerBody> {
+    let method_fits = match issue {
+        Issue::Token => matches!(*method, Method::GET | Method::POST),
+        Issue::StableToken => *method == Method::POST,
+    };
+    if !method_fits {
+        return answer::wechat_error(43002, "require POST method");
+    }
+    match asked_for(headers, query.unwrap_or_default(), body) {
+        Some(other) if other != appid => answer::wechat_error(40013, "invalid appid"),
+        _ => answer::placeholder(),
+    }
+}
+
+/// The appid that the call names, in its query, its form or its JSON; an empty one counts as none.
+fn asked_for(headers: &HeaderMap, query: &str, body: &[u8]) -> Option<String> {
+    if let Some(appid) = query::value(query, "appid") {
+        return Some(appid);
+    }
+    let kind = headers.get(header::CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
+    if kind.to_ascii_lowercase().starts_with(b"application/x-www-form-urlencoded") && !body.starts_with(b"{") {
+        return std::str::from_utf8(body).ok().and_then(|form| query::value(form, "appid"));
+    }
+    let json: serde_json::Value = serde_json::from_slice(body).ok()?;
+    let appid = json.get("appid")?.as_str()?;
+    (!appid.is_empty()).then(|| appid.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ask(issue: Issue, method: &str, query: &str, kind: &str, body: &str) -> String {
+        let request = http::Request::builder().method(method).uri("/").header("content-type", kind);
+        let parts = request.body(()).unwrap().into_parts().0;
+        let answer = answer(issue, &parts.method, &parts.headers, Some(query), body.as_bytes(), "wx1");
+        assert_eq!(answer.status(), 200);
+        let json: serde_json::Value = serde_json::from_slice(answer.body().here().unwrap()).unwrap();
+        match json.get("errcode") {
+            Some(errcode) => errcode.to_string(),
+            None => "token".to_owned(),
+        }
+    }
+
+    #[test]
+    fn token_calls_get_the_placeholder_unless_they_name_another_appid() {
+        let form = "application/x-www-form-urlencoded";
+        let json = "application/json";
+        for (issue, method, query, kind, body, right) in [
+            (Issue::Token, "GET", "grant_type=client_credential&appid=wx1&secret=s", "", "", "token"),
+            (Issue::Token, "GET", "", "", "", "token"),
+            (Issue::Token, "GET", "appid=", "", "", "token"),
+            (Issue::Token, "GET", "appid=wx2", "", "", "40013"),
+            (Issue::Token, "GET", "%61ppid=wx2", "", "", "40013"),
+            (Issue::Token, "POST", "", form, "appid=wx1&secret=s", "token"),
+            (Issue::Token, "POST", "", form, "appid=wx2&secret=s", "40013"),
+            (Issue::Token, "HEAD", "", "", "", "43002"),
+            (Issue::Token, "DELETE", "", "", "", "43002"),
+            (Issue::StableToken, "POST", "", json, r#"{"appid":"wx1"}"#, "token"),
+            (Issue::StableToken, "POST", "", json, r#"{"appid":"wx2"}"#, "40013"),
+            (Issue::StableToken, "POST", "", json, r#"{"appid":""}"#, "token"),
+            (Issue::StableToken, "POST", "", json, r#"{"appid":7}"#, "token"),
+            // curl -d sends JSON under the form's name.
+            (Issue::StableToken, "POST", "", form, r#"{"appid":"wx2"}"#, "40013"),
+            (Issue::StableToken, "POST", "", json, "not json", "token"),
+            (Issue::StableToken, "POST", "", "", "", "token"),
+            (Issue::StableToken, "GET", "", "", "", "43002"),
+        ] {
+            assert_eq!(ask(issue, method, query, kind, body), right, "{issue:?} {method} {query} {body}");
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Makes connections to the one configured host: DNS, TCP from the egress address, TLS.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderValue, Uri};
+use hyper_util::client::legacy::connect::HttpConnector;
+use rustls::pki_types::ServerName;
+use tokio_rustls::TlsConnector;
+use tokio_util::either::Either;
+use tower_service::Service;
+
+use super::connection::Connection;
+use crate::config;
+
+/// Connects to one host, and to no other.
+#[derive(Clone)]
+pub(super) struct Connector {
+    tcp: HttpConnector,
+    tls: Option<(TlsConnector, ServerName<'static>)>,
+    uri: Uri,
+    limit: Duration,
+}
+
+/// Why there is no connection; the text is for the log.
+#[derive(Debug)]
+pub struct ConnectError(String);
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ConnectError {}
+
+/// `host`, `host:port` or `[v6]:port`, the port only where it is not the scheme's own.
+pub(super) fn host_header(config: &config::Upstream) -> Result<HeaderValue, ConnectError> {
+    let host = bracketed(&config.host);
+    let usual = if config.tls { 443 } else { 80 };
+    let text = if config.port == usual { host } else { format!("{host}:{}", config.port) };
+    HeaderValue::from_str(&text).map_err(|_| ConnectError(format!("upstream.url: `{text}` is not a host")))
+}
+
+fn bracketed(host: &str) -> String {
+    if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
+}
+
+impl Connector {
+    pub(super) fn new(
+        config: &config::Upstream,
+        tls: Arc<rustls::ClientConfig>,
+    ) -> Result<Self, ConnectError> {
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        tcp.set_connect_timeout(Some(config.connect_timeout));
+        // With an IPv4 egress address the connector leaves IPv6 answers out, but only while this is set.
+        tcp.set_happy_eyeballs_timeout(Some(Duration::from_millis(300)));
+        match config.egress_ip {
+            Some(IpAddr::V4(address)) => tcp.set_local_address(Some(IpAddr::V4(address))),
+            Some(IpAddr::V6(address)) => tcp.set_local_address(Some(IpAddr::V6(address))),
+            None => {}
+        }
+        let name = ServerName::try_from(config.host.clone())
+            .map_err(|_| ConnectError(format!("upstream.url: `{}` is not a host name", config.host)))?;
+        let scheme = if config.tls { "https" } else { "http" };
+        let uri = format!("{scheme}://{}:{}/", bracketed(&config.host), config.port);
+        Ok(Self {
+            tcp,
+            tls: config.tls.then(|| (TlsConnector::from(tls), name)),
+            uri: uri.parse().map_err(|_| ConnectError(format!("upstream.url: `{uri}` is not a URL")))?,
+            limit: config.connect_timeout,
+        })
+    }
+
+    /// DNS, TCP and TLS within the time limit.
+    pub(super) async fn connect(&self) -> Result<Connection, ConnectError> {
+        match tokio::time::timeout(self.limit, self.attempt()).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(ConnectError(format!(
+                "no connection to {} within {}",
+                self.uri.authority().map_or("the upstream", |a| a.as_str()),
+                humantime::format_duration(self.limit)
+            ))),
+        }
+    }
+
+    async fn attempt(&self) -> Result<Connection, ConnectError> {
+        let tcp = self.tcp.clone().call(self.uri.clone()).await;
+        let tcp = tcp.map_err(|e| ConnectError(format!("{}: {}", self.place(), chain(&e))))?.into_inner();
+        let wire = match &self.tls {
+            None => Either::Left(tcp),
+            Some((tls, name)) => {
+                let stream = tls.connect(name.clone(), tcp).await;
+                Either::Right(Box::new(
+                    stream.map_err(|e| ConnectError(format!("{}: TLS: {}", self.place(), chain(&e))))?,
+                ))
+            }
+        };
+        Connection::new(wire).await.map_err(|e| ConnectError(format!("{}: {}", self.place(), chain(&e))))
+    }
+
+    fn place(&self) -> &str {
+        self.uri.authority().map_or("the upstream", |a| a.as_str())
+    }
+}
+
+/// An error with all its causes, since the outermost one rarely says what happened.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        next = cause.source();
+    }
+    text
+}

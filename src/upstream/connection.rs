@@ -1,0 +1,207 @@
+//! One connection to the API host and one exchange on it.
+//!
+//! hyper splits a client connection into a sender and a driver that somebody must poll. The driver is not
+//! spawned: whoever uses the connection polls it in their own task, which saves two task switches for each
+//! request and makes "the caller went away" end the exchange by the mere drop of it. An idle connection is
+//! polled by nobody; [`Connection::is_usable`] looks whether it has been closed meanwhile.
+
+use std::cell::Cell;
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep};
+use tokio_rustls::client::TlsStream;
+use tokio_util::either::Either;
+
+use super::body::RequestBody;
+
+/// Plain for loopback, TLS otherwise.
+pub(super) type Wire = Either<TcpStream, Box<TlsStream<TcpStream>>>;
+
+/// What has happened on the wire since the exchange began; it decides whether a broken one may be repeated.
+#[derive(Debug, Default)]
+struct Traffic {
+    written: Cell<bool>,
+    read: Cell<bool>,
+}
+
+/// A connection that is ready for one exchange after the other.
+pub(super) struct Connection {
+    sender: http1::SendRequest<RequestBody>,
+    /// `None` once it has ended: a finished future must not be polled again.
+    driver: Option<Driver>,
+    traffic: Rc<Traffic>,
+}
+
+type Driver = Pin<Box<http1::Connection<TokioIo<Tap>, RequestBody>>>;
+
+/// An exchange that brought no response head.
+#[derive(Debug)]
+pub(super) struct Broken {
+    /// Why.
+    pub(super) why: Why,
+    /// Whether a byte of the request may have reached the upstream.
+    pub(super) written: bool,
+    /// Whether a byte of a response had come.
+    pub(super) answered: bool,
+    /// The request, when it was never begun.
+    pub(super) request: Option<Request<RequestBody>>,
+}
+
+/// Why an exchange brought no response head.
+#[derive(Debug)]
+pub(super) enum Why {
+    /// No head within the time limit.
+    TimedOut,
+    /// The connection or the request body broke.
+    Failed(hyper::Error),
+}
+
+impl Connection {
+    /// Makes an HTTP/1.1 connection of a stream; sends nothing.
+    pub(super) async fn new(wire: Wire) -> hyper::Result<Self> {
+        let traffic = Rc::new(Traffic::default());
+        let tap = Tap { wire, traffic: Rc::clone(&traffic) };
+        let (sender, driver) = http1::Builder::new()
+            .preserve_header_case(true)
+            // For the fields that wxgate writes itself; the callers' keep their spelling.
+            .title_case_headers(true)
+            .handshake(TokioIo::new(tap))
+            .await?;
+        Ok(Self { sender, driver: Some(Box::pin(driver)), traffic })
+    }
+
+    /// Lets the connection make what progress it can; whether it is still open.
+    pub(super) fn drive(&mut self, cx: &mut Context<'_>) -> bool {
+        if let Some(driver) = &mut self.driver
+            && driver.as_mut().poll(cx).is_ready()
+        {
+            // Whatever it ended with, the sender or the body has been told.
+            self.driver = None;
+        }
+        self.driver.is_some()
+    }
+
+    /// Whether another exchange can begin now: open, nothing unread, nothing half done.
+    pub(super) fn is_usable(&mut self) -> bool {
+        // Nobody waits here, so nobody needs to be woken.
+        self.drive(&mut Context::from_waker(Waker::noop())) && self.sender.is_ready()
+    }
+
+    /// Sends a request and waits for the head of the response, at most `limit` after the last part of the
+    /// request body was taken. Dropping the future closes the connection.
+    pub(super) async fn exchange(
+        mut self,
+        request: Request<RequestBody>,
+        limit: Duration,
+    ) -> Result<(Response<Incoming>, Self), Broken> {
+        self.traffic.written.set(false);
+        self.traffic.read.set(false);
+        let progress = request.body().progress();
+        let mut seen = progress.get();
+        let response = self.sender.try_send_request(request);
+        tokio::pin!(response);
+        let timer = tokio::time::sleep(limit);
+        tokio::pin!(timer);
+        let outcome = std::future::poll_fn(|cx| {
+            // First the driver, which takes the request; then the response; and once more when the driver
+            // has ended, since then the response is settled in any case.
+            let open = match &mut self.driver {
+                Some(driver) => driver.as_mut().poll(cx).is_pending(),
+                None => false,
+            };
+            if !open {
+                self.driver = None;
+            }
+            if let Poll::Ready(outcome) = response.as_mut().poll(cx) {
+                return Poll::Ready(Some(outcome));
+            }
+            while timer.as_mut().poll(cx).is_ready() {
+                if progress.get() == seen {
+                    return Poll::Ready(None);
+                }
+                seen = progress.get();
+                timer.as_mut().reset(Instant::now() + limit);
+            }
+            Poll::Pending
+        })
+        .await;
+        let (why, request) = match outcome {
+            Some(Ok(response)) => return Ok((response, self)),
+            Some(Err(mut failed)) => {
+                let request = failed.take_message();
+                (Why::Failed(failed.into_error()), request)
+            }
+            None => (Why::TimedOut, None),
+        };
+        Err(Broken { why, written: self.traffic.written.get(), answered: self.traffic.read.get(), request })
+    }
+}
+
+/// Notes whether bytes have crossed, and changes nothing.
+struct Tap {
+    wire: Wire,
+    traffic: Rc<Traffic>,
+}
+
+impl AsyncRead for Tap {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let outcome = Pin::new(&mut self.wire).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            self.traffic.read.set(true);
+        }
+        outcome
+    }
+}
+
+impl Tap {
+    fn noted(&self, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(1..)) = outcome {
+            self.traffic.written.set(true);
+        }
+        outcome
+    }
+}
+
+impl AsyncWrite for Tap {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let outcome = Pin::new(&mut self.wire).poll_write(cx, buf);
+        self.noted(outcome)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let outcome = Pin::new(&mut self.wire).poll_write_vectored(cx, bufs);
+        self.noted(outcome)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.wire.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.wire).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.wire).poll_shutdown(cx)
+    }
+}

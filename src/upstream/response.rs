@@ -1,0 +1,111 @@
+//! Response bodies on their way in.
+//!
+//! A body owns the connection it comes from, drives it while it is read, and gives it back to the pool at
+//! its end. Dropped earlier, it closes the connection: that is how a caller who goes away ends the call.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::connection::Connection;
+use super::pool::Pool;
+use crate::deadline::Deadline;
+
+/// The body of an upstream's response.
+pub struct ResponseBody {
+    incoming: Incoming,
+    connection: Option<Connection>,
+    pool: Rc<Pool>,
+    stall: Deadline,
+    limit: Duration,
+}
+
+/// Why a response body did not come to its end.
+#[derive(Debug)]
+pub enum BodyError {
+    /// The connection broke.
+    Broken(hyper::Error),
+    /// The upstream sent nothing for too long.
+    Stalled,
+}
+
+impl std::fmt::Display for BodyError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Broken(error) => write!(f, "the response broke off: {error}"),
+            Self::Stalled => f.write_str("the response stalled"),
+        }
+    }
+}
+
+impl std::error::Error for BodyError {}
+
+impl ResponseBody {
+    pub(super) fn new(incoming: Incoming, connection: Connection, pool: Rc<Pool>, limit: Duration) -> Self {
+        let mut body = Self { incoming, connection: Some(connection), pool, stall: Deadline::default(), limit };
+        if body.incoming.is_end_stream() {
+            body.give_back();
+        }
+        body
+    }
+
+    fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let frame = std::task::ready!(Pin::new(&mut self.incoming).poll_frame(cx));
+        self.stall.clear();
+        match frame {
+            // With a known length the last frame is followed by nothing, and nobody asks again.
+            Some(Ok(_)) if self.incoming.is_end_stream() => self.give_back(),
+            Some(Ok(_)) => {}
+            Some(Err(_)) => self.connection = None,
+            None => self.give_back(),
+        }
+        Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Broken)))
+    }
+
+    fn give_back(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            self.pool.give_back(connection);
+        }
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        if let Poll::Ready(frame) = this.poll_incoming(cx) {
+            return Poll::Ready(frame);
+        }
+        // The poll above has told the driver that a frame is wanted.
+        if let Some(connection) = &mut this.connection
+            && !connection.drive(cx)
+        {
+            // It ended, so the body is settled: it yields what is left, its end, or the error.
+            this.connection = None;
+        }
+        if let Poll::Ready(frame) = this.poll_incoming(cx) {
+            return Poll::Ready(frame);
+        }
+        std::task::ready!(this.stall.poll(this.limit, cx));
+        this.connection = None;
+        Poll::Ready(Some(Err(BodyError::Stalled)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}
