@@ -1,0 +1,291 @@
+//! The cell that every request reads: the account's current token, or why there is none.
+//!
+//! [`Reader`] is what the data plane holds. Reading the cell is one atomic load: no lock, no clock, no call to
+//! anybody; the task clears the cell at the instant the token ends. A reader never fetches: it reports the
+//! generation that was refused and waits for a newer one. Nothing here decides anything about tokens.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, timeout};
+
+use super::status::Status;
+use crate::secret::Secret;
+
+/// One token as the upstream issued it, ready to be put into a query.
+#[derive(Debug, Clone)]
+pub struct Token {
+    /// Grows by one with each new token of the account, over restarts too.
+    pub generation: u64,
+    /// The token itself.
+    pub value: Secret,
+    /// `access_token=<percent-encoded value>`, ready for the query.
+    pub pair: Secret,
+    /// When its life ends; the cell is cleared then.
+    pub expires_at: Instant,
+}
+
+impl Token {
+    /// Renders the query pair once, so that no request has to.
+    pub fn new(generation: u64, value: Secret, expires_at: Instant) -> Self {
+        let mut pair = String::with_capacity("access_token=".len() + 3 * value.expose().len());
+        pair.push_str("access_token=");
+        percent_encode(value.expose(), &mut pair);
+        Self { generation, value, pair: Secret::new(pair), expires_at }
+    }
+}
+
+/// Appends `text` with everything but unreserved characters (RFC 3986: letters, digits, `-._~`) encoded.
+///
+/// Reserve three bytes for each of `text` beforehand where `out` will hold a secret: a buffer that grows
+/// leaves a copy behind that nobody wipes.
+pub(crate) fn percent_encode(text: &str, out: &mut String) {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push('%');
+            out.push(char::from(HEX[usize::from(byte >> 4)]));
+            out.push(char::from(HEX[usize::from(byte & 15)]));
+        }
+    }
+}
+
+/// Why there is no token at this moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Absent {
+    /// The first fetch has not been answered yet, or the token has just ended: 503 no-token.
+    Waiting,
+    /// The last fetch failed for a passing reason: 503 no-token.
+    Passing {
+        /// What went wrong, in words, without secrets.
+        what: String,
+    },
+    /// The upstream refuses to issue a token: 502 token-refused.
+    Refused {
+        /// The upstream's errcode.
+        errcode: i64,
+        /// The upstream's errmsg, sanitised: no control characters, not our secret, not long.
+        errmsg: String,
+    },
+}
+
+/// What came of asking for a newer token.
+#[derive(Debug, Clone)]
+pub enum Renewal {
+    /// A token newer than the refused one: replay with exactly this one.
+    Newer(Arc<Token>),
+    /// The fetch failed or took too long: `x-wxgate-retry: refresh-failed`.
+    Failed,
+    /// No fetch was allowed: `x-wxgate-retry: refresh-limited`.
+    Limited,
+}
+
+/// What a reader tells the task.
+#[derive(Debug)]
+pub(crate) enum Message {
+    /// The upstream refused this generation on this path.
+    Report { generation: u64, path: Box<str>, answer: Option<oneshot::Sender<Renewal>> },
+    /// What came of a request sent with this generation.
+    Outcome { path: Box<str>, generation: u64, refused: bool },
+    /// Somebody asked for a refresh by hand.
+    Admin { answer: oneshot::Sender<Renewal> },
+}
+
+/// What the task writes and readers read.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) cell: ArcSwap<Result<Arc<Token>, Absent>>,
+    pub(crate) status: ArcSwap<Status>,
+    /// Only `first` looks at it: bumped after each write of the cell.
+    pub(crate) written: watch::Sender<u64>,
+    any_suspect: AtomicBool,
+    suspects: ArcSwap<HashSet<Arc<str>>>,
+}
+
+impl Shared {
+    pub(crate) fn new(status: Status) -> Self {
+        Self {
+            cell: ArcSwap::from_pointee(Err(Absent::Waiting)),
+            status: ArcSwap::from_pointee(status),
+            written: watch::Sender::new(0),
+            any_suspect: AtomicBool::new(false),
+            suspects: ArcSwap::from_pointee(HashSet::new()),
+        }
+    }
+
+    pub(crate) fn publish(&self, slot: Result<Arc<Token>, Absent>) {
+        self.cell.store(Arc::new(slot));
+        self.written.send_modify(|n| *n = n.wrapping_add(1));
+    }
+
+    pub(crate) fn publish_suspects(&self, paths: HashSet<Arc<str>>) {
+        let any = !paths.is_empty();
+        self.suspects.store(Arc::new(paths));
+        self.any_suspect.store(any, Ordering::Relaxed);
+    }
+}
+
+/// The data plane's side of one account's token. Cheap to clone, free to move between threads and runtimes.
+#[derive(Debug, Clone)]
+pub struct Reader {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) task: mpsc::Sender<Message>,
+}
+
+impl Reader {
+    /// The current token, or why there is none: one atomic load.
+    ///
+    /// # Errors
+    /// [`Absent`] when there is no valid token at this moment.
+    pub fn current(&self) -> Result<Arc<Token>, Absent> {
+        Result::clone(&self.shared.cell.load())
+    }
+
+    /// The current token; where there is none yet, waits for one up to `limit`. A refusal answers at once:
+    /// it is not over in a few seconds.
+    ///
+    /// # Errors
+    /// [`Absent`] as it stands when the wait is over.
+    pub async fn first(&self, limit: Duration) -> Result<Arc<Token>, Absent> {
+        let wait = async {
+            let mut written = self.shared.written.subscribe();
+            loop {
+                written.borrow_and_update();
+                match self.current() {
+                    Err(Absent::Waiting | Absent::Passing { .. }) => {}
+                    settled => return settled,
+                }
+                if written.changed().await.is_err() {
+                    return self.current();
+                }
+            }
+        };
+        match self.current() {
+            Ok(token) => Ok(token),
+            Err(_) => timeout(limit, wait).await.unwrap_or_else(|_| self.current()),
+        }
+    }
+
+    /// Asks for a token newer than `refused`, which the upstream refused on `path` (without query), and
+    /// waits up to `limit`. With a newer one in the cell already, nobody is contacted.
+    ///
+    /// Dropping this future never cancels the fetch: the report has been handed over and others may wait.
+    pub async fn renew(&self, refused: &Token, path: &str, limit: Duration) -> Renewal {
+        if let Some(newer) = self.newer_than(refused.generation) {
+            return Renewal::Newer(newer);
+        }
+        let (answer, answered) = oneshot::channel();
+        let report = Message::Report {
+            generation: refused.generation,
+            path: path_key(path).into(),
+            answer: Some(answer),
+        };
+        let settled = self.ask(report, answered, limit).await;
+        match settled {
+            Renewal::Failed => self.newer_than(refused.generation).map_or(Renewal::Failed, Renewal::Newer),
+            settled => settled,
+        }
+    }
+
+    /// Reports a refused token without waiting, for a body too large to be sent again.
+    pub fn start_renewal(&self, refused: &Token, path: &str) {
+        if self.newer_than(refused.generation).is_none() {
+            let report =
+                Message::Report { generation: refused.generation, path: path_key(path).into(), answer: None };
+            // A full queue means that thousands of reports are waiting already: one more says nothing new.
+            let _ = self.task.try_send(report);
+        }
+    }
+
+    /// A refresh now, whatever the token's age; it spends what a forced refresh spends.
+    pub async fn refresh_now(&self, limit: Duration) -> Renewal {
+        let (answer, answered) = oneshot::channel();
+        self.ask(Message::Admin { answer }, answered, limit).await
+    }
+
+    /// What came of the second sending of a request: `refused` when its errcode is in `refresh_on`.
+    /// `generation` is that of the token it was sent with.
+    pub fn replay_outcome(&self, path: &str, generation: u64, refused: bool) {
+        let _ = self.task.try_send(Message::Outcome { path: path_key(path).into(), generation, refused });
+    }
+
+    /// Whether the task wants to hear of a success of this path ([`Reader::succeeded`]). One relaxed load
+    /// while no path is suspect.
+    pub fn suspects(&self, path: &str) -> bool {
+        self.shared.any_suspect.load(Ordering::Relaxed)
+            && self.shared.suspects.load().contains(path_key(path))
+    }
+
+    /// A request of a suspect path was not refused: its record is cleared.
+    pub fn succeeded(&self, path: &str) {
+        self.replay_outcome(path, 0, false);
+    }
+
+    /// What a page for people may show: no token, no secret.
+    pub fn status(&self) -> Arc<Status> {
+        self.shared.status.load_full()
+    }
+
+    fn newer_than(&self, generation: u64) -> Option<Arc<Token>> {
+        self.current().ok().filter(|token| token.generation > generation)
+    }
+
+    async fn ask(&self, message: Message, answered: oneshot::Receiver<Renewal>, limit: Duration) -> Renewal {
+        let asking = async {
+            // A task that has stopped (shutdown) fetches nothing any more.
+            self.task.send(message).await.ok()?;
+            answered.await.ok()
+        };
+        timeout(limit, asking).await.ok().flatten().unwrap_or(Renewal::Failed)
+    }
+}
+
+/// The part of a path that records go by. Callers choose paths, so one record's size is bounded; two paths
+/// that agree in this many bytes count as one.
+fn path_key(path: &str) -> &str {
+    const LONGEST: usize = 512;
+    let mut end = path.len().min(LONGEST);
+    while !path.is_char_boundary(end) {
+        end -= 1;
+    }
+    &path[..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_but_unreserved_characters_are_encoded() {
+        for (value, pair) in [
+            ("abcXYZ019-._~", "access_token=abcXYZ019-._~"),
+            ("a+b/c=d", "access_token=a%2Bb%2Fc%3Dd"),
+            ("a&b#c %?", "access_token=a%26b%23c%20%25%3F"),
+            ("票", "access_token=%E7%A5%A8"),
+            ("\u{1}\n", "access_token=%01%0A"),
+        ] {
+            let token = Token::new(1, Secret::new(value.to_owned()), Instant::now());
+            assert_eq!(token.pair.expose(), pair);
+        }
+    }
+
+    #[test]
+    fn debug_of_a_token_shows_no_letter_of_it() {
+        let token = Token::new(7, Secret::new("hunter2".to_owned()), Instant::now());
+        let shown = format!("{token:?}");
+        assert!(!shown.contains("hunter") && shown.contains("generation: 7"), "{shown}");
+    }
+
+    #[test]
+    fn long_paths_are_cut_between_characters() {
+        let long = format!("/{}", "票".repeat(400));
+        assert!(path_key(&long).len() <= 512 && long.starts_with(path_key(&long)));
+        assert_eq!(path_key("/cgi-bin/user/get"), "/cgi-bin/user/get");
+    }
+}

@@ -1,0 +1,219 @@
+//! The two WeChat calls that issue a token, and nothing else of WeChat's API.
+//!
+//! One call, one answer: no retry, no redirect, no proxy, no cookie. When to call is decided elsewhere. The
+//! secret leaves here in the query or body of the call; reqwest's own errors, which quote the URL, never do.
+
+mod answer;
+
+use std::error::Error as StdError;
+use std::io;
+use std::time::Duration;
+
+use reqwest::{Client, Response, redirect};
+use zeroize::Zeroizing;
+
+use super::cell::percent_encode;
+use super::lifecycle::{Answer, How};
+use crate::config::Upstream;
+use crate::secret::Secret;
+
+use answer::parse;
+
+/// The step from "a token is wanted" to "this came back"; tests put their own in.
+pub trait Issue: Send + Sync + 'static {
+    /// Sends one call and waits for its answer; bounded in time by itself.
+    fn fetch(&self, how: How) -> impl Future<Output = Answer> + Send;
+}
+
+/// More than this is no answer to a token call.
+const LONGEST_BODY: usize = 64 * 1024;
+/// A connection that takes longer is not worth waiting for: the next attempt may do better.
+const CONNECT_LIMIT: Duration = Duration::from_secs(3);
+
+/// Asks the upstream for one account's tokens.
+#[derive(Debug)]
+pub struct Issuer {
+    client: Client,
+    /// `https://host:port`, without a slash at the end.
+    base: String,
+    appid: String,
+    secret: Secret,
+}
+
+/// Why there can be no issuer; the text says what to do.
+#[derive(Debug, PartialEq, Eq)]
+pub struct IssuerError(pub String);
+
+impl std::fmt::Display for IssuerError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl StdError for IssuerError {}
+
+impl Issuer {
+    /// `tls` is the program's one client configuration, used even where the upstream is plain HTTP.
+    ///
+    /// # Errors
+    /// When no HTTP client can be made from these settings.
+    pub fn new(
+        upstream: &Upstream,
+        tls: &rustls::ClientConfig,
+        appid: &str,
+        secret: Secret,
+    ) -> Result<Self, IssuerError> {
+        let client = Client::builder()
+            .tls_backend_preconfigured(tls.clone())
+            // A proxy from the environment would see the secret, and WeChat would see its address.
+            .no_proxy()
+            .redirect(redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .http1_only()
+            // Hours lie between two fetches: a kept connection would be dead by then.
+            .pool_max_idle_per_host(0)
+            // With one address family bound, the connector tries destinations of that family alone.
+            .local_address(upstream.egress_ip)
+            .connect_timeout(upstream.connect_timeout.min(CONNECT_LIMIT))
+            .timeout(upstream.response_timeout)
+            .build()
+            .map_err(|e| {
+                let why = root_cause(&e).unwrap_or_else(|| "no reason given".to_owned());
+                IssuerError(format!("cannot make the HTTP client for token calls: {why}"))
+            })?;
+        Ok(Self { client, base: base_url(upstream), appid: appid.to_owned(), secret })
+    }
+
+    /// For `wxgate check`: the normal mode of `stable_token`, which ends no one's token.
+    pub async fn check(&self) -> Answer {
+        self.fetch(How::StableNormal).await
+    }
+
+    async fn send(&self, how: How) -> Result<Response, reqwest::Error> {
+        match how {
+            How::Token => {
+                let secret = self.secret.expose();
+                let mut query =
+                    Zeroizing::new(String::with_capacity(3 * (self.appid.len() + secret.len()) + 64));
+                query.push_str("grant_type=client_credential&appid=");
+                percent_encode(&self.appid, &mut query);
+                query.push_str("&secret=");
+                percent_encode(secret, &mut query);
+                let url = Zeroizing::new(format!("{}/cgi-bin/token?{}", self.base, *query));
+                self.client.get(url.as_str()).send().await
+            }
+            How::StableNormal | How::StableForced => {
+                let body = serde_json::json!({
+                    "grant_type": "client_credential",
+                    "appid": self.appid,
+                    "secret": self.secret.expose(),
+                    "force_refresh": how == How::StableForced,
+                });
+                // A body of known length is sent with Content-Length: WeChat answers 412 to a chunked one.
+                self.client
+                    .post(format!("{}/cgi-bin/stable_token", self.base))
+                    .header(http::header::CONTENT_TYPE, "application/json")
+                    .body(body.to_string())
+                    .send()
+                    .await
+            }
+        }
+    }
+
+    async fn read(&self, mut response: Response) -> Result<Zeroizing<Vec<u8>>, String> {
+        let mut body = Zeroizing::new(Vec::with_capacity(4096));
+        while let Some(chunk) = response.chunk().await.map_err(|e| self.words(&e))? {
+            if body.len() + chunk.len() > LONGEST_BODY {
+                return Err(format!(
+                    "{} answered with more than 64 KiB; does `upstream.url` lead to the WeChat API?",
+                    self.base
+                ));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body)
+    }
+
+    async fn ask(&self, how: How) -> Result<Answer, String> {
+        let response = self.send(how).await.map_err(|e| self.words(&e))?;
+        let status = response.status();
+        if !status.is_success() {
+            return Err(answer::status_words(status, &self.base));
+        }
+        let body = self.read(response).await?;
+        Ok(parse(&body, &self.secret))
+    }
+
+    /// reqwest's error in own words: its text would hold the URL, the secret with it.
+    fn words(&self, e: &reqwest::Error) -> String {
+        let base = &self.base;
+        let cause = root_cause(e).map(|cause| format!(": {cause}")).unwrap_or_default();
+        if e.is_timeout() && e.is_connect() {
+            format!("no connection to {base} in time")
+        } else if e.is_timeout() {
+            format!("{base} did not answer in time")
+        } else if e.is_connect() {
+            format!("cannot connect to {base}{cause}")
+        } else {
+            format!("the connection to {base} broke before the whole answer was there{cause}")
+        }
+    }
+}
+
+impl Issue for Issuer {
+    async fn fetch(&self, how: How) -> Answer {
+        self.ask(how).await.unwrap_or_else(|what| Answer::Passing { what })
+    }
+}
+
+/// `https://host:port`: what a token file is bound to as well.
+pub fn base_url(upstream: &Upstream) -> String {
+    let scheme = if upstream.tls { "https" } else { "http" };
+    let port = upstream.port;
+    if upstream.host.contains(':') {
+        format!("{scheme}://[{}]:{port}", upstream.host)
+    } else {
+        format!("{scheme}://{}:{port}", upstream.host)
+    }
+}
+
+/// The innermost cause, if it is of a kind whose text holds no URL.
+fn root_cause(e: &reqwest::Error) -> Option<String> {
+    let mut found = None;
+    let mut next: Option<&(dyn StdError + 'static)> = e.source();
+    while let Some(error) = next {
+        if let Some(tls) = error.downcast_ref::<rustls::Error>() {
+            return Some(format!("TLS: {tls}"));
+        }
+        if let Some(io) = error.downcast_ref::<io::Error>() {
+            if let Some(tls) = io.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+                return Some(format!("TLS: {tls}"));
+            }
+            found = Some(io.to_string());
+        }
+        next = error.source();
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_base_url_names_scheme_host_and_port() {
+        let upstream = |tls, host: &str| Upstream {
+            tls,
+            host: host.to_owned(),
+            port: 8443,
+            egress_ip: None,
+            ca: None,
+            connect_timeout: CONNECT_LIMIT,
+            response_timeout: CONNECT_LIMIT,
+            warm_connections: 0,
+        };
+        assert_eq!(base_url(&upstream(true, "api.weixin.qq.com")), "https://api.weixin.qq.com:8443");
+        assert_eq!(base_url(&upstream(false, "127.0.0.1")), "http://127.0.0.1:8443");
+        assert_eq!(base_url(&upstream(true, "2001:db8::1")), "https://[2001:db8::1]:8443");
+    }
+}

@@ -1,0 +1,205 @@
+//! What a body says that came back from a token call. Pure: bytes in, a typed answer out.
+//!
+//! What makes no sense (empty, not JSON, no token in it) is a passing failure: trusting an empty 200 for good
+//! is how other proxies came to inject nothing at all. The body itself is never quoted: it may hold a token.
+
+use http::StatusCode;
+use serde_json::{Map, Value};
+use zeroize::Zeroizing;
+
+use crate::secret::Secret;
+use crate::token::cell::percent_encode;
+use crate::token::lifecycle::{Answer, LONGEST_TOKEN};
+
+/// Upstream text in a log line or an answer is cut here, in characters.
+const LONGEST_ERRMSG: usize = 300;
+
+/// Reads the body of a 200. `secret` never comes out of it, even if the upstream repeats it.
+pub(crate) fn parse(body: &[u8], secret: &Secret) -> Answer {
+    let passing = |what: &str| Answer::Passing { what: what.to_owned() };
+    if body.trim_ascii().is_empty() {
+        return passing("the upstream answered 200 with an empty body");
+    }
+    let Some(mut fields) = object(body) else {
+        return passing(
+            "the upstream answered 200 with something that is no JSON object; does `upstream.url` lead to the WeChat API?",
+        );
+    };
+    match integer(fields.get("errcode")) {
+        None | Some(0) => {}
+        Some(-1) => return passing("the upstream is busy (-1)"),
+        Some(errcode) => {
+            let errmsg = fields.get("errmsg").and_then(Value::as_str).unwrap_or_default();
+            return Answer::Refused { errcode, errmsg: sanitise(errmsg, secret) };
+        }
+    }
+    let expires_in = integer(fields.get("expires_in"));
+    match fields.remove("access_token") {
+        Some(Value::String(value)) if value.is_empty() => {
+            passing("the upstream issued an empty access_token")
+        }
+        Some(Value::String(value)) if value.len() > LONGEST_TOKEN => {
+            drop(Secret::new(value));
+            passing("the upstream issued an access_token of more than 2048 bytes")
+        }
+        Some(Value::String(value)) => Answer::Issued { value: Secret::new(value), expires_in },
+        _ => passing("the upstream answered 200 without an access_token"),
+    }
+}
+
+/// Strictly first; bodies with raw control characters or invalid UTF-8 exist, and get a second reading.
+fn object(body: &[u8]) -> Option<Map<String, Value>> {
+    let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
+    if let Ok(fields) = serde_json::from_slice(body) {
+        return Some(fields);
+    }
+    let text = Zeroizing::new(String::from_utf8_lossy(body).replace(|c: char| c.is_ascii_control(), " "));
+    serde_json::from_str(&text).ok()
+}
+
+/// A number, or a string of digits. Fractions are cut off; what does not fit becomes the nearest that does.
+fn integer(value: Option<&Value>) -> Option<i64> {
+    match value? {
+        Value::Number(n) => n.as_i64().or_else(|| n.as_u64().map(|_| i64::MAX)).or_else(|| {
+            // `as` saturates, and a JSON number is never NaN.
+            #[expect(clippy::cast_possible_truncation, reason = "saturating is what is wanted")]
+            n.as_f64().map(|f| f as i64)
+        }),
+        Value::String(digits) => {
+            let digits = digits.trim();
+            let bare = digits.strip_prefix('-').unwrap_or(digits);
+            let all_digits = !bare.is_empty() && bare.bytes().all(|b| b.is_ascii_digit());
+            all_digits
+                .then(|| digits.parse().unwrap_or(if digits.starts_with('-') { i64::MIN } else { i64::MAX }))
+        }
+        _ => None,
+    }
+}
+
+/// Upstream text made fit for a log and for a caller: no control or direction-changing characters, not our
+/// secret in any spelling, not long.
+pub(crate) fn sanitise(text: &str, secret: &Secret) -> String {
+    let mut encoded = String::with_capacity(3 * secret.expose().len());
+    percent_encode(secret.expose(), &mut encoded);
+    let encoded = Secret::new(encoded);
+    let mut text = text.to_owned();
+    for spelling in [secret, &encoded] {
+        if !spelling.is_empty() && text.contains(spelling.expose()) {
+            text = text.replace(spelling.expose(), "***");
+        }
+    }
+    let harmful = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200E}' | '\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{FEFF}')
+    };
+    let clean: String = text.chars().map(|c| if harmful(c) { ' ' } else { c }).take(LONGEST_ERRMSG).collect();
+    clean.trim().to_owned()
+}
+
+/// What a status other than 200 to 299 means to an operator.
+pub(super) fn status_words(status: StatusCode, base: &str) -> String {
+    let status = status.as_u16();
+    match status {
+        300..=399 => format!(
+            "{base} answered with a redirect ({status}), which is never followed: the secret would go with it. \
+             Set `upstream.url` to where the API really is"
+        ),
+        400..=499 => format!(
+            "{base} answered {status}, which the WeChat API does not do for a token call; does `upstream.url` lead to it?"
+        ),
+        _ => format!("{base} answered {status}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECRET: &str = "s3cr3t/with+signs";
+
+    fn read(body: &[u8]) -> String {
+        match parse(body, &Secret::new(SECRET.to_owned())) {
+            Answer::Issued { value, expires_in } => format!("{} {expires_in:?}", value.expose()),
+            Answer::Passing { what } => format!("passing: {what}"),
+            Answer::Refused { errcode, errmsg } => format!("{errcode} {errmsg}"),
+        }
+    }
+
+    #[test]
+    fn bodies_with_a_token() {
+        for (body, read_as) in [
+            (r#"{"access_token":"T","expires_in":7200}"#, "T Some(7200)"),
+            (r#"{"access_token":"T","expires_in":"345"}"#, "T Some(345)"),
+            (r#"{"access_token":"T","expires_in":7200,"errcode":0,"errmsg":"ok"}"#, "T Some(7200)"),
+            (r#"{"access_token":"T"}"#, "T None"),
+            (r#"{"access_token":"T","expires_in":"soon"}"#, "T None"),
+            (r#"{"access_token":"T","expires_in":null}"#, "T None"),
+            (r#"{"access_token":"T","expires_in":-1}"#, "T Some(-1)"),
+            (r#"{"access_token":"T","expires_in":1.5}"#, "T Some(1)"),
+            (r#"{"access_token":"T","expires_in":99999999999999999999}"#, "T Some(9223372036854775807)"),
+            (r#"{"access_token":"a/b+c=\u0001\"","expires_in":60}"#, "a/b+c=\u{1}\" Some(60)"),
+            ("\u{FEFF}{\"access_token\":\"T\",\"expires_in\":60}", "T Some(60)"),
+        ] {
+            assert_eq!(read(body.as_bytes()), read_as, "{body}");
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_a_passing_failure() {
+        let long = format!(r#"{{"access_token":"{}","expires_in":7200}}"#, "x".repeat(2049));
+        for body in [
+            "",
+            " \r\n",
+            "<html>",
+            "[]",
+            "null",
+            "{}",
+            r#"{"access_token":""}"#,
+            r#"{"access_token":7}"#,
+            r#"{"access_token":"T""#,
+            r#"{"errcode":-1,"errmsg":"system error"}"#,
+            r#"{"errcode":"-1"}"#,
+            r#"{"errcode":0,"errmsg":"ok"}"#,
+            long.as_str(),
+        ] {
+            assert!(read(body.as_bytes()).starts_with("passing: "), "{body}");
+        }
+        let just = format!(r#"{{"access_token":"{}","expires_in":7200}}"#, "x".repeat(2048));
+        assert!(read(just.as_bytes()).ends_with("Some(7200)"));
+    }
+
+    #[test]
+    fn refusals_come_with_number_and_text() {
+        for (body, read_as) in [
+            (&br#"{"errcode":40013,"errmsg":"invalid appid rid: 1"}"#[..], "40013 invalid appid rid: 1"),
+            (br#"{"errcode":"40125","errmsg":"x"}"#, "40125 x"),
+            (br#"{"errcode":40164}"#, "40164 "),
+            (b"{\"errcode\":40001,\"errmsg\":\"a\nb\x1b[31m\xff\"}", "40001 a b [31m\u{fffd}"),
+            (br#"{"errcode":40001,"errmsg":"a\u202eb\u0007"}"#, "40001 a b"),
+            (br#"{"access_token":"T","errcode":40001,"errmsg":"x"}"#, "40001 x"),
+        ] {
+            assert_eq!(read(body), read_as);
+        }
+    }
+
+    #[test]
+    fn a_secret_that_the_upstream_repeats_is_masked() {
+        let body = format!(r#"{{"errcode":40125,"errmsg":"bad {SECRET} or s3cr3t%2Fwith%2Bsigns"}}"#);
+        assert_eq!(read(body.as_bytes()), "40125 bad *** or ***");
+        assert_eq!(sanitise("anything", &Secret::new(String::new())), "anything");
+    }
+
+    #[test]
+    fn upstream_text_is_cut() {
+        let text = sanitise(&"票".repeat(5000), &Secret::new(SECRET.to_owned()));
+        assert_eq!(text.chars().count(), 300);
+    }
+
+    #[test]
+    fn statuses_are_explained() {
+        let words = |status| status_words(StatusCode::from_u16(status).unwrap(), "http://h:1");
+        assert!(words(302).contains("never followed"));
+        assert!(words(404).contains("upstream.url"));
+        assert_eq!(words(503), "http://h:1 answered 503");
+    }
+}

@@ -1,0 +1,386 @@
+//! When a fetch is sent, who waits for it, and who gets told that there will be none.
+//!
+//! The invariants: never two fetches at once; with a token, a report starts a fetch only if the limits allow
+//! it and nothing is failing; without a token the fetches go by the backoff and never by the limits.
+
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+
+use super::bucket::{Bucket, Forced};
+use super::paths::Paths;
+use super::schedule::{WORTH_WAITING, margin};
+use super::{Action, Event, How, LONGEST_TOKEN, Notice, Now, Outcome, Reason, Record, StoredToken, WaiterId};
+use crate::config::TokenApi;
+use crate::token::cell::{Absent, Renewal, Token};
+use crate::token::status::{HeldTimes, LastError, LastRefresh, State, Status, beijing_day};
+
+/// A token that was issued further in the future than this was not issued by this clock.
+const CLOCK_SLACK: Duration = Duration::from_secs(300);
+/// Warnings about forced refreshes look back this far and come no more often.
+pub(super) const WARNING_SPAN: Duration = Duration::from_secs(600);
+
+/// The token that is being served.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) token: Arc<Token>,
+    /// The longest `expires_in` that was said of it.
+    pub(super) life: Duration,
+    pub(super) issued_at: SystemTime,
+    pub(super) expires_at: SystemTime,
+}
+
+/// The fetch that is under way.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Flight {
+    pub(super) how: How,
+    pub(super) reason: Reason,
+}
+
+/// What the last fetch failed of.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    Passing(String),
+    Refused(i64, String),
+}
+
+/// Somebody who caused or joined a fetch.
+#[derive(Debug)]
+pub(super) struct Waiter {
+    pub(super) id: Option<WaiterId>,
+    /// The path that the new token is then fetched for; none for one that may start no fetch.
+    pub(super) path: Option<Box<str>>,
+}
+
+/// The state of one account's token.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    pub(super) api: TokenApi,
+    pub(super) held: Option<Held>,
+    pub(super) generation: u64,
+    pub(super) flight: Option<Flight>,
+    /// When the next fetch is sent unless something causes one earlier; `None` before the start and while a
+    /// fetch is under way.
+    pub(super) due: Option<Instant>,
+    pub(super) trouble: Option<Trouble>,
+    /// Passing failures since the last success.
+    pub(super) failures: u32,
+    /// The current token was refused (or a refresh asked for by hand) and there is no newer one yet.
+    pub(super) wanted: bool,
+    pub(super) waiting: Vec<Waiter>,
+    bucket: Option<Bucket>,
+    pub(super) forced: Forced,
+    /// `stable_token`'s normal mode handed out this refused generation: asking again before then is no use.
+    pub(super) handed_back: Option<(u64, Instant)>,
+    pub(super) paths: Paths,
+    day: i64,
+    pub(super) fetches: u32,
+    /// When reports led to a new token.
+    pub(super) forced_lately: VecDeque<Instant>,
+    pub(super) warned_somebody_else: Option<Instant>,
+    warned_limited: Option<Instant>,
+    pub(super) last_refresh: Option<LastRefresh>,
+    pub(super) last_error: Option<LastError>,
+    pub(super) refreshes: BTreeMap<(Reason, Outcome), u64>,
+}
+
+impl Machine {
+    /// Before [`Event::Started`].
+    pub(crate) fn new(api: TokenApi) -> Self {
+        Self {
+            api,
+            held: None,
+            generation: 0,
+            flight: None,
+            due: None,
+            trouble: None,
+            failures: 0,
+            wanted: false,
+            waiting: Vec::new(),
+            bucket: None,
+            forced: Forced::default(),
+            handed_back: None,
+            paths: Paths::default(),
+            day: 0,
+            fetches: 0,
+            forced_lately: VecDeque::new(),
+            warned_somebody_else: None,
+            warned_limited: None,
+            last_refresh: None,
+            last_error: None,
+            refreshes: BTreeMap::new(),
+        }
+    }
+
+    /// One step. The order of the actions is the order to do them in.
+    pub(crate) fn handle(&mut self, event: Event, now: Now) -> Vec<Action> {
+        let mut out = Vec::new();
+        // Whatever wakes the machine, however late: a token whose time is over is served no more.
+        self.expire(now, &mut out);
+        match event {
+            Event::Started { stored } => self.start(stored, now, &mut out),
+            Event::Reported { generation, path, waiter } => {
+                self.reported(generation, path, waiter, now, &mut out);
+            }
+            Event::AdminRefresh { waiter } => {
+                let waiter = Waiter { id: Some(waiter), path: None };
+                if self.flight.is_some() {
+                    self.wanted = self.held.is_some();
+                    self.waiting.push(waiter);
+                } else {
+                    self.fetch_for(waiter, Reason::Admin, now, &mut out);
+                }
+            }
+            Event::ReplayOutcome { path, generation, refused } => {
+                if refused {
+                    self.count_refusal(&path, generation, now, &mut out);
+                } else {
+                    self.paths.succeeded(&path);
+                }
+            }
+            Event::Fetched { answer, jitter } => self.fetched(answer, jitter, now, &mut out),
+            Event::TimerDue => {
+                if self.flight.is_none() && self.due.is_some_and(|due| due <= now.mono) {
+                    let reason = match (&self.trouble, &self.held) {
+                        (Some(_), _) => Reason::Retry,
+                        (None, Some(_)) => Reason::Ahead,
+                        (None, None) => Reason::Start,
+                    };
+                    self.fetch(self.usual(), reason, now, &mut out);
+                }
+            }
+        }
+        out
+    }
+
+    /// When [`Event::TimerDue`] is wanted.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let ends = self.held.as_ref().map(|held| held.token.expires_at);
+        [ends, self.due].into_iter().flatten().min()
+    }
+
+    /// The paths whose success the machine wants to hear of, if they changed since the last call.
+    pub(crate) fn take_suspects(&mut self) -> Option<HashSet<Arc<str>>> {
+        self.paths.take_changed()
+    }
+
+    /// What the file has to hold.
+    pub(crate) fn record(&mut self, now: Now) -> Record {
+        Record {
+            generation: self.generation,
+            token: self.held.as_ref().map(|held| StoredToken {
+                value: held.token.value.clone(),
+                issued_at: held.issued_at,
+                expires_at: held.expires_at,
+                expires_in: held.life,
+            }),
+            bucket: self.bucket.as_mut().map(|bucket| bucket.stored(now)),
+            forced: self.forced.stored(),
+            day: self.day,
+            fetches: self.fetches,
+        }
+    }
+
+    /// What pages may show.
+    pub(crate) fn status(&self, name: &str, appid: &str) -> Status {
+        let state = match (&self.held, &self.trouble) {
+            (Some(_), None) if !self.wanted && self.flight.is_none() => State::Fresh,
+            (Some(_), _) => State::Stale,
+            (None, Some(Trouble::Refused(..))) => State::Refused,
+            (None, _) if self.generation > 0 => State::Expired,
+            (None, _) => State::Empty,
+        };
+        Status {
+            name: name.to_owned(),
+            appid: appid.to_owned(),
+            token_api: self.api,
+            state,
+            generation: self.generation,
+            held: self.held.as_ref().map(|held| HeldTimes {
+                issued_at: held.issued_at,
+                expires_at: held.expires_at,
+                ends: held.token.expires_at,
+            }),
+            day: self.day,
+            fetches: self.fetches,
+            quota: self.quota(),
+            last_refresh: self.last_refresh.clone(),
+            last_error: self.last_error.clone(),
+            refreshes: self.refreshes.clone(),
+        }
+    }
+
+    /// 2,000 a day with `token`; the 500,000 of `stable_token`'s normal mode are out of reach.
+    pub(crate) fn quota(&self) -> Option<u32> {
+        match self.api {
+            TokenApi::Token => Some(2000),
+            TokenApi::StableToken => None,
+        }
+    }
+
+    fn start(&mut self, stored: Option<Record>, now: Now, out: &mut Vec<Action>) {
+        self.due = Some(now.mono);
+        self.bucket = Some(Bucket::full(now.mono));
+        if let Some(stored) = stored {
+            self.generation = stored.generation;
+            self.bucket = stored.bucket.map(|bucket| Bucket::restore(bucket, now)).or(self.bucket.take());
+            self.forced = Forced::restore(&stored.forced, now);
+            (self.day, self.fetches) = (stored.day, stored.fetches);
+            if let Some(token) = stored.token {
+                self.take_stored(token, now, out);
+            }
+        }
+        if self.due.is_some_and(|due| due <= now.mono) {
+            let reason = if self.held.is_some() { Reason::Ahead } else { Reason::Start };
+            self.fetch(self.usual(), reason, now, out);
+        }
+    }
+
+    fn take_stored(&mut self, stored: StoredToken, now: Now, out: &mut Vec<Action>) {
+        let left = stored.expires_at.duration_since(now.wall).unwrap_or_default().min(stored.expires_in);
+        let ignored = |why| Action::Say(Notice::StoredIgnored { why });
+        if stored.value.is_empty() || stored.value.expose().len() > LONGEST_TOKEN {
+            return out.push(ignored("it is no token"));
+        }
+        if left.is_zero() {
+            return out.push(ignored("it has ended"));
+        }
+        if stored.issued_at.duration_since(now.wall).is_ok_and(|ahead| ahead > CLOCK_SLACK) {
+            return out.push(ignored("it was issued in the future: has the clock been set back?"));
+        }
+        let ends = now.mono + left;
+        self.generation = self.generation.max(1);
+        let token = Arc::new(Token::new(self.generation, stored.value, ends));
+        self.due = Some(now.mono + left.saturating_sub(margin(stored.expires_in)));
+        self.held = Some(Held {
+            token: token.clone(),
+            life: stored.expires_in,
+            issued_at: stored.issued_at,
+            expires_at: stored.expires_at,
+        });
+        out.push(Action::Publish(Ok(token)));
+        out.push(Action::Say(Notice::StoredUsed { generation: self.generation, left }));
+    }
+
+    fn expire(&mut self, now: Now, out: &mut Vec<Action>) {
+        if self.held.as_ref().is_none_or(|held| held.token.expires_at > now.mono) {
+            return;
+        }
+        self.held = None;
+        self.wanted = false;
+        self.handed_back = None;
+        // Nothing failed and yet it ended (the timer came late): the next one is overdue.
+        if self.trouble.is_none() {
+            self.due = self.due.map(|due| due.min(now.mono));
+        }
+        out.push(Action::Publish(Err(self.absent())));
+        out.push(Action::Say(Notice::Ended { generation: self.generation }));
+    }
+
+    fn reported(
+        &mut self,
+        generation: u64,
+        path: Box<str>,
+        id: Option<WaiterId>,
+        now: Now,
+        out: &mut Vec<Action>,
+    ) {
+        if let Some(held) = &self.held
+            && generation < held.token.generation
+        {
+            let newer = held.token.clone();
+            out.extend(id.map(|id| Action::Answer(id, Renewal::Newer(newer))));
+            return;
+        }
+        self.count_refusal(&path, generation, now, out);
+        let blocked = self.paths.blocked(&path, now.mono);
+        if self.flight.is_some() {
+            self.wanted |= !blocked && self.held.is_some();
+            return self.waiting.push(Waiter { id, path: (!blocked).then_some(path) });
+        }
+        if blocked && self.held.is_some() {
+            out.extend(id.map(|id| Action::Answer(id, Renewal::Limited)));
+            return;
+        }
+        let waiter = Waiter { id, path: (!blocked).then_some(path) };
+        if self.held.is_none() || self.trouble.is_some() {
+            // A fetch is coming anyway, at the time that the backoff says.
+            self.wanted |= self.held.is_some();
+            if self.due.is_none_or(|due| due <= now.mono + WORTH_WAITING) {
+                self.waiting.push(waiter);
+            } else {
+                out.extend(id.map(|id| Action::Answer(id, Renewal::Failed)));
+            }
+            return;
+        }
+        self.fetch_for(waiter, Reason::Forced, now, out);
+    }
+
+    /// Sends a fetch that somebody caused, if the limits allow one.
+    fn fetch_for(&mut self, waiter: Waiter, reason: Reason, now: Now, out: &mut Vec<Action>) {
+        let allowed = match self.api {
+            TokenApi::Token => self.bucket.as_mut().is_some_and(|bucket| bucket.take(now.mono)),
+            // The normal mode is free, but there is nothing to gain from it in a spin.
+            TokenApi::StableToken => !self
+                .handed_back
+                .is_some_and(|(generation, until)| generation == self.generation && now.mono < until),
+        };
+        if allowed {
+            self.wanted = self.held.is_some();
+            self.waiting.push(waiter);
+            self.fetch(self.usual(), reason, now, out);
+        } else {
+            out.extend(waiter.id.map(|id| Action::Answer(id, Renewal::Limited)));
+            self.say_limited(now, out);
+        }
+    }
+
+    pub(super) fn fetch(&mut self, how: How, reason: Reason, now: Now, out: &mut Vec<Action>) {
+        self.flight = Some(Flight { how, reason });
+        self.due = None;
+        if how == How::StableForced {
+            self.forced.spend(now);
+        }
+        let today = beijing_day(now.wall);
+        if today != self.day {
+            (self.day, self.fetches) = (today, 0);
+        }
+        self.fetches = self.fetches.saturating_add(1);
+        // Stored before the answer: a process that is killed meanwhile has spent it all the same.
+        out.push(Action::Store);
+        out.push(Action::Fetch(how));
+    }
+
+    /// The call that needs no permission of the daily count of `force_refresh`.
+    pub(super) fn usual(&self) -> How {
+        match self.api {
+            TokenApi::Token => How::Token,
+            TokenApi::StableToken => How::StableNormal,
+        }
+    }
+
+    pub(super) fn absent(&self) -> Absent {
+        match &self.trouble {
+            None => Absent::Waiting,
+            Some(Trouble::Passing(what)) => Absent::Passing { what: what.clone() },
+            Some(Trouble::Refused(errcode, errmsg)) => {
+                Absent::Refused { errcode: *errcode, errmsg: errmsg.clone() }
+            }
+        }
+    }
+
+    pub(super) fn say_limited(&mut self, now: Now, out: &mut Vec<Action>) {
+        if self.warned_limited.is_none_or(|at| now.mono >= at + WARNING_SPAN) {
+            self.warned_limited = Some(now.mono);
+            out.push(Action::Say(Notice::Limited));
+        }
+    }
+
+    fn count_refusal(&mut self, path: &str, generation: u64, now: Now, out: &mut Vec<Action>) {
+        if self.paths.refused(path, generation, now.mono) {
+            out.push(Action::Say(Notice::PathBlocked { path: path.into() }));
+        }
+    }
+}

@@ -1,0 +1,462 @@
+//! The rules of a token's life, one fact each, on a clock that only the test moves.
+
+mod harness;
+mod random;
+
+use std::time::Duration;
+
+use harness::{DAY, Run, busy, issued, refused};
+
+use super::{How, Notice, Outcome, Reason};
+use crate::config::TokenApi::{StableToken, Token};
+use crate::token::cell::Absent;
+use crate::token::status::State;
+
+#[test]
+fn without_a_stored_token_one_is_fetched_at_once() {
+    let mut run = Run::start(Token, None);
+    assert_eq!(run.flight(), Some(How::Token));
+    assert_eq!(run.cell(), Err(Absent::Waiting));
+    run.answer(issued("A", 7200));
+    assert_eq!(run.generation(), 1);
+    assert_eq!(run.due_in(), 6900);
+}
+
+#[test]
+fn a_stored_token_is_used_and_nothing_is_fetched() {
+    let mut before = Run::start(Token, None);
+    before.answer(issued("A", 7200));
+    before.pass(1000);
+    let record = before.record();
+    for (away, fetches, served) in [(0, 0, true), (5000, 0, true), (6000, 1, true), (6200, 1, false)] {
+        let run = before.restart(record.clone(), away);
+        assert_eq!(run.fetches(), fetches, "{away} s away");
+        assert_eq!(run.cell().is_ok(), served, "{away} s away");
+        if fetches == 0 {
+            assert_eq!(run.due_in(), 5900 - away, "{away} s away");
+        }
+    }
+}
+
+#[test]
+fn a_stored_token_is_never_trusted_for_longer_than_its_life() {
+    let mut before = Run::start(Token, None);
+    before.answer(issued("A", 7200));
+    let record = before.record();
+    let set_back_a_little = before.restart_at(record.clone(), -200);
+    assert_eq!(set_back_a_little.due_in(), 6900, "no more than expires_in");
+    let set_back = before.restart_at(record.clone(), -301);
+    assert!(set_back.cell().is_err() && set_back.fetches() == 1);
+    let mut ended = before.restart(record, 80_000);
+    ended.answer(issued("B", 7200));
+    assert_eq!(ended.generation(), 2, "generations go on");
+}
+
+#[test]
+fn the_next_token_is_fetched_five_minutes_ahead_or_at_four_fifths_of_a_short_life() {
+    for api in [Token, StableToken] {
+        for (life, due) in [(7200, 6900), (1500, 1200), (1000, 800), (345, 276), (60, 48), (5, 4)] {
+            let mut run = Run::start(api, None);
+            run.answer(issued("A", life));
+            assert_eq!(run.due_in(), due, "{life}");
+            run.pass(due - 1);
+            assert_eq!(run.fetches(), 1);
+            run.pass(1);
+            assert_eq!((run.fetches(), run.generation()), (2, 1), "the old one is served meanwhile");
+            run.answer(issued("B", life));
+            assert_eq!(run.generation(), 2);
+            assert_eq!(run.last_fetched().0, Reason::Ahead);
+        }
+    }
+}
+
+#[test]
+fn what_the_upstream_says_of_a_life_is_believed_within_a_minute_and_a_day() {
+    for (said, due, odd) in [(None, 48, true), (Some(0), 48, true), (Some(-7), 48, true), (Some(100_000), 86_100, true), (Some(10), 8, false)] {
+        let mut run = Run::start(Token, None);
+        run.answer(super::Answer::Issued { value: harness::secret("A"), expires_in: said });
+        assert_eq!(run.due_in(), due);
+        assert_eq!(run.said(|n| matches!(n, Notice::OddExpiresIn { .. })), usize::from(odd), "{said:?}");
+    }
+}
+
+#[test]
+fn the_same_token_once_more_is_no_failure_and_no_new_generation() {
+    let mut run = Run::start(StableToken, None);
+    run.answer(issued("A", 7200));
+    run.pass(6900);
+    run.answer(issued("A", 300));
+    assert_eq!((run.generation(), run.due_in()), (1, 30));
+    assert_eq!(run.last_fetched().1, Outcome::Same);
+    run.pass(30);
+    run.answer(issued("B", 7200));
+    assert_eq!((run.generation(), run.fetches()), (2, 3));
+}
+
+#[test]
+fn the_old_token_is_served_until_it_ends_and_not_longer() {
+    let mut run = Run::start(Token, None);
+    run.answer(issued("A", 60));
+    run.pass(48);
+    run.answer(busy());
+    run.pass(11);
+    assert_eq!(run.generation(), 1);
+    run.skip_to_end_of_life();
+    assert!(matches!(run.cell(), Err(Absent::Passing { .. })));
+    assert_eq!(run.said(|n| matches!(n, Notice::Ended { generation: 1 })), 1);
+    assert_eq!(run.status().state, State::Expired);
+}
+
+#[test]
+fn a_passing_failure_is_tried_again_after_1_2_4_to_60_seconds() {
+    let mut run = Run::start(Token, None);
+    for wait in [1, 2, 4, 8, 16, 32, 60, 60, 60] {
+        run.answer(busy());
+        assert!(matches!(run.cell(), Err(Absent::Passing { .. })));
+        assert_eq!(run.due_in(), wait);
+        run.pass(wait);
+    }
+    run.answer(issued("A", 7200));
+    run.pass(6900);
+    run.answer(busy());
+    assert_eq!(run.due_in(), 1, "a success starts the count anew");
+}
+
+#[test]
+fn a_refusal_is_tried_again_every_60_seconds() {
+    let mut run = Run::start(Token, None);
+    for _ in 0..5 {
+        run.answer(refused(40164));
+        assert!(matches!(run.cell(), Err(Absent::Refused { errcode: 40164, .. })));
+        assert_eq!((run.due_in(), run.status().state), (60, State::Refused));
+        run.pass(60);
+        assert!(matches!(run.cell(), Err(Absent::Refused { .. })), "while it is tried again, too");
+    }
+    run.answer(issued("A", 7200));
+    assert_eq!((run.generation(), run.status().state), (1, State::Fresh));
+    assert_eq!(run.status().last_error.unwrap().errcode, 40164);
+}
+
+#[test]
+fn any_number_of_reports_of_one_generation_cause_one_fetch() {
+    let mut run = Run::with_token(Token);
+    for _ in 0..500 {
+        run.report(1, "/a");
+    }
+    assert_eq!((run.fetches(), run.answers()), (2, "".to_owned()));
+    run.answer(issued("B", 7200));
+    assert_eq!(run.answers(), "N2 ".repeat(500));
+}
+
+#[test]
+fn a_report_of_an_older_generation_causes_no_fetch() {
+    let mut run = Run::with_token(Token);
+    run.report(1, "/a");
+    run.answer(issued("B", 7200));
+    run.answers();
+    run.report(1, "/a");
+    assert_eq!((run.fetches(), run.answers()), (2, "N2 ".to_owned()));
+}
+
+#[test]
+fn a_fetch_ahead_of_time_serves_reports_too() {
+    let mut run = Run::with_token(Token);
+    run.pass(6900);
+    run.report(1, "/a");
+    run.answer(issued("B", 7200));
+    assert_eq!((run.fetches(), run.answers()), (2, "N2 ".to_owned()));
+    let bucket = run.record().bucket.unwrap();
+    assert_eq!(bucket.level, 10, "and spends nothing of the bucket");
+}
+
+#[test]
+fn a_failed_fetch_answers_at_once_and_later_reports_wait_only_for_a_near_attempt() {
+    let mut run = Run::with_token(Token);
+    run.report(1, "/a");
+    run.answer(busy());
+    assert_eq!(run.answers(), "F ");
+    run.report(1, "/a");
+    assert_eq!(run.answers(), "", "the next attempt is near");
+    run.pass(1);
+    assert_eq!(run.last_flight_reason(), Reason::Retry);
+    run.answer(issued("B", 7200));
+    assert_eq!(run.answers(), "N2 ");
+    run.report(2, "/b");
+    run.answer(refused(40001));
+    assert_eq!(run.answers(), "F ");
+    run.report(2, "/b");
+    assert_eq!((run.answers(), run.generation()), ("F ".to_owned(), 2), "60 s are too long to wait");
+    run.pass(55);
+    run.report(2, "/b");
+    run.pass(5);
+    run.answer(issued("C", 7200));
+    assert_eq!(run.answers(), "N3 ");
+    assert_eq!(run.record().bucket.unwrap().level, 9, "one spent, one refilled, none for the retries");
+}
+
+#[test]
+fn ten_forced_refreshes_then_one_a_minute() {
+    let mut run = Run::with_token(Token);
+    for n in 1..=10 {
+        run.report(n, &format!("/{n}"));
+        run.answer(issued(&format!("T{n}"), 7200));
+    }
+    run.answers();
+    run.report(11, "/x");
+    assert_eq!((run.answers(), run.fetches()), ("L ".to_owned(), 11));
+    assert_eq!(run.said(|n| *n == Notice::Limited), 1);
+    let record = run.record();
+    let mut restarted = run.restart(record, 59);
+    restarted.report(11, "/x");
+    assert_eq!(restarted.answers(), "L ", "a restart does not fill it");
+    run.pass(60);
+    run.report(11, "/x");
+    run.answer(issued("Z", 7200));
+    assert_eq!(run.answers(), "N12 ");
+}
+
+#[test]
+fn without_any_token_the_bucket_is_not_touched() {
+    let mut run = Run::start(Token, None);
+    for _ in 0..20 {
+        run.report(0, "/a");
+        run.answer(busy());
+        run.pass(run.due_in());
+    }
+    assert_eq!(run.record().bucket.unwrap().level, 10);
+}
+
+#[test]
+fn stable_tokens_are_forced_only_when_the_normal_mode_hands_back_the_refused_one() {
+    let mut run = Run::with_token(StableToken);
+    run.report(1, "/a");
+    assert_eq!(run.flight(), Some(How::StableNormal));
+    run.answer(issued("B", 7200));
+    assert_eq!(run.answers(), "N2 ");
+    run.report(2, "/b");
+    run.answer(issued("B", 7000));
+    assert_eq!((run.flight(), run.answers()), (Some(How::StableForced), String::new()));
+    run.answer(issued("C", 7200));
+    assert_eq!((run.answers(), run.generation()), ("N3 ".to_owned(), 3));
+}
+
+#[test]
+fn forced_stable_tokens_are_30_seconds_apart() {
+    let mut run = Run::with_token(StableToken);
+    run.report(1, "/a");
+    run.answer(issued("A", 7000));
+    run.answer(issued("B", 7200));
+    assert_eq!(run.answers(), "N2 ");
+    run.pass(10);
+    run.report(2, "/b");
+    assert_eq!(run.flight(), Some(How::StableNormal));
+    run.answer(issued("B", 7190));
+    assert_eq!((run.answers(), run.flight()), ("L ".to_owned(), None));
+    let sent = run.fetches();
+    run.pass(19);
+    run.report(2, "/b");
+    assert_eq!((run.answers(), run.fetches()), ("L ".to_owned(), sent), "nothing to gain by asking");
+    run.pass(1);
+    run.report(2, "/b");
+    run.answer(issued("B", 7170));
+    assert_eq!(run.flight(), Some(How::StableForced));
+    run.answer(issued("C", 7200));
+    assert_eq!(run.answers(), "N3 ");
+}
+
+#[test]
+fn eighteen_forced_stable_tokens_in_any_24_hours() {
+    let mut run = Run::with_token(StableToken);
+    let mut forced = 0;
+    let mut value = "A".to_owned();
+    // A quarter of an hour apart over a day: 96 reports, each of which the normal mode does not cure.
+    for n in 0..96 {
+        run.pass(900);
+        while run.flight().is_some() {
+            run.answer(issued(&value, 7200));
+        }
+        run.report(run.generation(), &format!("/{n}"));
+        run.answer(issued(&value, 7200));
+        if run.flight() == Some(How::StableForced) {
+            forced += 1;
+            value = format!("V{n}");
+            run.answer(issued(&value, 7200));
+        }
+        if n == 50 {
+            let record = run.record();
+            run = run.restart(record, 0);
+        }
+    }
+    assert_eq!(forced, 18);
+    assert!(run.answers().ends_with("L "));
+    run.pass(DAY);
+    while run.flight().is_some() {
+        run.answer(issued(&value, 7200));
+    }
+    run.report(run.generation(), "/x");
+    run.answer(issued(&value, 7200));
+    assert_eq!(run.flight(), Some(How::StableForced), "a day later they are there again");
+}
+
+#[test]
+fn the_token_call_handing_back_the_refused_one_is_a_failed_refresh() {
+    let mut run = Run::with_token(Token);
+    run.report(1, "/a");
+    run.answer(issued("A", 7200));
+    assert_eq!((run.answers(), run.generation(), run.due_in()), ("F ".to_owned(), 1, 6900));
+}
+
+#[test]
+fn a_path_refused_twice_in_a_row_with_fresh_tokens_starts_no_fetch_for_ten_minutes() {
+    let mut run = Run::with_token(Token);
+    for n in 1..=2 {
+        (0..500).for_each(|_| run.report(n, "/bad"));
+        run.answer(issued(&format!("T{n}"), 7200));
+        (0..500).for_each(|_| run.replayed("/bad", n + 1, true));
+        assert_eq!(run.said(|x| matches!(x, Notice::PathBlocked { .. })), usize::from(n == 2));
+    }
+    run.answers();
+    run.report(3, "/bad");
+    assert_eq!((run.answers(), run.fetches()), ("L ".to_owned(), 3));
+    // Another path still gets its fetch, and the blocked one is served by it.
+    run.report(3, "/good");
+    run.report(3, "/bad");
+    run.answer(issued("X", 7200));
+    assert_eq!(run.answers(), "N4 N4 ");
+    run.report(3, "/bad");
+    assert_eq!(run.answers(), "N4 ", "and by what others fetched before");
+    // After ten minutes one attempt; its refusal blocks at once.
+    run.pass(600);
+    run.report(4, "/bad");
+    run.answer(issued("Y", 7200));
+    run.replayed("/bad", 5, true);
+    run.answers();
+    run.report(5, "/bad");
+    assert_eq!(run.answers(), "L ");
+    // One success clears it.
+    assert!(run.suspects().contains("/bad"));
+    run.replayed("/bad", 0, false);
+    assert!(!run.suspects().contains("/bad"));
+    run.report(5, "/bad");
+    assert_eq!(run.last_flight_reason(), Reason::Forced);
+}
+
+#[test]
+fn a_success_in_between_starts_the_count_anew() {
+    let mut run = Run::with_token(Token);
+    for n in 1..=6 {
+        run.report(n, "/flaky");
+        run.answer(issued(&format!("T{n}"), 7200));
+        run.replayed("/flaky", n + 1, n % 2 == 1);
+    }
+    assert_eq!(run.said(|x| matches!(x, Notice::PathBlocked { .. })), 0);
+}
+
+#[test]
+fn a_path_too_large_to_replay_is_counted_by_its_next_report() {
+    let mut run = Run::with_token(Token);
+    for n in 1..=2 {
+        run.report_without_waiting(n, "/upload");
+        run.answer(issued(&format!("T{n}"), 7200));
+    }
+    run.report_without_waiting(3, "/upload");
+    assert_eq!(run.fetches(), 3, "blocked by the second refusal of a token fetched for it");
+}
+
+#[test]
+fn three_forced_refreshes_in_ten_minutes_are_said_once_in_ten_minutes() {
+    for api in [Token, StableToken] {
+        let mut run = Run::with_token(api);
+        let mut said = Vec::new();
+        for n in 1..=12 {
+            run.report(n, &format!("/{n}"));
+            run.answer(issued(&format!("T{n}"), 7200));
+            said.push(run.said(|x| *x == Notice::SomebodyElse));
+            run.pass(120);
+        }
+        assert_eq!(said, [0, 0, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2], "{api:?}");
+    }
+    let mut rare = Run::with_token(Token);
+    for n in 1..=12 {
+        rare.report(n, &format!("/{n}"));
+        rare.answer(issued(&format!("T{n}"), 7200));
+        rare.pass(301);
+    }
+    assert_eq!(rare.said(|x| *x == Notice::SomebodyElse), 0);
+}
+
+#[test]
+fn fetches_are_counted_by_beijings_day_and_over_restarts() {
+    // The harness starts at 12:00 in Beijing.
+    let mut run = Run::with_token(Token);
+    run.report(1, "/a");
+    run.answer(issued("B", 86_400));
+    let record = run.record();
+    let same_day = run.restart(record.clone(), 12 * 3600 - 1);
+    assert_eq!(same_day.status().fetches_today(same_day.now().wall), 2);
+    let next_day = run.restart(record, 12 * 3600);
+    assert_eq!(next_day.status().fetches_today(next_day.now().wall), 0);
+}
+
+#[test]
+fn a_refresh_by_hand_spends_like_a_forced_one() {
+    let mut run = Run::with_token(Token);
+    for n in 1..=10 {
+        run.admin();
+        run.answer(issued(&format!("T{n}"), 7200));
+    }
+    assert!(run.answers().ends_with("N11 "));
+    run.admin();
+    assert_eq!(run.answers(), "L ");
+    assert_eq!(run.said(|n| *n == Notice::SomebodyElse), 0);
+    let mut stable = Run::with_token(StableToken);
+    stable.admin();
+    stable.answer(issued("A", 7000));
+    assert_eq!(stable.flight(), Some(How::StableForced));
+    stable.answer(issued("B", 7200));
+    assert_eq!((stable.answers(), stable.last_fetched().0), ("N2 ".to_owned(), Reason::Admin));
+}
+
+#[test]
+fn a_late_timer_serves_no_ended_token() {
+    let mut run = Run::with_token(Token);
+    run.jump(Duration::from_secs(90_000));
+    run.report(1, "/a");
+    assert!(run.cell().is_err());
+    assert_eq!(run.answers(), "", "it waits for the fetch that is due");
+    run.due_now();
+    run.answer(issued("B", 7200));
+    assert_eq!(run.answers(), "N2 ");
+}
+
+#[test]
+fn an_upstream_that_refuses_for_a_day_is_asked_once_a_minute_at_most() {
+    for api in [Token, StableToken] {
+        for answer in [refused(40001), busy()] {
+            let mut run = Run::with_token(api);
+            for n in 0..DAY {
+                run.report(1, &format!("/{}", n % 7));
+                while run.flight().is_some() {
+                    run.answer(answer.clone());
+                }
+                run.pass_failing(1, &answer);
+            }
+            assert!(run.fetches() <= 1 + 1440 + 8, "{api:?}: {}", run.fetches());
+            assert!(run.fetches() >= 1400, "{api:?}: {}", run.fetches());
+        }
+    }
+}
+
+#[test]
+fn reports_without_end_never_burn_the_days_quota() {
+    // Every token that is issued is refused at once, on ever new paths.
+    let mut run = Run::with_token(Token);
+    for n in 0..DAY {
+        run.report(run.generation(), &format!("/{n}"));
+        while run.flight().is_some() {
+            run.answer(issued(&format!("T{n}"), 7200));
+        }
+        run.pass(1);
+    }
+    assert!(run.fetches() < 1500, "{}", run.fetches());
+}

@@ -1,0 +1,282 @@
+//! The one task that fetches an account's tokens and writes its cell. Nothing else does either.
+//!
+//! It turns reports, answers and time into events for the state machine and carries out the actions: it
+//! decides nothing itself. A fetch is a task of its own that no reader owns, so no reader can cancel it; a
+//! write of the file is on a blocking thread, so a slow disk holds up no token.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::{Instant, sleep_until, timeout};
+use tracing::{error, info};
+
+use super::cell::{Message, Reader, Renewal, Shared};
+use super::issue::Issue;
+use super::lifecycle::{Action, Answer, Event, Machine, Now, WaiterId};
+use super::notice;
+use super::store::Keep;
+use crate::config::TokenApi;
+
+/// Reports that may wait for the task; each takes it microseconds.
+const QUEUE: usize = 4096;
+/// Reports that are taken together before the cell's suspects are published.
+const BATCH: usize = 256;
+/// At shutdown a fetch under way is worth this long: its token has ended the old one.
+const LAST_FETCH: Duration = Duration::from_secs(3);
+/// At shutdown a write under way is worth this long.
+const LAST_WRITE: Duration = Duration::from_secs(5);
+
+/// Whose tokens a task fetches.
+#[derive(Debug, Clone)]
+pub struct Subject {
+    /// The account's name, for logs and pages.
+    pub name: String,
+    /// Its appid.
+    pub appid: String,
+    /// Which call issues its token.
+    pub token_api: TokenApi,
+}
+
+/// Tells the wall clock's time; tests put their own in.
+pub(crate) type WallClock = fn() -> SystemTime;
+
+/// The running task. Dropping it stops the task too, without waiting for it.
+#[derive(Debug)]
+pub struct Task {
+    stop: oneshot::Sender<()>,
+    joined: JoinHandle<()>,
+}
+
+impl Task {
+    /// Ends the task: a fetch and a write under way get a few seconds, then the state is stored. Readers go
+    /// on reading the last token; a renewal asked for from now on fails.
+    pub async fn shutdown(self) {
+        let _ = self.stop.send(());
+        if let Err(e) = self.joined.await {
+            error!("the token task did not end well: {e}");
+        }
+    }
+}
+
+/// Starts the task of one account on the current tokio runtime.
+pub fn spawn(subject: Subject, issuer: impl Issue, keep: Arc<dyn Keep>) -> (Reader, Task) {
+    spawn_with(subject, issuer, keep, SystemTime::now)
+}
+
+pub(crate) fn spawn_with(
+    subject: Subject,
+    issuer: impl Issue,
+    keep: Arc<dyn Keep>,
+    wall: WallClock,
+) -> (Reader, Task) {
+    let machine = Machine::new(subject.token_api);
+    let shared = Arc::new(Shared::new(machine.status(&subject.name, &subject.appid)));
+    let (sender, reports) = mpsc::channel(QUEUE);
+    let (stop, stopped) = oneshot::channel();
+    let refresher = Refresher {
+        quota: machine.quota(),
+        machine,
+        subject,
+        issuer: Arc::new(issuer),
+        keep,
+        wall,
+        shared: shared.clone(),
+        waiters: HashMap::new(),
+        next_waiter: 0,
+        flight: None,
+        saving: None,
+        unsaved: false,
+        save_failed: false,
+    };
+    let joined = tokio::spawn(refresher.run(reports, stopped));
+    (Reader { shared, task: sender }, Task { stop, joined })
+}
+
+struct Refresher<I> {
+    machine: Machine,
+    subject: Subject,
+    quota: Option<u32>,
+    issuer: Arc<I>,
+    keep: Arc<dyn Keep>,
+    wall: WallClock,
+    shared: Arc<Shared>,
+    waiters: HashMap<WaiterId, oneshot::Sender<Renewal>>,
+    next_waiter: WaiterId,
+    flight: Option<JoinHandle<Answer>>,
+    saving: Option<JoinHandle<Result<(), String>>>,
+    /// The file is behind the machine.
+    unsaved: bool,
+    save_failed: bool,
+}
+
+impl<I: Issue> Refresher<I> {
+    async fn run(mut self, mut reports: mpsc::Receiver<Message>, mut stopped: oneshot::Receiver<()>) {
+        let keep = self.keep.clone();
+        let stored = spawn_blocking(move || keep.load()).await.unwrap_or_else(|e| {
+            error!(account = self.subject.name, "reading the token file failed: {e}");
+            None
+        });
+        self.step([Event::Started { stored }]);
+        let mut batch = Vec::with_capacity(BATCH);
+        loop {
+            let deadline = self.machine.deadline();
+            tokio::select! {
+                // A resolved or a dropped sender both mean: stop.
+                _ = &mut stopped => break,
+                answer = finished(&mut self.flight) => {
+                    let answer = answer.unwrap_or_else(|| Answer::Passing {
+                        what: "the fetch ended without an answer (a fault in wxgate)".to_owned(),
+                    });
+                    self.step([fetched(answer)]);
+                }
+                saved = finished(&mut self.saving) => self.saved(saved),
+                n = reports.recv_many(&mut batch, BATCH), if !reports.is_closed() || !reports.is_empty() => {
+                    if n > 0 {
+                        let events: Vec<_> = batch.drain(..).map(|message| self.event(message)).collect();
+                        self.step(events);
+                    }
+                }
+                () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
+                    self.step([Event::TimerDue]);
+                }
+            }
+        }
+        self.finish().await;
+    }
+
+    fn now(&self) -> Now {
+        Now { mono: Instant::now(), wall: (self.wall)() }
+    }
+
+    fn event(&mut self, message: Message) -> Event {
+        match message {
+            Message::Report { generation, path, answer } => {
+                Event::Reported { generation, path, waiter: answer.map(|answer| self.waiter(answer)) }
+            }
+            Message::Outcome { path, generation, refused } => {
+                Event::ReplayOutcome { path, generation, refused }
+            }
+            Message::Admin { answer } => Event::AdminRefresh { waiter: self.waiter(answer) },
+        }
+    }
+
+    fn waiter(&mut self, answer: oneshot::Sender<Renewal>) -> WaiterId {
+        self.next_waiter += 1;
+        self.waiters.insert(self.next_waiter, answer);
+        self.next_waiter
+    }
+
+    fn step(&mut self, events: impl IntoIterator<Item = Event>) {
+        let now = self.now();
+        let mut actions = Vec::new();
+        for event in events {
+            actions.extend(self.machine.handle(event, now));
+        }
+        // Before any waiter is answered: its replay's outcome may depend on them.
+        if let Some(suspects) = self.machine.take_suspects() {
+            self.shared.publish_suspects(suspects);
+        }
+        self.shared.status.store(Arc::new(self.machine.status(&self.subject.name, &self.subject.appid)));
+        for action in actions {
+            self.carry_out(action);
+        }
+        self.save();
+    }
+
+    fn carry_out(&mut self, action: Action) {
+        match action {
+            Action::Fetch(how) => {
+                let issuer = self.issuer.clone();
+                self.flight = Some(tokio::spawn(async move { issuer.fetch(how).await }));
+            }
+            Action::Publish(slot) => self.shared.publish(slot),
+            Action::Store => self.unsaved = true,
+            Action::Answer(id, renewal) => {
+                if let Some(waiter) = self.waiters.remove(&id) {
+                    // A reader that has gone away needs no answer.
+                    let _ = waiter.send(renewal);
+                }
+            }
+            Action::Say(notice) => {
+                let Subject { name, appid, token_api } = &self.subject;
+                notice::say(name, appid, *token_api, self.quota, &notice);
+            }
+        }
+    }
+
+    /// One write at a time; what changes meanwhile goes into the next one.
+    fn save(&mut self) {
+        if !self.unsaved || self.saving.is_some() {
+            return;
+        }
+        self.unsaved = false;
+        let now = self.now();
+        let (keep, record) = (self.keep.clone(), self.machine.record(now));
+        self.saving = Some(spawn_blocking(move || keep.save(&record)));
+    }
+
+    fn saved(&mut self, saved: Option<Result<(), String>>) {
+        let account = &self.subject.name;
+        match saved.unwrap_or_else(|| Err("the writing thread ended early".to_owned())) {
+            Ok(()) => {
+                if std::mem::take(&mut self.save_failed) {
+                    info!(account, "the token file can be written again");
+                }
+            }
+            Err(why) => {
+                if !std::mem::replace(&mut self.save_failed, true) {
+                    error!(
+                        account,
+                        "the token cannot be stored: {why}; serving goes on, but a restart will fetch a new token. \
+                         Is the disk full or read-only?"
+                    );
+                }
+            }
+        }
+        self.save();
+    }
+
+    async fn finish(mut self) {
+        if let Ok(Some(answer)) = timeout(LAST_FETCH, finished(&mut self.flight)).await
+            && matches!(answer, Answer::Issued { .. })
+        {
+            let actions = self.machine.handle(fetched(answer), self.now());
+            for action in actions {
+                // A `force_refresh` that should follow is for the next process to send.
+                if !matches!(action, Action::Fetch(_)) {
+                    self.carry_out(action);
+                }
+            }
+        }
+        self.unsaved = true;
+        self.save();
+        while let Ok(saved) = timeout(LAST_WRITE, finished(&mut self.saving)).await {
+            self.saved(saved);
+            if self.saving.is_none() {
+                break;
+            }
+        }
+    }
+}
+
+fn fetched(answer: Answer) -> Event {
+    Event::Fetched { answer, jitter: 0.8 + 0.4 * fastrand::f64() }
+}
+
+/// Waits for a task that may not be there (then for ever) and takes it out; `None` when it panicked.
+async fn finished<T>(task: &mut Option<JoinHandle<T>>) -> Option<T> {
+    match task {
+        Some(handle) => {
+            let ended = handle.await;
+            *task = None;
+            ended.ok()
+        }
+        None => std::future::pending().await,
+    }
+}

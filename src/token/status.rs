@@ -1,0 +1,138 @@
+//! What the admin pages may show of one account's token: never the token, never the secret.
+//!
+//! The task publishes a [`Status`] after each event. What depends on the moment of looking (age, seconds left,
+//! fetches of today) is computed when it is asked for.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+
+use super::lifecycle::{Outcome, Reason};
+use crate::config::TokenApi;
+
+/// A snapshot of one account's token.
+#[derive(Debug, Clone)]
+pub struct Status {
+    /// The account's name.
+    pub name: String,
+    /// The account's appid.
+    pub appid: String,
+    /// Which call issues the token.
+    pub token_api: TokenApi,
+    /// How the token stands.
+    pub state: State,
+    /// The last generation issued, valid or not; 0 when there has never been one.
+    pub generation: u64,
+    /// The valid token's times; `None` without one.
+    pub held: Option<HeldTimes>,
+    /// Beijing's day (days since 1970 at UTC+8) that `fetches` counts.
+    pub day: i64,
+    /// Fetches sent on that day.
+    pub fetches: u32,
+    /// Fetches a day that WeChat allows with this call; `None` where the number means nothing in practice.
+    pub quota: Option<u32>,
+    /// The last fetch that was answered or failed.
+    pub last_refresh: Option<LastRefresh>,
+    /// The last failure, kept after later successes.
+    pub last_error: Option<LastError>,
+    /// Fetches since this process started, for metrics.
+    pub refreshes: BTreeMap<(Reason, Outcome), u64>,
+}
+
+impl Status {
+    /// Fetches sent on the day (Beijing time) that `now` falls in.
+    pub fn fetches_today(&self, now: SystemTime) -> u32 {
+        if beijing_day(now) == self.day { self.fetches } else { 0 }
+    }
+
+    /// What is left of the valid token's life.
+    pub fn expires_in(&self, now: Instant) -> Option<Duration> {
+        self.held.as_ref().map(|held| held.ends.saturating_duration_since(now))
+    }
+
+    /// How long ago the valid token was issued; zero when the clock has been set back since.
+    pub fn age(&self, now: SystemTime) -> Option<Duration> {
+        self.held.as_ref().map(|held| now.duration_since(held.issued_at).unwrap_or_default())
+    }
+}
+
+/// How an account's token stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// No token so far.
+    Empty,
+    /// A valid token, and nothing is wrong.
+    Fresh,
+    /// A valid token that is being replaced, or whose replacement fails.
+    Stale,
+    /// The last token has ended and no new one is to be had for a passing reason.
+    Expired,
+    /// No valid token, and the upstream refuses to issue one.
+    Refused,
+}
+
+impl State {
+    /// The word in `/status`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Empty => "empty",
+            Self::Fresh => "fresh",
+            Self::Stale => "stale",
+            Self::Expired => "expired",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// The times of a valid token.
+#[derive(Debug, Clone)]
+pub struct HeldTimes {
+    /// By the wall clock, when it was issued.
+    pub issued_at: SystemTime,
+    /// By the wall clock as it stood when the token was issued or loaded.
+    pub expires_at: SystemTime,
+    /// By the clock that the token really goes by.
+    pub ends: Instant,
+}
+
+/// One fetch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastRefresh {
+    /// When its outcome was known.
+    pub at: SystemTime,
+    /// Why it was sent.
+    pub reason: Reason,
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
+/// One failed fetch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastError {
+    /// When it failed.
+    pub at: SystemTime,
+    /// The upstream's errcode, -1 for a passing failure.
+    pub errcode: i64,
+    /// The upstream's words, sanitised, or wxgate's own.
+    pub errmsg: String,
+}
+
+/// Days since 1970 in Beijing (UTC+8), whose midnight ends WeChat's daily quotas.
+pub(crate) fn beijing_day(now: SystemTime) -> i64 {
+    let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    i64::try_from((since + 8 * 3600) / 86_400).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_day_turns_at_midnight_in_beijing() {
+        let at = |secs| beijing_day(SystemTime::UNIX_EPOCH + Duration::from_secs(secs));
+        // 2024-01-01T16:00:00Z is 2024-01-02 00:00 in Beijing.
+        assert_eq!(at(1_704_124_800) - at(1_704_124_799), 1);
+        assert_eq!(at(1_704_124_800), at(1_704_124_800 + 86_399));
+    }
+}

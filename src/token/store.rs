@@ -1,0 +1,230 @@
+//! The token file: `state_dir/<appid>.json`, mode 0600 in a folder of mode 0700.
+//!
+//! A new content goes to a new name (created exclusively, 0600), is synced, renamed over the old one, and the
+//! folder is synced: whoever is killed in between leaves the old file or the new one, never a torn one. All
+//! calls in here block; the task makes them on a thread where that holds nobody up. What the file means is
+//! the lifecycle's business; how it is spelled is in `record.rs`.
+
+mod record;
+
+use std::ffi::OsStr;
+use std::fs::{self, DirBuilder, File, Permissions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use tempfile::NamedTempFile;
+use tracing::{info, warn};
+use zeroize::Zeroizing;
+
+use super::lifecycle::Record;
+use crate::config::TokenApi;
+
+/// Where an account's record outlives the process. Its calls may block.
+pub trait Keep: Send + Sync + 'static {
+    /// What was kept last, if it is of any use; what is not is said and set aside by the keeper itself.
+    fn load(&self) -> Option<Record>;
+
+    /// Keeps `record` in place of what was there.
+    ///
+    /// # Errors
+    /// In words for an operator, without secrets.
+    fn save(&self, record: &Record) -> Result<(), String>;
+}
+
+/// No record is longer; a longer file is damaged.
+const LONGEST_FILE: u64 = 64 * 1024;
+
+/// One account's file.
+#[derive(Debug)]
+pub struct Store {
+    dir: PathBuf,
+    file: PathBuf,
+    identity: Identity,
+}
+
+/// Whose token a file holds; one of somebody else is never used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) appid: String,
+    /// `https://host:port`.
+    pub(crate) upstream: String,
+    pub(crate) api: TokenApi,
+}
+
+/// Why the state directory cannot be used (exit 1); the text says what to do.
+#[derive(Debug, PartialEq, Eq)]
+pub struct StoreError(pub String);
+
+impl std::fmt::Display for StoreError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for StoreError {}
+
+impl Store {
+    /// Makes the folder if it is missing, proves that it can be written by writing to it, and removes what a
+    /// killed process left half written. `upstream` is [`super::issue::base_url`].
+    ///
+    /// # Errors
+    /// When the folder cannot be made or written.
+    pub fn open(dir: &Path, appid: &str, upstream: &str, api: TokenApi) -> Result<Self, StoreError> {
+        // The appid is part of a file name: one with a slash or a dot could name any file.
+        if appid.is_empty() || !appid.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_') {
+            return Err(StoreError(format!("`{}` cannot be an appid", appid.escape_debug())));
+        }
+        let shown = dir.display();
+        make_dir(dir).map_err(|e| {
+            StoreError(format!("state_dir `{shown}` cannot be created: {e}; create it for wxgate's user, or set another `state_dir`"))
+        })?;
+        let store = Self {
+            dir: dir.to_owned(),
+            file: dir.join(format!("{appid}.json")),
+            identity: Identity { appid: appid.to_owned(), upstream: upstream.to_owned(), api },
+        };
+        let owner = store.probe().map_err(|e| {
+            StoreError(format!("state_dir `{shown}` cannot be written: {e}; give it to wxgate's user (chown), or set another `state_dir`"))
+        })?;
+        close_dir(dir, owner);
+        store.remove_leftovers();
+        Ok(store)
+    }
+
+    /// Writes, syncs and removes a file; gives the user id that files get.
+    fn probe(&self) -> io::Result<u32> {
+        let mut probe = self.temp()?;
+        probe.write_all(b"wxgate can write here\n")?;
+        probe.as_file().sync_all()?;
+        let owner = probe.as_file().metadata()?.uid();
+        probe.close()?;
+        Ok(owner)
+    }
+
+    fn temp(&self) -> io::Result<NamedTempFile> {
+        // tempfile creates exclusively with mode 0600.
+        tempfile::Builder::new().prefix(&self.temp_prefix()).suffix(".tmp").tempfile_in(&self.dir)
+    }
+
+    fn temp_prefix(&self) -> String {
+        format!(".{}.json.", self.identity.appid)
+    }
+
+    fn remove_leftovers(&self) {
+        let prefix = self.temp_prefix();
+        let Ok(entries) = fs::read_dir(&self.dir) else { return };
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            let left_over = name.to_str().is_some_and(|n| n.starts_with(&prefix) && n.ends_with(".tmp"));
+            if left_over && let Err(e) = fs::remove_file(entry.path()) {
+                warn!("cannot remove the left-over file `{}`: {e}", entry.path().display());
+            }
+        }
+    }
+
+    fn read(&self) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
+        let file = match File::open(&self.file) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            opened => opened?,
+        };
+        let mut text = Zeroizing::new(Vec::with_capacity(8 * 1024));
+        file.take(LONGEST_FILE + 1).read_to_end(&mut text)?;
+        Ok(Some(text))
+    }
+
+    fn set_aside(&self, why: &str) {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        let aside = self.dir.join(format!("{}.json.damaged-{now}", self.identity.appid));
+        let (file, shown) = (self.file.display(), aside.display());
+        match fs::rename(&self.file, &aside) {
+            Ok(()) => warn!(
+                "the token file `{file}` is not used: {why}; it is now `{shown}`, and a token is fetched"
+            ),
+            Err(e) => warn!("the token file `{file}` is not used: {why}; it cannot be set aside: {e}"),
+        }
+    }
+
+    fn write(&self, record: &Record) -> io::Result<()> {
+        let text = record::render(record, &self.identity);
+        let mut temp = self.temp()?;
+        temp.write_all(&text)?;
+        temp.as_file().sync_all()?;
+        temp.persist(&self.file).map_err(|e| e.error)?;
+        // Without this a power cut could bring the old name's content back, or no file at all.
+        File::open(&self.dir)?.sync_all()
+    }
+}
+
+impl Keep for Store {
+    fn load(&self) -> Option<Record> {
+        let text = match self.read() {
+            Ok(text) => text?,
+            Err(e) => {
+                self.set_aside(&format!("it cannot be read: {e}"));
+                return None;
+            }
+        };
+        match record::parse(&text, &self.identity) {
+            Ok(parsed) => {
+                if let Some(why) = parsed.token_ignored {
+                    info!("the token in `{}` is not used: {why}", self.file.display());
+                }
+                Some(parsed.record)
+            }
+            Err(why) => {
+                self.set_aside(&why);
+                None
+            }
+        }
+    }
+
+    fn save(&self, record: &Record) -> Result<(), String> {
+        self.write(record).map_err(|e| format!("`{}` cannot be written: {e}", self.file.display()))
+    }
+}
+
+/// The folder itself is for wxgate's user alone; missing parents get the usual mode.
+fn make_dir(dir: &Path) -> io::Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        fs::create_dir_all(parent)?;
+    }
+    match DirBuilder::new().mode(0o700).create(dir) {
+        // Another account's store of the same program was faster.
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
+        made => made,
+    }
+}
+
+/// Closes an existing folder to others, or says that it is open. One that holds other people's files (`/tmp`,
+/// a home) is left as it is: closing it would break them, and the token files are 0600 in any case.
+fn close_dir(dir: &Path, owner: u32) {
+    let Ok(meta) = fs::metadata(dir) else { return };
+    if meta.mode() & 0o077 == 0 {
+        return;
+    }
+    let shown = dir.display();
+    let ours = |name: &OsStr| name.to_str().is_some_and(|n| n.contains(".json"));
+    let only_ours =
+        fs::read_dir(dir).is_ok_and(|entries| entries.flatten().all(|entry| ours(&entry.file_name())));
+    let sticky = meta.mode() & 0o1000 != 0;
+    if meta.uid() == owner
+        && only_ours
+        && !sticky
+        && fs::set_permissions(dir, Permissions::from_mode(0o700)).is_ok()
+    {
+        info!("state_dir `{shown}` was open to other users; its mode is 0700 now");
+    } else {
+        let mode = meta.mode() & 0o7777;
+        warn!(
+            "state_dir `{shown}` is open to other users (mode {mode:o}): give wxgate a folder of its own, mode 0700"
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,182 @@
+//! How a record is spelled in the file: one JSON object, times in milliseconds since 1970.
+//!
+//! Whatever is not exactly as this version writes it is damage, said in words; no text of the file is quoted,
+//! for it may be the token. Reading and writing files is not done here.
+
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use super::{Identity, LONGEST_FILE};
+use crate::config::TokenApi;
+use crate::secret::Secret;
+use crate::token::lifecycle::{LONGEST_TOKEN, Record, StoredBucket, StoredToken};
+
+/// Grows when an older wxgate could misread the file.
+const VERSION: u32 = 1;
+
+#[derive(Serialize)]
+struct Written<'a> {
+    version: u32,
+    appid: &'a str,
+    upstream: &'a str,
+    token_api: &'a str,
+    generation: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<WrittenToken<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bucket: Option<FileBucket>,
+    forced_ms: Vec<u64>,
+    day: i64,
+    fetches: u32,
+}
+
+#[derive(Serialize)]
+struct WrittenToken<'a> {
+    access_token: &'a str,
+    issued_at_ms: u64,
+    expires_at_ms: u64,
+    expires_in_ms: u64,
+}
+
+#[derive(Deserialize)]
+struct Read {
+    version: u32,
+    appid: String,
+    upstream: String,
+    token_api: String,
+    generation: u64,
+    token: Option<ReadToken>,
+    bucket: Option<FileBucket>,
+    #[serde(default)]
+    forced_ms: Vec<u64>,
+    day: i64,
+    fetches: u32,
+}
+
+#[derive(Deserialize)]
+struct ReadToken {
+    /// Moved into a [`Secret`] as soon as the object is read.
+    access_token: String,
+    issued_at_ms: u64,
+    expires_at_ms: u64,
+    expires_in_ms: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct FileBucket {
+    level: u32,
+    next_in_ms: u64,
+    at_ms: u64,
+}
+
+/// A file that is not damaged.
+#[derive(Debug)]
+pub(super) struct Parsed {
+    pub(super) record: Record,
+    /// Why its token is left out, if it is.
+    pub(super) token_ignored: Option<String>,
+}
+
+/// The file's content, wiped after use.
+pub(super) fn render(record: &Record, identity: &Identity) -> Zeroizing<Vec<u8>> {
+    let written = Written {
+        version: VERSION,
+        appid: &identity.appid,
+        upstream: &identity.upstream,
+        token_api: api_name(identity.api),
+        generation: record.generation,
+        token: record.token.as_ref().map(|token| WrittenToken {
+            access_token: token.value.expose(),
+            issued_at_ms: to_ms(token.issued_at),
+            expires_at_ms: to_ms(token.expires_at),
+            expires_in_ms: millis(token.expires_in),
+        }),
+        bucket: record.bucket.map(|bucket| FileBucket {
+            level: bucket.level,
+            next_in_ms: millis(bucket.next_in),
+            at_ms: to_ms(bucket.at),
+        }),
+        forced_ms: record.forced.iter().copied().map(to_ms).collect(),
+        day: record.day,
+        fetches: record.fetches,
+    };
+    // Room for a token of control characters, six bytes each: a buffer that grows leaves copies behind.
+    let mut text = Zeroizing::new(Vec::with_capacity(6 * LONGEST_TOKEN + 4096));
+    // Writing plain numbers and strings to memory cannot fail; an empty file would be set aside as damaged.
+    let _ = serde_json::to_writer(&mut *text, &written);
+    text.push(b'\n');
+    text
+}
+
+/// Reads a file's content.
+///
+/// # Errors
+/// Why it is damaged, or whose it is instead.
+pub(super) fn parse(text: &[u8], identity: &Identity) -> Result<Parsed, String> {
+    if text.len() as u64 > LONGEST_FILE {
+        return Err("it is far too long".to_owned());
+    }
+    // serde_json's own message may quote the text, so it is not shown.
+    let read: Read = serde_json::from_slice(text).map_err(|e| {
+        format!("it is damaged (line {}, column {}: not what wxgate writes)", e.line(), e.column())
+    })?;
+    if read.version != VERSION {
+        return Err(format!("it is of format version {}, this wxgate reads version {VERSION}", read.version));
+    }
+    if read.appid != identity.appid {
+        return Err("it belongs to another appid".to_owned());
+    }
+    if read.upstream != identity.upstream {
+        return Err(format!("its token is of another upstream, not of {}", identity.upstream));
+    }
+    let token = read.token.map(|token| StoredToken {
+        value: Secret::new(token.access_token),
+        issued_at: from_ms(token.issued_at_ms),
+        expires_at: from_ms(token.expires_at_ms),
+        expires_in: Duration::from_millis(token.expires_in_ms),
+    });
+    if token.as_ref().is_some_and(|t| t.value.is_empty() || t.value.expose().len() > LONGEST_TOKEN) {
+        return Err("its token is empty or longer than 2048 bytes".to_owned());
+    }
+    let other_api = read.token_api != api_name(identity.api);
+    let record = Record {
+        generation: read.generation,
+        // The two calls issue independent tokens; the counters still hold.
+        token: token.filter(|_| !other_api),
+        bucket: read.bucket.map(|bucket| StoredBucket {
+            level: bucket.level,
+            next_in: Duration::from_millis(bucket.next_in_ms),
+            at: from_ms(bucket.at_ms),
+        }),
+        // More than were ever allowed in a day say nothing more.
+        forced: read.forced_ms.into_iter().take(64).map(from_ms).collect(),
+        day: read.day,
+        fetches: read.fetches,
+    };
+    let token_ignored = other_api
+        .then(|| format!("it was issued by another call than token_api = \"{}\"", api_name(identity.api)));
+    Ok(Parsed { record, token_ignored })
+}
+
+fn api_name(api: TokenApi) -> &'static str {
+    match api {
+        TokenApi::Token => "token",
+        TokenApi::StableToken => "stable_token",
+    }
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn to_ms(at: SystemTime) -> u64 {
+    millis(at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default())
+}
+
+/// A time beyond what the clock can hold is as good as the year 2500: the checks against now deal with it.
+fn from_ms(ms: u64) -> SystemTime {
+    const YEAR_2500: u64 = 16_725_225_600_000;
+    SystemTime::UNIX_EPOCH + Duration::from_millis(ms.min(YEAR_2500))
+}
