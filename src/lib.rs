@@ -1,6 +1,21 @@
 //! wxgate: a reverse proxy that puts the WeChat `access_token` into calls and hides dead tokens from callers.
+//!
+//! The parts, in the order in which a request meets them: [`listener`] (sockets, strict framing, limits),
+//! [`proxy`] (the life of a request), [`token`] (one cell and one task per account), [`upstream`] (the way to
+//! the API host). [`config`] turns files and environment into checked values, [`app`] wires everything,
+//! [`sandbox`] is a WeChat look-alike that shares no code with the rest. ARCHITECTURE.md tells more.
+//!
+//! This crate is a program; its library exists for the program's own tests and keeps no promise of stability.
 
+pub mod app;
+pub mod check;
+pub mod cli;
 pub mod config;
+mod deadline;
+pub mod demo;
+pub mod listener;
+pub mod logging;
+pub mod proxy;
 pub mod sandbox;
 pub mod secret;
 pub mod token;

@@ -1,2 +1,5 @@
-//! placeholder
-fn main() {}
+//! The process and nothing else; [`wxgate::cli`] knows the commands.
+
+fn main() -> std::process::ExitCode {
+    wxgate::cli::main()
+}

@@ -5,14 +5,14 @@
 
 /// The chunked body is malformed.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Malformed;
+pub(super) struct Malformed;
 
 /// Longest chunk-size line and longest trailer section, in bytes.
 const LONGEST: u32 = 4096;
 
 /// Where in a chunked body the next byte stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Chunks {
+pub(super) struct Chunks {
     state: State,
     /// Bytes of the current line, or of all trailers.
     length: u32,
@@ -45,7 +45,7 @@ impl Chunks {
     ///
     /// # Errors
     /// [`Malformed`], after which the connection cannot be trusted any more.
-    pub fn follow(&mut self, bytes: &[u8]) -> Result<usize, Malformed> {
+    pub(super) fn follow(&mut self, bytes: &[u8]) -> Result<usize, Malformed> {
         let mut at = 0;
         while at < bytes.len() {
             if let State::Data { left } = self.state {
@@ -68,7 +68,7 @@ impl Chunks {
     }
 
     /// Whether the last chunk and its trailers are over.
-    pub fn done(&self) -> bool {
+    pub(super) fn done(&self) -> bool {
         self.state == State::Done
     }
 

@@ -183,7 +183,8 @@ impl Proxy {
         let target = PathAndQuery::from_maybe_shared(Bytes::from(target))
             .map_err(|_| Refusal::BadRequest("path and query are too long".into()))?;
         record.attempts += 1;
-        let request = call.request(&target, call.body.take());
+        let body = call.body.take();
+        let request = call.request(&target, body);
         let response = self
             .upstream
             .send(request, || call.body.again().map(|body| call.request(&target, body)))

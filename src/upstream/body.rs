@@ -13,7 +13,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 /// Counts what the connection has taken of a request body, so that a slow upload is told from a dead one.
-pub type Progress = Rc<Cell<u64>>;
+pub(super) type Progress = Rc<Cell<u64>>;
 
 /// A request body of known length.
 #[derive(Debug)]

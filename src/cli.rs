@@ -1,0 +1,164 @@
+//! The command line: what can be asked for, and which exit code says what came of it.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use tokio::runtime::Builder;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::app::App;
+use crate::config::{Config, ConfigErrors, Loaded};
+use crate::{check, demo, logging, sandbox};
+
+/// A clean stop.
+const CLEAN: u8 = 0;
+/// It could not go on: a port is taken, the state directory is not writable.
+const FAILED: u8 = 1;
+/// Wrong usage or wrong configuration.
+const WRONG: u8 = 2;
+
+/// Reverse proxy for the WeChat API: apps call it without token and secret; it puts the current access_token
+/// in, renews it, and repeats a call whose token has died.
+#[derive(Debug, Parser)]
+#[command(name = "wxgate", version, args_conflicts_with_subcommands = true, after_help = AFTER_HELP)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: ServeArgs,
+}
+
+const AFTER_HELP: &str = "\
+Without --config: ./wxgate.toml if it exists, else the environment alone:
+  WXGATE_APPID, WXGATE_SECRET or WXGATE_SECRET_FILE, and optionally WXGATE_LISTEN,
+  WXGATE_UPSTREAM, WXGATE_EGRESS_IP, WXGATE_STATE_DIR.
+WXGATE_LOG sets the log level: error, warn, info, debug or trace.
+
+Exit codes: 0 a clean stop; 1 it could not go on; 2 wrong usage or wrong configuration.
+Signals: SIGTERM and SIGINT finish the requests in flight and stop; a second one stops at once.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the proxy (also what a bare `wxgate` does)
+    Serve(ServeArgs),
+    /// Say what is right and what is wrong, and how to mend it
+    Check(CheckArgs),
+    /// Sandbox and proxy in one process, ready for curl, nothing to configure
+    Demo,
+    /// A WeChat API look-alike for tests and for a caller's own CI
+    Sandbox(sandbox::Options),
+}
+
+#[derive(Debug, Args)]
+struct ServeArgs {
+    /// The configuration file
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct CheckArgs {
+    /// The configuration file
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Look at files and settings alone; contact nobody
+    #[arg(long)]
+    offline: bool,
+}
+
+/// Runs the command line of this process to its end.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return ExitCode::from(say(FAILED, format_args!("cannot start: {error}"))),
+    };
+    let code = runtime.block_on(async {
+        match cli.command.unwrap_or(Command::Serve(cli.serve)) {
+            Command::Serve(args) => serve(args).await,
+            Command::Check(args) => match load(args.config) {
+                Ok(loaded) => check::command(&loaded, args.offline, &mut std::io::stdout()).await,
+                Err(code) => code,
+            },
+            Command::Demo => demo::command(&mut std::io::stderr()).await,
+            Command::Sandbox(options) => sandbox::command(options, &mut std::io::stderr()).await,
+        }
+    });
+    // A name look-up that hangs in the system must not hold the exit.
+    runtime.shutdown_background();
+    ExitCode::from(code)
+}
+
+fn load(path: Option<PathBuf>) -> Result<Loaded, u8> {
+    Config::load(path.as_deref(), &|name| std::env::var_os(name)).map_err(|errors| match errors {
+        ConfigErrors::NothingConfigured | ConfigErrors::Wrong(_) => say(WRONG, format_args!("{errors}")),
+    })
+}
+
+async fn serve(args: ServeArgs) -> u8 {
+    let loaded = match load(args.config) {
+        Ok(loaded) => loaded,
+        Err(code) => return code,
+    };
+    let _log = logging::start(loaded.config.log_format);
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    let signals = match Signals::new() {
+        Ok(signals) => signals,
+        Err(error) => return say(FAILED, format_args!("cannot listen for signals: {error}")),
+    };
+    let app = match App::bind(loaded.config).await {
+        Ok(app) => app,
+        Err(error) => return say(FAILED, format_args!("{error}")),
+    };
+    for address in app.addresses() {
+        tracing::info!("listening on http://{address} (callers)");
+    }
+    // Without systemd there is nobody to tell.
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    match app.run(signals.first()).await {
+        Ok(()) => CLEAN,
+        Err(error) => say(FAILED, format_args!("{error}")),
+    }
+}
+
+/// SIGTERM and SIGINT.
+pub(crate) struct Signals {
+    term: Signal,
+    int: Signal,
+}
+
+impl Signals {
+    pub(crate) fn new() -> std::io::Result<Self> {
+        Ok(Self { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? })
+    }
+
+    /// Over with the first of either; the second ends the process at once.
+    pub(crate) async fn first(mut self) {
+        self.next().await;
+        tracing::info!("stopping: no more connections, requests in flight may finish");
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        tokio::spawn(async move {
+            self.next().await;
+            tracing::warn!("stopping at once");
+            std::process::exit(i32::from(FAILED));
+        });
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.term.recv() => {}
+            _ = self.int.recv() => {}
+        }
+    }
+}
+
+/// Writes to stderr before there is a log, or when the log is of no use any more.
+fn say(code: u8, text: std::fmt::Arguments<'_>) -> u8 {
+    // With stderr gone nobody is left to tell.
+    let _ = writeln!(std::io::stderr(), "wxgate: {text}");
+    code
+}
