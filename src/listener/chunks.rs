@@ -20,10 +20,19 @@ pub(super) struct Chunks {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    Size { size: u64, digits: u8 },
-    Extension { size: u64 },
-    SizeLineFeed { size: u64 },
-    Data { left: u64 },
+    Size {
+        size: u64,
+        digits: u8,
+    },
+    Extension {
+        size: u64,
+    },
+    SizeLineFeed {
+        size: u64,
+    },
+    Data {
+        left: u64,
+    },
     DataReturn,
     DataLineFeed,
     /// At the beginning of a trailer line or of the last, empty one.
@@ -81,7 +90,9 @@ impl Chunks {
                 State::Size { size: size.ok_or(Malformed)?, digits: digits + 1 }
             }
             (State::Size { size, digits: 1.. }, b';') => State::Extension { size },
-            (State::Size { size, digits: 1.. } | State::Extension { size }, b'\r') => State::SizeLineFeed { size },
+            (State::Size { size, digits: 1.. } | State::Extension { size }, b'\r') => {
+                State::SizeLineFeed { size }
+            }
             (State::Extension { size }, b'\t' | b' '..=b'~') => State::Extension { size },
             (State::SizeLineFeed { size: 0 }, b'\n') => State::TrailerStart,
             (State::SizeLineFeed { size }, b'\n') => State::Data { left: size },
@@ -118,7 +129,7 @@ mod tests {
         for (bytes, right) in [
             (&b"0\r\n\r\n"[..], Ok(Some(5))),
             (b"5\r\nhello\r\n0\r\n\r\nGET /", Ok(Some(15))),
-            (b"A\r\n0123456789\r\n00\r\n\r\n", Ok(Some(19))),
+            (b"A\r\n0123456789\r\n00\r\n\r\n", Ok(Some(21))),
             (b"5;ext=\"v\"\r\nhello\r\n0\r\n\r\n", Ok(Some(24))),
             (b"0\r\nX: y\r\nZ: w\r\n\r\nrest", Ok(Some(17))),
             (b"5\r\nhel", Ok(None)),

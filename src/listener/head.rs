@@ -96,7 +96,8 @@ fn bad<T>(text: &'static str) -> Result<T, Refusal> {
 
 /// Digits and nothing else: `+5`, `5, 5` and `0x5` are read in several ways.
 fn content_length(value: &[u8]) -> Result<u64, Refusal> {
-    let digits = std::str::from_utf8(value).ok().filter(|v| !v.is_empty() && v.bytes().all(|b| b.is_ascii_digit()));
+    let digits =
+        std::str::from_utf8(value).ok().filter(|v| !v.is_empty() && v.bytes().all(|b| b.is_ascii_digit()));
     match digits.and_then(|digits| digits.parse().ok()) {
         // hyper keeps the two largest values for itself.
         Some(length) if length < u64::MAX - 2 => Ok(length),
@@ -111,7 +112,8 @@ fn check_target(target: &str) -> Result<(), Refusal> {
         return Err(Refusal::HeadTooLarge);
     }
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    let refused = |b: u8| matches!(b, b'#' | b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}' | 0x80..);
+    let refused =
+        |b: u8| matches!(b, b'#' | b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}' | 0x80..);
     if path.bytes().any(refused) {
         return bad("the request target has a character that must be percent-encoded");
     }

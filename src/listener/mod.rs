@@ -107,7 +107,8 @@ pub async fn accept(
             Err(error) => {
                 // One caller's bad luck is no reason to stop; without descriptors the next accept would fail
                 // at once, again and again.
-                if !matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) {
+                if !matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset)
+                {
                     tracing::warn!(%error, "cannot accept a connection; is the limit of open files too low?");
                     tokio::time::sleep(PAUSE).await;
                 }

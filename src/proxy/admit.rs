@@ -98,7 +98,9 @@ fn authority(text: &str) -> Option<(&str, Option<u16>)> {
     } else {
         let end = text.find(':').unwrap_or(text.len());
         let name = &text[..end];
-        if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_')) {
+        if name.is_empty()
+            || !name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'))
+        {
             return None;
         }
         (name, &text[end..])

@@ -353,9 +353,14 @@ mod tests {
 
     #[test]
     fn a_beginning_that_is_no_object_is_let_go() {
-        for (beginning, right) in
-            [(&b""[..], false), (b"  ", false), (b" {", false), (b"[", true), (b"hello", true), (b"\xef\xbb\xbf{", false)]
-        {
+        for (beginning, right) in [
+            (&b""[..], false),
+            (b"  ", false),
+            (b" {", false),
+            (b"[", true),
+            (b"hello", true),
+            (b"\xef\xbb\xbf{", false),
+        ] {
             assert_eq!(cannot_be_error(Coding::Identity, beginning), right);
         }
         assert!(!cannot_be_error(Coding::Gzip, b"\x1f\x8b"));

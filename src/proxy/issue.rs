@@ -38,7 +38,8 @@ fn asked_for(headers: &HeaderMap, query: &str, body: &[u8]) -> Option<String> {
         return Some(appid);
     }
     let kind = headers.get(header::CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
-    if kind.to_ascii_lowercase().starts_with(b"application/x-www-form-urlencoded") && !body.starts_with(b"{") {
+    if kind.to_ascii_lowercase().starts_with(b"application/x-www-form-urlencoded") && !body.starts_with(b"{")
+    {
         return std::str::from_utf8(body).ok().and_then(|form| query::value(form, "appid"));
     }
     let json: serde_json::Value = serde_json::from_slice(body).ok()?;

@@ -93,8 +93,7 @@ impl Proxy {
     /// Serves one request from its head to the head of its answer. Dropping the future ends the upstream's
     /// request too, but never a refresh.
     pub async fn serve(&self, request: Request<Incoming>, peer: IpAddr) -> Response<AnswerBody> {
-        let mut record =
-            Record::begin(self.shared.access_log, peer, request.method(), request.uri().path());
+        let mut record = Record::begin(self.shared.access_log, peer, request.method(), request.uri().path());
         match self.life(request, &mut record).await {
             Ok(answer) => finish(answer, record),
             Err(refusal) => refused(&refusal, record),
@@ -124,8 +123,14 @@ impl Proxy {
             return Ok(issue::answer(issue, &parts.method, &parts.headers, query, &body, &account.appid));
         }
         let headers = self.outgoing_headers(&parts.method, parts.version, parts.headers, &body);
-        let mut call =
-            Call { method: parts.method, path: route.path, query, headers, extensions: parts.extensions, body };
+        let mut call = Call {
+            method: parts.method,
+            path: route.path,
+            query,
+            headers,
+            extensions: parts.extensions,
+            body,
+        };
         match route.kind {
             Kind::Foreign => {
                 let (answer, errcode) = self.attempt(&mut call, None, record).await?;
@@ -204,7 +209,8 @@ impl Proxy {
         // An HTTP/2 body needs no field to announce it.
         let announced = headers.contains_key(header::CONTENT_LENGTH)
             || headers.contains_key(header::TRANSFER_ENCODING)
-            || (version == Version::HTTP_2 && !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS));
+            || (version == Version::HTTP_2
+                && !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS));
         headers::to_upstream(&mut headers, self.upstream.host());
         if announced || body.length() > 0 {
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.length()));
@@ -332,9 +338,9 @@ fn marked(mut answer: Response<AnswerBody>, why: &'static str) -> Response<Answe
 fn absent(absent: Absent) -> Refusal {
     match absent {
         Absent::Waiting => Refusal::NoToken("there is no access_token yet; try again in a moment".into()),
-        Absent::Passing { what } => {
-            Refusal::NoToken(format!("no access_token could be fetched ({what}); it is tried again, so try again").into())
-        }
+        Absent::Passing { what } => Refusal::NoToken(
+            format!("no access_token could be fetched ({what}); it is tried again, so try again").into(),
+        ),
         Absent::Refused { errcode, errmsg } => Refusal::TokenRefused { errcode, errmsg },
     }
 }

@@ -120,7 +120,12 @@ mod tests {
             (Refusal::TooLarge(text()), 413, 45001, "too-large"),
             (Refusal::HeadTooLarge, 431, 45002, "head-too-large"),
             (Refusal::CallerTimeout("x"), 408, -1, "caller-timeout"),
-            (Refusal::UpstreamUnreachable { what: "x", cause: String::new() }, 502, -1, "upstream-unreachable"),
+            (
+                Refusal::UpstreamUnreachable { what: "x", cause: String::new() },
+                502,
+                -1,
+                "upstream-unreachable",
+            ),
             (Refusal::UpstreamTimeout, 504, -1, "upstream-timeout"),
             (Refusal::NoToken(text()), 503, -1, "no-token"),
             (Refusal::TokenRefused { errcode: 40013, errmsg: String::new() }, 502, 40013, "token-refused"),
@@ -128,7 +133,11 @@ mod tests {
         ];
         for (refusal, status, errcode, code) in rows {
             let shape = refusal.shape();
-            assert_eq!((shape.status.as_u16(), shape.errcode, shape.code), (status, errcode, code), "{refusal:?}");
+            assert_eq!(
+                (shape.status.as_u16(), shape.errcode, shape.code),
+                (status, errcode, code),
+                "{refusal:?}"
+            );
             assert!(!refusal.message().is_empty());
         }
     }

@@ -47,7 +47,8 @@ impl std::error::Error for BodyError {}
 
 impl ResponseBody {
     pub(super) fn new(incoming: Incoming, connection: Connection, pool: Rc<Pool>, limit: Duration) -> Self {
-        let mut body = Self { incoming, connection: Some(connection), pool, stall: Deadline::default(), limit };
+        let mut body =
+            Self { incoming, connection: Some(connection), pool, stall: Deadline::default(), limit };
         if body.incoming.is_end_stream() {
             body.give_back();
         }
