@@ -1,3 +1,8 @@
 //! Shared by the integration tests.
 
+#![allow(clippy::unwrap_used, reason = "in a test, also in its helpers, a panic is how a failure is said")]
+
+pub(crate) mod fake;
+pub(crate) mod gate;
 pub(crate) mod https;
+pub(crate) mod wechat;

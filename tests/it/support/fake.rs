@@ -1,0 +1,154 @@
+//! Upstreams that answer from a script, byte by byte, for what no sandbox should be able to do.
+//!
+//! Plain HTTP on loopback. A fake issues the token [`TOKEN`], again and again, unless its script says else;
+//! everything else that was sent to it is kept as raw bytes.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+use super::gate::note_credential;
+
+/// The token that fakes issue.
+pub(crate) const TOKEN: &str = "FAKE_TOKEN-5f2c8b1e9d7a4c3b6e0f8a9d2c1b7e4f5a6d3c8b9e0f1a2d";
+
+/// A request as it came: its head, text up to and including the empty line, and its body.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Seen {
+    pub(crate) head: String,
+    pub(crate) body: Vec<u8>,
+    /// Which connection it came on, counted from 0.
+    pub(crate) connection: usize,
+}
+
+impl Seen {
+    /// The first line.
+    pub(crate) fn line(&self) -> &str {
+        self.head.lines().next().unwrap_or_default()
+    }
+
+    /// The values of the fields with exactly this spelling.
+    pub(crate) fn fields(&self, name: &str) -> Vec<&str> {
+        self.head.lines().skip(1).filter_map(|l| l.strip_prefix(name)?.strip_prefix(": ")).collect()
+    }
+}
+
+/// What a fake does with a request that is no token call: the bytes of its answer, and whether it closes.
+pub(crate) type Script = Arc<dyn Fn(&Seen) -> Reply + Send + Sync>;
+
+/// An answer from a script.
+#[derive(Debug, Clone)]
+pub(crate) enum Reply {
+    /// These bytes, then the next request.
+    Bytes(Vec<u8>),
+    /// These bytes, then the end of the connection.
+    Close(Vec<u8>),
+    /// Nothing at all, while the connection stays open.
+    Silence,
+}
+
+impl Reply {
+    /// A 200 with this JSON, spelled as WeChat does.
+    pub(crate) fn json(body: &str) -> Self {
+        Self::Bytes(
+            format!(
+                "HTTP/1.1 200 OK\r\nContent-Type: application/json; encoding=utf-8\r\nContent-Length: {}\r\n\r\n{body}",
+                body.len()
+            )
+            .into_bytes(),
+        )
+    }
+}
+
+/// A running fake; stops when dropped.
+pub(crate) struct Fake {
+    pub(crate) addr: SocketAddr,
+    seen: Arc<Mutex<Vec<Seen>>>,
+    task: JoinHandle<()>,
+}
+
+impl Fake {
+    /// An upstream that answers every call with what the script says.
+    pub(crate) async fn answering(script: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
+        note_credential(TOKEN);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let script: Script = Arc::new(script);
+        let kept = Arc::clone(&seen);
+        let task = tokio::spawn(async move {
+            let mut connection = 0;
+            while let Ok((stream, _)) = listener.accept().await {
+                // An error is a peer that went away.
+                let serving = serve(stream, Arc::clone(&script), Arc::clone(&kept), connection);
+                tokio::spawn(async { _ = serving.await });
+                connection += 1;
+            }
+        });
+        Self { addr, seen, task }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.addr)
+    }
+
+    /// The requests so far, token calls left out, in the order in which they were whole.
+    pub(crate) fn seen(&self) -> Vec<Seen> {
+        self.seen.lock().unwrap().clone()
+    }
+}
+
+impl Drop for Fake {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn serve(
+    mut stream: TcpStream,
+    script: Script,
+    kept: Arc<Mutex<Vec<Seen>>>,
+    connection: usize,
+) -> std::io::Result<()> {
+    let mut buffer = Vec::new();
+    loop {
+        let end = loop {
+            if let Some(at) = buffer.windows(4).position(|w| w == b"\r\n\r\n") {
+                break at + 4;
+            }
+            if stream.read_buf(&mut buffer).await? == 0 {
+                return Ok(());
+            }
+        };
+        let head = String::from_utf8_lossy(&buffer[..end]).into_owned();
+        buffer.drain(..end);
+        let length = head
+            .lines()
+            .find_map(|l| l.to_ascii_lowercase().strip_prefix("content-length:").map(|v| v.trim().to_owned()))
+            .map_or(0, |v| v.parse::<usize>().unwrap());
+        while buffer.len() < length {
+            if stream.read_buf(&mut buffer).await? == 0 {
+                return Ok(());
+            }
+        }
+        let body = buffer.drain(..length).collect();
+        let seen = Seen { head, body, connection };
+        let reply = if seen.line().contains(" /cgi-bin/token?") {
+            Reply::json(&format!(r#"{{"access_token":"{TOKEN}","expires_in":7200}}"#))
+        } else {
+            kept.lock().unwrap().push(seen.clone());
+            script(&seen)
+        };
+        match reply {
+            Reply::Bytes(bytes) => stream.write_all(&bytes).await?,
+            Reply::Close(bytes) => {
+                stream.write_all(&bytes).await?;
+                return stream.shutdown().await;
+            }
+            Reply::Silence => std::future::pending::<()>().await,
+        }
+    }
+}

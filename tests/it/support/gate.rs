@@ -1,0 +1,172 @@
+//! A running wxgate in this process, on port 0, with a state directory of its own.
+//!
+//! It runs on a thread of its own, as the program does, and stops when dropped. All logs of the test binary,
+//! at trace level, go to one file, and every credential that a test gives out is noted beside it, so that
+//! `tests/run` can search the one for the other.
+
+use std::fmt::Write as _;
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, OnceLock};
+use std::thread::JoinHandle;
+
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+use wxgate::app::App;
+use wxgate::config::Config;
+use wxgate::logging::{self, LogGuard};
+
+use super::https::{Connection, Response, request};
+
+/// The appid and AppSecret that tests use with the sandbox.
+pub(crate) const APPID: &str = wxgate::sandbox::DEFAULT_APPID;
+pub(crate) const SECRET: &str = wxgate::sandbox::DEFAULT_SECRET;
+
+/// A running proxy.
+pub(crate) struct Gate {
+    pub(crate) addr: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+    state: PathBuf,
+    _dir: Option<TempDir>,
+}
+
+/// What a test wants to be different from the usual configuration.
+#[derive(Default)]
+pub(crate) struct Settings {
+    /// Lines at the top of the file.
+    pub(crate) top: String,
+    /// Lines of `[upstream]` besides url and ca.
+    pub(crate) upstream: String,
+    /// Lines of `[limits]`.
+    pub(crate) limits: String,
+    /// Lines of the one `[[account]]` besides appid and secret.
+    pub(crate) account: String,
+    /// Whole further tables.
+    pub(crate) tables: String,
+    /// A state directory that outlives the proxy.
+    pub(crate) state: Option<PathBuf>,
+}
+
+impl Gate {
+    /// A proxy with one account before the upstream at `url`.
+    pub(crate) async fn before(url: &str) -> Self {
+        Self::with(url, Settings::default()).await
+    }
+
+    /// The same with other settings.
+    pub(crate) async fn with(url: &str, settings: Settings) -> Self {
+        let dir = TempDir::new().unwrap();
+        let state = settings.state.clone().unwrap_or_else(|| dir.path().join("state"));
+        let mut text = String::new();
+        let ca = Path::new(env!("CARGO_MANIFEST_DIR")).join("certs/ca.pem");
+        // Numbers that tests may override stand in `top`.
+        if !settings.top.contains("workers") {
+            text += "workers = 2\n";
+        }
+        write!(
+            text,
+            "listen = [\"127.0.0.1:0\"]\nstate_dir = {state:?}\n{}\n[upstream]\nurl = {url:?}\nca = {ca:?}\n{}\n\
+             [limits]\n{}\n[[account]]\nname = \"main\"\nappid = \"{APPID}\"\nsecret = \"{SECRET}\"\n{}\n{}\n",
+            settings.top, settings.upstream, settings.limits, settings.account, settings.tables
+        )
+        .unwrap();
+        Self::start(&text, state, Some(dir)).await
+    }
+
+    async fn start(text: &str, state: PathBuf, dir: Option<TempDir>) -> Self {
+        log_everything();
+        note_credential(SECRET);
+        let loaded = Config::from_toml(text, Path::new("/nowhere/wxgate.toml"), &|_| None);
+        let config = loaded.unwrap_or_else(|e| panic!("{e}")).config;
+        let (ready, is_ready) = oneshot::channel();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let app = App::bind(config).await.unwrap();
+                ready.send(app.addresses()[0]).unwrap();
+                app.run(async { _ = stopped.await }).await.unwrap();
+            });
+        });
+        let addr = is_ready.await.expect("wxgate starts");
+        Self { addr, stop: Some(stop), thread: Some(thread), state, _dir: dir }
+    }
+
+    /// Its state directory.
+    pub(crate) fn state_dir(&self) -> &Path {
+        &self.state
+    }
+
+    /// Asks it to stop and waits until it has.
+    pub(crate) fn stop(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let ended = thread.join();
+            // A test that is failing already must not panic again.
+            if !std::thread::panicking() {
+                ended.expect("wxgate ends without a panic");
+            }
+        }
+    }
+
+    /// Writes bytes on a connection of its own and reads one response.
+    pub(crate) async fn send(&self, bytes: &[u8]) -> Response {
+        Connection::plain(self.addr).await.send(bytes).await.expect("a whole response")
+    }
+
+    /// `GET` on a connection of its own.
+    pub(crate) async fn get(&self, target: &str) -> Response {
+        self.send(&request("GET", target, &[], b"")).await
+    }
+
+    /// `POST` of JSON on a connection of its own.
+    pub(crate) async fn post(&self, target: &str, body: impl AsRef<[u8]>) -> Response {
+        self.send(&request("POST", target, &["Content-Type: application/json"], body.as_ref())).await
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// Where the logs of the tests and the list of credentials go: `WXGATE_TEST_LOGS`, set by `tests/run`.
+fn log_dir() -> &'static Path {
+    static DIR: OnceLock<PathBuf> = OnceLock::new();
+    DIR.get_or_init(|| match std::env::var_os("WXGATE_TEST_LOGS") {
+        Some(dir) => PathBuf::from(dir),
+        None => std::env::temp_dir().join(format!("wxgate-tests-{}", std::process::id())),
+    })
+}
+
+fn open(name: &str) -> std::fs::File {
+    std::fs::create_dir_all(log_dir()).unwrap();
+    OpenOptions::new().create(true).append(true).open(log_dir().join(name)).unwrap()
+}
+
+/// Starts the log of this process, once: everything that wxgate says at any level.
+pub(crate) fn log_everything() {
+    static LOG: OnceLock<LogGuard> = OnceLock::new();
+    LOG.get_or_init(|| {
+        let file = open(&format!("trace-{}.log", std::process::id()));
+        logging::start_with(file, true, false, tracing::Level::TRACE)
+    });
+}
+
+/// Notes a token, secret or key that no log may hold.
+pub(crate) fn note_credential(credential: &str) {
+    static NOTED: Mutex<Vec<String>> = Mutex::new(Vec::new());
+    let mut noted = NOTED.lock().unwrap();
+    if !noted.iter().any(|known| known == credential) {
+        noted.push(credential.to_owned());
+        writeln!(open(&format!("credentials-{}.txt", std::process::id())), "{credential}").unwrap();
+    }
+}
