@@ -72,7 +72,13 @@ fn the_next_token_is_fetched_five_minutes_ahead_or_at_four_fifths_of_a_short_lif
 
 #[test]
 fn what_the_upstream_says_of_a_life_is_believed_within_a_minute_and_a_day() {
-    for (said, due, odd) in [(None, 48, true), (Some(0), 48, true), (Some(-7), 48, true), (Some(100_000), 86_100, true), (Some(10), 8, false)] {
+    for (said, due, odd) in [
+        (None, 48, true),
+        (Some(0), 48, true),
+        (Some(-7), 48, true),
+        (Some(100_000), 86_100, true),
+        (Some(10), 8, false),
+    ] {
         let mut run = Run::start(Token, None);
         run.answer(super::Answer::Issued { value: harness::secret("A"), expires_in: said });
         assert_eq!(run.due_in(), due);
