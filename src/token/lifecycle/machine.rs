@@ -174,10 +174,6 @@ impl Machine {
         self.held = None;
         self.wanted = false;
         self.handed_back = None;
-        // Nothing failed and yet it ended (the timer came late): the next one is overdue.
-        if self.trouble.is_none() {
-            self.due = self.due.map(|due| due.min(now.mono));
-        }
         out.push(Action::Publish(Err(self.absent())));
         out.push(Action::Say(Notice::Ended { generation: self.generation }));
     }
