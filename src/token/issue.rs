@@ -7,7 +7,6 @@ mod answer;
 
 use std::error::Error as StdError;
 use std::io;
-use std::time::Duration;
 
 use reqwest::{Client, Response, redirect};
 use zeroize::Zeroizing;
@@ -25,10 +24,17 @@ pub trait Issue: Send + Sync + 'static {
     fn fetch(&self, how: How) -> impl Future<Output = Answer> + Send;
 }
 
+/// The body of `POST /cgi-bin/stable_token`.
+#[derive(serde::Serialize)]
+struct StableAsk<'a> {
+    grant_type: &'a str,
+    appid: &'a str,
+    secret: &'a str,
+    force_refresh: bool,
+}
+
 /// More than this is no answer to a token call.
 const LONGEST_BODY: usize = 64 * 1024;
-/// A connection that takes longer is not worth waiting for: the next attempt may do better.
-const CONNECT_LIMIT: Duration = Duration::from_secs(3);
 
 /// Asks the upstream for one account's tokens.
 #[derive(Debug)]
@@ -74,7 +80,7 @@ impl Issuer {
             .pool_max_idle_per_host(0)
             // With one address family bound, the connector tries destinations of that family alone.
             .local_address(upstream.egress_ip)
-            .connect_timeout(upstream.connect_timeout.min(CONNECT_LIMIT))
+            .connect_timeout(upstream.connect_timeout)
             .timeout(upstream.response_timeout)
             .build()
             .map_err(|e| {
@@ -103,17 +109,19 @@ impl Issuer {
                 self.client.get(url.as_str()).send().await
             }
             How::StableNormal | How::StableForced => {
-                let body = serde_json::json!({
-                    "grant_type": "client_credential",
-                    "appid": self.appid,
-                    "secret": self.secret.expose(),
-                    "force_refresh": how == How::StableForced,
-                });
+                let ask = StableAsk {
+                    grant_type: "client_credential",
+                    appid: &self.appid,
+                    secret: self.secret.expose(),
+                    force_refresh: how == How::StableForced,
+                };
+                // Strings and a bool always make JSON; an empty body would get WeChat's 44002.
+                let body = serde_json::to_vec(&ask).unwrap_or_default();
                 // A body of known length is sent with Content-Length: WeChat answers 412 to a chunked one.
                 self.client
                     .post(format!("{}/cgi-bin/stable_token", self.base))
                     .header(http::header::CONTENT_TYPE, "application/json")
-                    .body(body.to_string())
+                    .body(body)
                     .send()
                     .await
             }
@@ -183,15 +191,16 @@ fn root_cause(e: &reqwest::Error) -> Option<String> {
     let mut next: Option<&(dyn StdError + 'static)> = e.source();
     while let Some(error) = next {
         if let Some(tls) = error.downcast_ref::<rustls::Error>() {
-            return Some(format!("TLS: {tls}"));
-        }
-        if let Some(io) = error.downcast_ref::<io::Error>() {
-            if let Some(tls) = io.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-                return Some(format!("TLS: {tls}"));
-            }
-            found = Some(io.to_string());
+            return Some(format!("TLS: {tls} (is `upstream.ca` right, and the port?)"));
         }
         next = error.source();
+        if let Some(io) = error.downcast_ref::<io::Error>() {
+            found = Some(io.to_string());
+            // `source` of a wrapping io::Error steps over the error that it wraps.
+            if let Some(inner) = io.get_ref() {
+                next = Some(inner);
+            }
+        }
     }
     found
 }
@@ -199,6 +208,7 @@ fn root_cause(e: &reqwest::Error) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     #[test]
     fn the_base_url_names_scheme_host_and_port() {
@@ -208,8 +218,8 @@ mod tests {
             port: 8443,
             egress_ip: None,
             ca: None,
-            connect_timeout: CONNECT_LIMIT,
-            response_timeout: CONNECT_LIMIT,
+            connect_timeout: Duration::from_secs(3),
+            response_timeout: Duration::from_secs(30),
             warm_connections: 0,
         };
         assert_eq!(base_url(&upstream(true, "api.weixin.qq.com")), "https://api.weixin.qq.com:8443");

@@ -2,11 +2,13 @@
 //!
 //! No async, no I/O, no log and no clock in here: the task in `refresher.rs` does what the actions say and
 //! hands every event in with the time at which it happened. This file is the vocabulary; `machine.rs` decides
-//! when to fetch, `outcome.rs` what a fetch's answer means, `bucket.rs` and `paths.rs` who may cause one.
+//! when to fetch, `outcome.rs` what a fetch's answer means, `bucket.rs` and `paths.rs` who may cause one,
+//! `outside.rs` what is stored and shown.
 
 mod bucket;
 mod machine;
 mod outcome;
+mod outside;
 mod paths;
 mod schedule;
 #[cfg(test)]

@@ -15,6 +15,7 @@ mod store;
 pub use cell::{Absent, Reader, Renewal, Token};
 pub use issue::{Issue, Issuer, IssuerError, base_url};
 pub use lifecycle::{Answer, How, Outcome, Reason, Record, StoredBucket, StoredToken};
+pub use notice::{advice, seen_ip};
 pub use refresher::{Subject, Task, spawn};
 pub use status::{HeldTimes, LastError, LastRefresh, State, Status};
 pub use store::{Keep, Store, StoreError};

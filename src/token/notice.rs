@@ -136,7 +136,7 @@ fn somebody_else(appid: &str, api: TokenApi) -> String {
 }
 
 /// What to do about a refusal, by WeChat's errcode.
-pub(crate) fn advice(errcode: i64, errmsg: &str, appid: &str) -> String {
+pub fn advice(errcode: i64, errmsg: &str, appid: &str) -> String {
     match errcode {
         40164 => {
             let ip = seen_ip(errmsg).map_or_else(|| "the egress IP".to_owned(), |ip| ip.to_string());
@@ -163,7 +163,7 @@ pub(crate) fn advice(errcode: i64, errmsg: &str, appid: &str) -> String {
 }
 
 /// The address in `invalid ip 101.226.140.169 ipv6 ::ffff:101.226.140.169, not in whitelist`.
-pub(crate) fn seen_ip(errmsg: &str) -> Option<IpAddr> {
+pub fn seen_ip(errmsg: &str) -> Option<IpAddr> {
     let mut words = errmsg.split(|c: char| c.is_whitespace() || c == ',');
     words.find_map(|word| word.parse().ok())
 }

@@ -11,16 +11,17 @@ use tokio::time::Instant;
 
 use super::bucket::{Bucket, Forced};
 use super::paths::Paths;
-use super::schedule::{WORTH_WAITING, margin};
-use super::{Action, Event, How, LONGEST_TOKEN, Notice, Now, Outcome, Reason, Record, StoredToken, WaiterId};
+use super::schedule::WORTH_WAITING;
+use super::{Action, Event, How, Notice, Now, Outcome, Reason, WaiterId};
 use crate::config::TokenApi;
 use crate::token::cell::{Absent, Renewal, Token};
-use crate::token::status::{HeldTimes, LastError, LastRefresh, State, Status, beijing_day};
+use crate::token::status::{LastError, LastRefresh, beijing_day};
 
-/// A token that was issued further in the future than this was not issued by this clock.
-const CLOCK_SLACK: Duration = Duration::from_secs(300);
 /// Warnings about forced refreshes look back this far and come no more often.
 pub(super) const WARNING_SPAN: Duration = Duration::from_secs(600);
+
+/// Reports without a waiter join a fetch only while no more than this have joined it.
+const MOST_UNATTENDED: usize = 1024;
 
 /// The token that is being served.
 #[derive(Debug)]
@@ -70,12 +71,12 @@ pub(crate) struct Machine {
     /// The current token was refused (or a refresh asked for by hand) and there is no newer one yet.
     pub(super) wanted: bool,
     pub(super) waiting: Vec<Waiter>,
-    bucket: Option<Bucket>,
+    pub(super) bucket: Option<Bucket>,
     pub(super) forced: Forced,
     /// `stable_token`'s normal mode handed out this refused generation: asking again before then is no use.
     pub(super) handed_back: Option<(u64, Instant)>,
     pub(super) paths: Paths,
-    day: i64,
+    pub(super) day: i64,
     pub(super) fetches: u32,
     /// When reports led to a new token.
     pub(super) forced_lately: VecDeque<Instant>,
@@ -166,104 +167,6 @@ impl Machine {
         self.paths.take_changed()
     }
 
-    /// What the file has to hold.
-    pub(crate) fn record(&mut self, now: Now) -> Record {
-        Record {
-            generation: self.generation,
-            token: self.held.as_ref().map(|held| StoredToken {
-                value: held.token.value.clone(),
-                issued_at: held.issued_at,
-                expires_at: held.expires_at,
-                expires_in: held.life,
-            }),
-            bucket: self.bucket.as_mut().map(|bucket| bucket.stored(now)),
-            forced: self.forced.stored(),
-            day: self.day,
-            fetches: self.fetches,
-        }
-    }
-
-    /// What pages may show.
-    pub(crate) fn status(&self, name: &str, appid: &str) -> Status {
-        let state = match (&self.held, &self.trouble) {
-            (Some(_), None) if !self.wanted && self.flight.is_none() => State::Fresh,
-            (Some(_), _) => State::Stale,
-            (None, Some(Trouble::Refused(..))) => State::Refused,
-            (None, _) if self.generation > 0 => State::Expired,
-            (None, _) => State::Empty,
-        };
-        Status {
-            name: name.to_owned(),
-            appid: appid.to_owned(),
-            token_api: self.api,
-            state,
-            generation: self.generation,
-            held: self.held.as_ref().map(|held| HeldTimes {
-                issued_at: held.issued_at,
-                expires_at: held.expires_at,
-                ends: held.token.expires_at,
-            }),
-            day: self.day,
-            fetches: self.fetches,
-            quota: self.quota(),
-            last_refresh: self.last_refresh.clone(),
-            last_error: self.last_error.clone(),
-            refreshes: self.refreshes.clone(),
-        }
-    }
-
-    /// 2,000 a day with `token`; the 500,000 of `stable_token`'s normal mode are out of reach.
-    pub(crate) fn quota(&self) -> Option<u32> {
-        match self.api {
-            TokenApi::Token => Some(2000),
-            TokenApi::StableToken => None,
-        }
-    }
-
-    fn start(&mut self, stored: Option<Record>, now: Now, out: &mut Vec<Action>) {
-        self.due = Some(now.mono);
-        self.bucket = Some(Bucket::full(now.mono));
-        if let Some(stored) = stored {
-            self.generation = stored.generation;
-            self.bucket = stored.bucket.map(|bucket| Bucket::restore(bucket, now)).or(self.bucket.take());
-            self.forced = Forced::restore(&stored.forced, now);
-            (self.day, self.fetches) = (stored.day, stored.fetches);
-            if let Some(token) = stored.token {
-                self.take_stored(token, now, out);
-            }
-        }
-        if self.due.is_some_and(|due| due <= now.mono) {
-            let reason = if self.held.is_some() { Reason::Ahead } else { Reason::Start };
-            self.fetch(self.usual(), reason, now, out);
-        }
-    }
-
-    fn take_stored(&mut self, stored: StoredToken, now: Now, out: &mut Vec<Action>) {
-        let left = stored.expires_at.duration_since(now.wall).unwrap_or_default().min(stored.expires_in);
-        let ignored = |why| Action::Say(Notice::StoredIgnored { why });
-        if stored.value.is_empty() || stored.value.expose().len() > LONGEST_TOKEN {
-            return out.push(ignored("it is no token"));
-        }
-        if left.is_zero() {
-            return out.push(ignored("it has ended"));
-        }
-        if stored.issued_at.duration_since(now.wall).is_ok_and(|ahead| ahead > CLOCK_SLACK) {
-            return out.push(ignored("it was issued in the future: has the clock been set back?"));
-        }
-        let ends = now.mono + left;
-        self.generation = self.generation.max(1);
-        let token = Arc::new(Token::new(self.generation, stored.value, ends));
-        self.due = Some(now.mono + left.saturating_sub(margin(stored.expires_in)));
-        self.held = Some(Held {
-            token: token.clone(),
-            life: stored.expires_in,
-            issued_at: stored.issued_at,
-            expires_at: stored.expires_at,
-        });
-        out.push(Action::Publish(Ok(token)));
-        out.push(Action::Say(Notice::StoredUsed { generation: self.generation, left }));
-    }
-
     fn expire(&mut self, now: Now, out: &mut Vec<Action>) {
         if self.held.as_ref().is_none_or(|held| held.token.expires_at > now.mono) {
             return;
@@ -271,10 +174,6 @@ impl Machine {
         self.held = None;
         self.wanted = false;
         self.handed_back = None;
-        // Nothing failed and yet it ended (the timer came late): the next one is overdue.
-        if self.trouble.is_none() {
-            self.due = self.due.map(|due| due.min(now.mono));
-        }
         out.push(Action::Publish(Err(self.absent())));
         out.push(Action::Say(Notice::Ended { generation: self.generation }));
     }
@@ -298,7 +197,7 @@ impl Machine {
         let blocked = self.paths.blocked(&path, now.mono);
         if self.flight.is_some() {
             self.wanted |= !blocked && self.held.is_some();
-            return self.waiting.push(Waiter { id, path: (!blocked).then_some(path) });
+            return self.wait(Waiter { id, path: (!blocked).then_some(path) });
         }
         if blocked && self.held.is_some() {
             out.extend(id.map(|id| Action::Answer(id, Renewal::Limited)));
@@ -309,13 +208,21 @@ impl Machine {
             // A fetch is coming anyway, at the time that the backoff says.
             self.wanted |= self.held.is_some();
             if self.due.is_none_or(|due| due <= now.mono + WORTH_WAITING) {
-                self.waiting.push(waiter);
+                self.wait(waiter);
             } else {
                 out.extend(id.map(|id| Action::Answer(id, Renewal::Failed)));
             }
             return;
         }
         self.fetch_for(waiter, Reason::Forced, now, out);
+    }
+
+    /// Joins the fetch that is under way or near. Reports that nobody waits for are kept for their path's sake
+    /// alone, and only so many: nothing else bounds them.
+    fn wait(&mut self, waiter: Waiter) {
+        if waiter.id.is_some() || self.waiting.len() < MOST_UNATTENDED {
+            self.waiting.push(waiter);
+        }
     }
 
     /// Sends a fetch that somebody caused, if the limits allow one.

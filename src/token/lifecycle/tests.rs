@@ -271,6 +271,36 @@ fn forced_stable_tokens_are_30_seconds_apart() {
 }
 
 #[test]
+fn a_report_that_joins_a_fetch_ahead_of_time_may_lead_to_a_forced_one() {
+    let mut run = Run::with_token(StableToken);
+    run.pass(6900);
+    run.report(1, "/a");
+    run.answer(issued("A", 300));
+    assert_eq!((run.flight(), run.answers()), (Some(How::StableForced), String::new()));
+    let mut alone = Run::with_token(StableToken);
+    alone.pass(6900);
+    alone.answer(issued("A", 300));
+    assert_eq!(alone.flight(), None, "nobody was refused: nothing is forced");
+}
+
+#[test]
+fn what_the_normal_mode_handed_back_is_forgotten_when_the_token_ends() {
+    let mut run = Run::with_token(StableToken);
+    run.report(1, "/a");
+    run.answer(issued("A", 7000));
+    run.answer(issued("B", 7200));
+    run.report(2, "/b");
+    run.answer(issued("B", 5));
+    assert_eq!(run.answers(), "N2 L ");
+    run.pass(2);
+    run.answer(refused(45011));
+    run.pass(5);
+    assert!(run.cell().is_err());
+    run.admin();
+    assert_eq!(run.flight(), Some(How::StableNormal));
+}
+
+#[test]
 fn eighteen_forced_stable_tokens_in_any_24_hours() {
     let mut run = Run::with_token(StableToken);
     let mut forced = 0;

@@ -1,1 +1,340 @@
+//! The task on paused time, with an issuer in memory.
 
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::*;
+use crate::config::TokenApi::{StableToken, Token as Plain};
+use crate::secret::Secret;
+use crate::token::cell::{Absent, Token};
+use crate::token::lifecycle::{How, Outcome, Reason, Record};
+use crate::token::status::State;
+
+const LIMIT: Duration = Duration::from_secs(5);
+
+fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+thread_local! {
+    static START: Instant = Instant::now();
+}
+
+/// Seconds since the test began, on its paused clock.
+fn clock() -> f64 {
+    START.with(|start| (Instant::now() - *start).as_secs_f64())
+}
+
+fn wall() -> SystemTime {
+    SystemTime::UNIX_EPOCH + secs(1_799_985_600) + Duration::from_secs_f64(clock())
+}
+
+type Script = dyn Fn(usize, How) -> (u64, Answer) + Send + Sync;
+
+/// Answers the nth call (from 1) with what the script says, after so many seconds.
+#[derive(Clone)]
+struct Fake {
+    calls: Arc<Mutex<Vec<(How, f64)>>>,
+    script: Arc<Script>,
+}
+
+impl Fake {
+    fn new(script: impl Fn(usize, How) -> (u64, Answer) + Send + Sync + 'static) -> Self {
+        clock();
+        Self { calls: Arc::default(), script: Arc::new(script) }
+    }
+
+    /// A new token for two hours with each call, at once.
+    fn healthy() -> Self {
+        Self::new(|n, _| (0, issued(n)))
+    }
+
+    fn times(&self) -> Vec<f64> {
+        self.calls.lock().unwrap().iter().map(|call| call.1).collect()
+    }
+
+    fn count(&self) -> usize {
+        self.calls.lock().unwrap().len()
+    }
+}
+
+impl Issue for Fake {
+    async fn fetch(&self, how: How) -> Answer {
+        let n = {
+            let mut calls = self.calls.lock().unwrap();
+            calls.push((how, clock()));
+            calls.len()
+        };
+        let (wait, answer) = (self.script)(n, how);
+        tokio::time::sleep(secs(wait)).await;
+        answer
+    }
+}
+
+fn issued(n: usize) -> Answer {
+    Answer::Issued { value: Secret::new(format!("T{n}")), expires_in: Some(7200) }
+}
+
+fn busy() -> Answer {
+    Answer::Passing { what: "busy".to_owned() }
+}
+
+fn refused() -> Answer {
+    Answer::Refused { errcode: 40164, errmsg: "invalid ip 1.2.3.4".to_owned() }
+}
+
+#[derive(Default)]
+struct Memory {
+    record: Mutex<Option<Record>>,
+    full: AtomicBool,
+}
+
+impl Keep for Memory {
+    fn load(&self) -> Option<Record> {
+        self.record.lock().unwrap().clone()
+    }
+
+    fn save(&self, record: &Record) -> Result<(), String> {
+        if self.full.load(Ordering::SeqCst) {
+            return Err("no space left on device".to_owned());
+        }
+        *self.record.lock().unwrap() = Some(record.clone());
+        Ok(())
+    }
+}
+
+fn start(api: TokenApi, fake: &Fake, keep: &Arc<Memory>) -> (Reader, Task) {
+    let subject = Subject { name: "main".to_owned(), appid: "wx1".to_owned(), token_api: api };
+    spawn_with(subject, fake.clone(), keep.clone(), wall)
+}
+
+async fn started(api: TokenApi, fake: &Fake) -> (Reader, Task, Arc<Token>, Arc<Memory>) {
+    let keep = Arc::default();
+    let (reader, task) = start(api, fake, &keep);
+    let token = reader.first(LIMIT).await.unwrap();
+    (reader, task, token, keep)
+}
+
+fn newer(renewal: Renewal) -> u64 {
+    match renewal {
+        Renewal::Newer(token) => token.generation,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_fetches_nothing_and_goes_on_where_it_was() {
+    let fake = Fake::healthy();
+    let (_, task, token, keep) = started(Plain, &fake).await;
+    task.shutdown().await;
+    tokio::time::sleep(secs(600)).await;
+    let (reader, _task) = start(Plain, &fake, &keep);
+    let again = reader.first(LIMIT).await.unwrap();
+    assert_eq!((again.generation, again.value.expose(), fake.count()), (1, "T1", 1));
+    assert_eq!(again.expires_at, token.expires_at);
+    assert_eq!(reader.status().fetches_today(wall()), 1);
+    tokio::time::sleep(secs(6301)).await;
+    assert_eq!((reader.current().unwrap().generation, fake.count()), (2, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_token_is_fetched_five_minutes_ahead_and_the_old_one_served_until_it_is_there() {
+    let fake = Fake::new(|n, _| (if n == 1 { 0 } else { 10 }, issued(n)));
+    let (reader, _task, ..) = started(Plain, &fake).await;
+    tokio::time::sleep(secs(6905)).await;
+    assert_eq!((reader.current().unwrap().generation, reader.status().state), (1, State::Stale));
+    tokio::time::sleep(secs(6)).await;
+    assert_eq!((reader.current().unwrap().generation, reader.status().state), (2, State::Fresh));
+    let at = fake.times()[1];
+    assert!((6900.0..6900.1).contains(&at), "{at}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn failures_back_off_with_jitter_and_a_reader_waits_for_the_first_token() {
+    let fake = Fake::new(|n, _| (0, if n < 10 { busy() } else { issued(n) }));
+    let (reader, _task) = start(Plain, &fake, &Arc::default());
+    assert!(matches!(reader.first(LIMIT).await, Err(Absent::Passing { .. })));
+    assert!((4.9..5.2).contains(&clock()), "{}", clock());
+    assert_eq!(reader.first(secs(1000)).await.unwrap().generation, 1);
+    let times = fake.times();
+    let gaps: Vec<_> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    for (gap, about) in gaps.iter().zip([1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0, 60.0]) {
+        assert!((0.79 * about..1.21 * about).contains(gap), "{gaps:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_answers_at_once_and_is_tried_every_60_seconds() {
+    let fake = Fake::new(|n, _| (0, if n < 4 { refused() } else { issued(n) }));
+    let (reader, _task) = start(Plain, &fake, &Arc::default());
+    let absent = reader.first(LIMIT).await.unwrap_err();
+    assert!(matches!(absent, Absent::Refused { errcode: 40164, .. }) && clock() < 0.5, "{}", clock());
+    tokio::time::sleep(secs(200)).await;
+    assert_eq!(reader.current().unwrap().generation, 1);
+    let gaps: Vec<_> = fake.times().windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(gaps.iter().all(|gap| (59.9..60.1).contains(gap)), "{gaps:?}");
+    let status = reader.status();
+    assert_eq!(status.last_error.as_ref().unwrap().errcode, 40164);
+    assert_eq!(status.refreshes[&(Reason::Retry, Outcome::Refused)], 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn five_hundred_concurrent_renewals_are_one_fetch() {
+    let fake = Fake::new(|n, _| (1, issued(n)));
+    let (reader, _task, token, _) = started(Plain, &fake).await;
+    let all: Vec<_> = (0..500)
+        .map(|n| {
+            let (reader, token) = (reader.clone(), token.clone());
+            tokio::spawn(async move { reader.renew(&token, &format!("/{}", n % 5), LIMIT).await })
+        })
+        .collect();
+    for one in all {
+        assert_eq!(newer(one.await.unwrap()), 2);
+    }
+    assert_eq!(fake.count(), 2);
+    assert_eq!(newer(reader.renew(&token, "/late", LIMIT).await), 2);
+    assert_eq!(fake.count(), 2, "a late report causes no fetch");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renewal_that_is_dropped_or_too_slow_does_not_end_the_fetch() {
+    let fake = Fake::new(|n, _| (if n == 1 { 0 } else { 7 }, issued(n)));
+    let (reader, _task, token, _) = started(Plain, &fake).await;
+    assert!(timeout(secs(1), reader.renew(&token, "/a", LIMIT)).await.is_err());
+    let others = reader.clone();
+    let slow = others.renew(&token, "/a", LIMIT).await;
+    assert!(matches!(slow, Renewal::Failed), "{slow:?}");
+    tokio::time::sleep(secs(2)).await;
+    assert_eq!((reader.current().unwrap().generation, fake.count()), (2, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_report_without_waiting_starts_the_fetch() {
+    let fake = Fake::healthy();
+    let (reader, _task, token, _) = started(Plain, &fake).await;
+    reader.start_renewal(&token, "/upload");
+    tokio::time::sleep(secs(1)).await;
+    assert_eq!(reader.current().unwrap().generation, 2);
+    reader.start_renewal(&token, "/upload");
+    tokio::time::sleep(secs(1)).await;
+    assert_eq!(fake.count(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_bucket_and_the_days_count_outlive_the_process() {
+    let fake = Fake::healthy();
+    let (reader, task, mut token, keep) = started(Plain, &fake).await;
+    for n in 0..10 {
+        reader.renew(&token, &format!("/{n}"), LIMIT).await;
+        token = reader.current().unwrap();
+    }
+    assert!(matches!(reader.renew(&token, "/x", LIMIT).await, Renewal::Limited));
+    task.shutdown().await;
+    let (reader, _task) = start(Plain, &fake, &keep);
+    let token = reader.first(LIMIT).await.unwrap();
+    assert!(matches!(reader.renew(&token, "/x", LIMIT).await, Renewal::Limited));
+    assert_eq!((token.generation, reader.status().fetches_today(wall()), fake.count()), (11, 11, 11));
+    tokio::time::sleep(secs(61)).await;
+    assert_eq!(newer(reader.renew(&token, "/x", LIMIT).await), 12);
+}
+
+#[tokio::test(start_paused = true)]
+async fn stable_tokens_are_asked_for_in_normal_mode_and_then_forced() {
+    let fake = Fake::new(|n, how| (0, issued(if how == How::StableForced { n } else { 1 })));
+    let (reader, _task, token, _) = started(StableToken, &fake).await;
+    assert_eq!(newer(reader.renew(&token, "/a", LIMIT).await), 2);
+    let hows: Vec<_> = fake.calls.lock().unwrap().iter().map(|call| call.0).collect();
+    assert_eq!(hows, [How::StableNormal, How::StableNormal, How::StableForced]);
+    let status = reader.status();
+    assert_eq!(status.last_refresh.as_ref().unwrap().reason, Reason::Forced);
+    assert_eq!(status.quota, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_path_that_is_not_the_tokens_fault_is_watched_and_cleared_by_a_success() {
+    let fake = Fake::healthy();
+    let (reader, _task, mut token, _) = started(Plain, &fake).await;
+    assert!(!reader.suspects("/bad"));
+    for _ in 0..2 {
+        let Renewal::Newer(replayed_with) = reader.renew(&token, "/bad", LIMIT).await else { panic!() };
+        assert!(reader.suspects("/bad") && !reader.suspects("/good"));
+        reader.replay_outcome("/bad", replayed_with.generation, true);
+        token = replayed_with;
+    }
+    assert!(matches!(reader.renew(&token, "/bad", LIMIT).await, Renewal::Limited));
+    reader.succeeded("/bad");
+    assert_eq!(newer(reader.renew(&token, "/bad", LIMIT).await), 4);
+    reader.replay_outcome("/bad", 4, false);
+    tokio::time::sleep(secs(1)).await;
+    assert!(!reader.suspects("/bad"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_cell_is_cleared_at_the_instant_the_token_ends() {
+    let fake = Fake::new(|n, _| (0, if n == 1 { issued(1) } else { busy() }));
+    let (reader, _task, token, _) = started(Plain, &fake).await;
+    sleep_until(token.expires_at - Duration::from_millis(5)).await;
+    assert!(reader.current().is_ok());
+    tokio::time::sleep(Duration::from_millis(7)).await;
+    assert!(matches!(reader.current(), Err(Absent::Passing { .. })));
+    assert_eq!(reader.status().expires_in(Instant::now()), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_fills_up_costs_no_caller_an_answer() {
+    let fake = Fake::healthy();
+    let (reader, task, token, keep) = started(Plain, &fake).await;
+    keep.full.store(true, Ordering::SeqCst);
+    assert_eq!(newer(reader.renew(&token, "/a", LIMIT).await), 2);
+    tokio::time::sleep(secs(1)).await;
+    keep.full.store(false, Ordering::SeqCst);
+    task.shutdown().await;
+    assert_eq!(keep.load().unwrap().generation, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fetch_under_way_at_shutdown_is_still_stored() {
+    let fake = Fake::new(|n, _| (if n == 1 { 0 } else { 2 }, issued(n)));
+    let (reader, task, token, keep) = started(Plain, &fake).await;
+    reader.start_renewal(&token, "/a");
+    tokio::time::sleep(secs(1)).await;
+    task.shutdown().await;
+    assert_eq!(keep.load().unwrap().token.unwrap().value.expose(), "T2");
+    assert!(matches!(reader.renew(&reader.current().unwrap(), "/a", LIMIT).await, Renewal::Failed));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_issuer_that_panics_is_a_passing_failure() {
+    let fake = Fake::new(|n, _| (0, if n == 1 { panic!("fault in the test's issuer") } else { issued(n) }));
+    let (reader, _task) = start(Plain, &fake, &Arc::default());
+    assert_eq!(reader.first(LIMIT).await.unwrap().generation, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_by_hand_answers_with_the_new_token() {
+    let fake = Fake::healthy();
+    let (reader, _task, ..) = started(Plain, &fake).await;
+    assert_eq!(newer(reader.refresh_now(LIMIT).await), 2);
+    assert_eq!(reader.status().last_refresh.as_ref().unwrap().reason, Reason::Admin);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_is_dropped_stops() {
+    let fake = Fake::healthy();
+    let (reader, task, ..) = started(Plain, &fake).await;
+    drop(task);
+    tokio::time::sleep(secs(100_000)).await;
+    assert_eq!(fake.count(), 1);
+    assert_eq!(reader.current().unwrap().generation, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_day_of_refusals_under_steady_reports_stays_within_the_quota() {
+    let fake = Fake::new(|n, _| (0, if n == 1 { issued(1) } else { refused() }));
+    let (reader, _task, token, _) = started(Plain, &fake).await;
+    for _ in 0..(86_400 / 30) {
+        let _ = reader.renew(&token, "/a", LIMIT).await;
+        tokio::time::sleep(secs(30)).await;
+    }
+    assert!(fake.count() <= 1 + 1440 + 200, "{}", fake.count());
+}
