@@ -43,7 +43,6 @@ pub(super) fn lock(world: &Shared) -> MutexGuard<'_, World> {
 }
 
 /// What every connection needs.
-#[derive(Clone)]
 pub(super) struct Site {
     pub(super) world: Shared,
     /// None: plain HTTP.
