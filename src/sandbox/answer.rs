@@ -9,9 +9,10 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use http::header::{
     ACCEPT_ENCODING, CONNECTION, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE,
-    HeaderValue,
+    HeaderName, HeaderValue,
 };
-use http::{Extensions, HeaderMap, Response, StatusCode};
+use http::request::Parts;
+use http::{Extensions, HeaderMap, Response, StatusCode, Version};
 use http_body_util::Full;
 
 /// As WeChat spells it: SDKs compare this text literally.
@@ -56,9 +57,9 @@ impl Answer {
     }
 
     /// The response, compressed if the caller asked for gzip and it is text.
-    pub(super) fn into_response(self, gzip_wanted: bool, spelling: &Extensions) -> Response<Full<Bytes>> {
+    pub(super) fn into_response(self, wishes: Wishes, spelling: &Extensions) -> Response<Full<Bytes>> {
         let text = self.mime == JSON || self.mime.starts_with("text/");
-        let zipped = if text && !self.body.is_empty() && gzip_wanted { gzip(&self.body) } else { None };
+        let zipped = if text && !self.body.is_empty() && wishes.gzip { gzip(&self.body) } else { None };
         let mut response = Response::new(Full::default());
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
@@ -68,15 +69,15 @@ impl Answer {
         {
             headers.insert(CONTENT_TYPE, mime);
         }
+        let mut keep_alive = wishes.keep_alive;
         if let Some(name) = self.attachment
             && let Ok(value) = HeaderValue::try_from(format!("attachment; filename=\"{name}\""))
         {
             headers.insert(CONTENT_DISPOSITION, value);
             spelled = true;
-            headers.insert(CONNECTION, HeaderValue::from_static("close"));
-        } else {
-            headers.insert(CONNECTION, HeaderValue::from_static("keep-alive"));
+            keep_alive = false;
         }
+        headers.insert(CONNECTION, HeaderValue::from_static(if keep_alive { "keep-alive" } else { "close" }));
         if zipped.is_some() {
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         }
@@ -90,13 +91,33 @@ impl Answer {
     }
 }
 
-/// Whether `Accept-Encoding` allows gzip.
-pub(super) fn asks_for_gzip(request: &HeaderMap) -> bool {
-    let lines = request.get_all(ACCEPT_ENCODING).iter().filter_map(|line| line.to_str().ok());
-    lines.flat_map(|line| line.split(',')).any(|coding| {
-        let (name, parameters) = coding.split_once(';').unwrap_or((coding, ""));
-        let refused = matches!(parameters.replace(' ', "").as_str(), "q=0" | "q=0.0" | "q=0.00" | "q=0.000");
-        name.trim().eq_ignore_ascii_case("gzip") && !refused
+/// What a request says about the form of its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Wishes {
+    gzip: bool,
+    keep_alive: bool,
+}
+
+impl Wishes {
+    pub(super) fn of(request: &Parts) -> Self {
+        let connection = |option| listed(&request.headers, &CONNECTION).any(|(name, _)| name == option);
+        let keep_alive = match request.version {
+            Version::HTTP_11 => !connection("close"),
+            _ => connection("keep-alive"),
+        };
+        let refused = |q: &str| matches!(q, "q=0" | "q=0.0" | "q=0.00" | "q=0.000");
+        let gzip = listed(&request.headers, &ACCEPT_ENCODING).any(|(name, q)| name == "gzip" && !refused(&q));
+        Self { gzip, keep_alive }
+    }
+}
+
+/// The items of a list header with their parameters, in lower case and without blanks.
+fn listed(headers: &HeaderMap, name: &HeaderName) -> impl Iterator<Item = (String, String)> {
+    let lines = headers.get_all(name).iter().filter_map(|line| line.to_str().ok());
+    lines.flat_map(|line| line.split(',')).map(|item| {
+        let item = item.replace([' ', '\t'], "").to_ascii_lowercase();
+        let (name, parameters) = item.split_once(';').unwrap_or((&item, ""));
+        (name.to_owned(), parameters.to_owned())
     })
 }
 
@@ -110,6 +131,11 @@ fn gzip(body: &[u8]) -> Option<Bytes> {
 mod tests {
     use super::*;
 
+    fn wishes(version: Version, header: (HeaderName, &'static str)) -> Wishes {
+        let request = http::Request::builder().version(version).header(header.0, header.1).body(()).unwrap();
+        Wishes::of(&request.into_parts().0)
+    }
+
     #[test]
     fn gzip_is_used_only_when_asked_for() {
         for (accept, expected) in [
@@ -121,16 +147,30 @@ mod tests {
             ("deflate, br", false),
             ("", false),
         ] {
-            let mut headers = HeaderMap::new();
-            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(accept));
-            assert_eq!(asks_for_gzip(&headers), expected, "{accept:?}");
+            assert_eq!(wishes(Version::HTTP_11, (ACCEPT_ENCODING, accept)).gzip, expected, "{accept:?}");
+        }
+    }
+
+    #[test]
+    fn the_connection_is_kept_as_its_version_says() {
+        for (version, connection, expected) in [
+            (Version::HTTP_11, "", true),
+            (Version::HTTP_11, "TE, Close", false),
+            (Version::HTTP_10, "", false),
+            (Version::HTTP_10, "Keep-Alive", true),
+        ] {
+            assert_eq!(
+                wishes(version, (CONNECTION, connection)).keep_alive,
+                expected,
+                "{version:?} {connection}"
+            );
         }
     }
 
     #[test]
     fn media_is_never_compressed() {
         let media = Answer::media("image/jpeg".to_owned(), Bytes::from_static(&[7; 500]), "a.jpg".to_owned());
-        let response = media.into_response(true, &Extensions::new());
+        let response = media.into_response(Wishes { gzip: true, keep_alive: true }, &Extensions::new());
         assert!(!response.headers().contains_key(CONTENT_ENCODING));
         assert_eq!(response.headers()[CONTENT_LENGTH], "500");
     }

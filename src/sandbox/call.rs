@@ -36,6 +36,11 @@ impl Call {
         self.parts.uri.path()
     }
 
+    /// Whether the body came without a length; WeChat takes no such body.
+    pub(super) fn is_chunked(&self) -> bool {
+        self.parts.headers.contains_key(http::header::TRANSFER_ENCODING)
+    }
+
     /// The first parameter of this name; WeChat does not say which one counts when there are several.
     pub(super) fn parameter(&self, name: &str) -> Option<&str> {
         find(&self.query, name)

@@ -33,7 +33,7 @@ mod world;
 
 use std::fmt;
 use std::io::{self, Write};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -99,7 +99,8 @@ impl Sandbox {
         let listener = TcpListener::bind(options.listen).await.map_err(refused)?;
         let addr = listener.local_addr().map_err(refused)?;
         let lives = (options.token_ttl, options.overlap);
-        let world = world::World::new(accounts, lives, options.allow_ips, options.api_quota);
+        let whitelist = options.allow_ips.iter().map(IpAddr::to_canonical).collect();
+        let world = world::World::new(accounts, lives, whitelist, options.api_quota);
         let world = Arc::new(Mutex::new(world));
         let spelling = spelling::wechats().await;
         Ok(Self { listener, addr, site: serve::Site { world, tls, spelling } })
@@ -167,31 +168,43 @@ impl Handle {
 
 /// The command: binds, says where it listens, serves until SIGINT or SIGTERM. Returns the exit code.
 pub async fn command(options: Options, stderr: &mut (dyn Write + Send)) -> u8 {
-    // Nothing can be done about a standard error that is closed; the sandbox serves all the same.
-    let mut say = |line: String| _ = writeln!(stderr, "{line}");
-    let sandbox = match Sandbox::bind(options).await {
-        Ok(sandbox) => sandbox,
-        Err(e) => {
-            say(format!("wxgate sandbox: {e}"));
-            return e.exit_code();
-        }
-    };
     let signals = signal(SignalKind::interrupt()).and_then(|int| Ok((int, signal(SignalKind::terminate())?)));
     let (mut interrupt, mut terminate) = match signals {
         Ok(signals) => signals,
         Err(e) => {
-            say(format!("wxgate sandbox: cannot watch for signals: {e}"));
+            say(stderr, format_args!("wxgate sandbox: cannot watch for signals: {e}"));
             return 1;
         }
     };
-    say(format!("listening on {} (sandbox)", sandbox.url()));
-    sandbox
-        .run(async move {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
-        })
-        .await;
-    0
+    let stopped = async {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    };
+    command_until(options, stderr, stopped).await
+}
+
+/// The command with another reason to stop than a signal. Returns the exit code.
+pub async fn command_until(
+    options: Options,
+    stderr: &mut (dyn Write + Send),
+    shutdown: impl Future<Output = ()>,
+) -> u8 {
+    match Sandbox::bind(options).await {
+        Ok(sandbox) => {
+            say(stderr, format_args!("listening on {} (sandbox)", sandbox.url()));
+            sandbox.run(shutdown).await;
+            0
+        }
+        Err(e) => {
+            say(stderr, format_args!("wxgate sandbox: {e}"));
+            e.exit_code()
+        }
+    }
+}
+
+fn say(stderr: &mut (dyn Write + Send), line: fmt::Arguments<'_>) {
+    // Nothing can be done about a standard error that is closed; the sandbox serves all the same.
+    let _ignored = writeln!(stderr, "{line}").and_then(|()| stderr.flush());
 }

@@ -22,7 +22,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::HandshakeKind;
 use tokio_rustls::server::TlsStream;
 
-use super::answer::asks_for_gzip;
+use super::answer::Wishes;
 use super::call::{Body, Call};
 use super::control;
 use super::failures::How;
@@ -43,7 +43,6 @@ pub(super) fn lock(world: &Shared) -> MutexGuard<'_, World> {
 }
 
 /// What every connection needs.
-#[derive(Clone)]
 pub(super) struct Site {
     pub(super) world: Shared,
     /// None: plain HTTP.
@@ -186,7 +185,7 @@ async fn request(
     nth: u64,
 ) -> Result<Response<Full<Bytes>>, Reset> {
     let (parts, body) = incoming.into_parts();
-    let gzip = asks_for_gzip(&parts.headers);
+    let wishes = Wishes::of(&parts);
     // A body that breaks off has no sender any more who could be answered.
     let body = read(body).await.map_err(|_| Reset)?;
     let call = Call::new(parts, body, peer);
@@ -207,7 +206,7 @@ async fn request(
         }
         lock(world).answer(call, ordered)
     };
-    Ok(answer.into_response(gzip, spelling))
+    Ok(answer.into_response(wishes, spelling))
 }
 
 /// Reads a body to its end, so that a caller who writes it all before reading gets its answer.

@@ -1,7 +1,7 @@
 //! What stands before every interface: the token, the whitelist, 412, quotas.
 
 use serde_json::json;
-use wxgate::sandbox::DEFAULT_APPID;
+use wxgate::sandbox::{DEFAULT_APPID, Failure, How};
 
 use super::{assert_refused, sandbox, sandbox_with};
 use crate::support::https::{self, get, post, request};
@@ -44,13 +44,15 @@ async fn a_second_token_parameter_is_counted_and_the_first_is_used() {
 async fn a_chunked_body_is_a_precondition_that_failed() {
     let it = sandbox().await;
     let token = it.token().await;
+    it.handle.fail(Failure { count: 1, path: None, how: How::Errcode(-1) });
     for path in ["/cgi-bin/stable_token", "/cgi-bin/media/upload", "/cgi-bin/message/custom/send", "/sns/x"] {
         let target = format!("{path}?access_token={token}");
         let head = format!("POST {target} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n");
         let response = https::send(it.addr, format!("{head}2\r\n{{}}\r\n0\r\n\r\n").as_bytes()).await;
         assert_eq!((response.status, response.text()), (412, ""), "{path}");
     }
-    assert_eq!(it.handle.stats().chunked_bodies, 4);
+    let stats = it.handle.stats();
+    assert_eq!((stats.chunked_bodies, stats.failures_left), (4, 1), "it comes before every other check");
 }
 
 #[tokio::test]

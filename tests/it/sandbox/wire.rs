@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde_json::Value;
-use wxgate::sandbox::{Options, Sandbox};
+use wxgate::sandbox::{Options, Sandbox, command_until};
 
 use super::{sandbox, token_call};
 use crate::support::https::{self, Connection, get, request};
@@ -39,7 +39,7 @@ async fn a_head_request_has_the_head_of_a_get() {
 async fn http_1_0_is_served() {
     let it = sandbox().await;
     let response = https::send(it.addr, b"GET /cgi-bin/user/get HTTP/1.0\r\n\r\n").await;
-    assert_eq!(response.errcode(), 41001);
+    assert_eq!((response.errcode(), response.header("Connection")), (41001, Some("close")));
 }
 
 #[tokio::test]
@@ -100,4 +100,25 @@ async fn a_port_that_is_taken_and_options_that_contradict_are_told_apart() {
     assert_eq!(Sandbox::bind(taken).await.err().unwrap().exit_code(), 1);
     let unpaired = Options { appids: vec!["wx1".to_owned(), "wx2".to_owned()], ..Options::default() };
     assert_eq!(Sandbox::bind(unpaired).await.err().unwrap().exit_code(), 2);
+}
+
+#[tokio::test]
+async fn the_command_says_in_one_line_where_it_listens() {
+    let mut said = Vec::new();
+    let options = Options { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..Options::default() };
+    let code = command_until(options, &mut said, std::future::ready(())).await;
+    let said = String::from_utf8(said).unwrap();
+    let port = said
+        .strip_prefix("listening on https://127.0.0.1:")
+        .and_then(|rest| rest.strip_suffix(" (sandbox)\n"));
+    assert!(code == 0 && port.is_some_and(|port| port.parse::<u16>().is_ok_and(|port| port != 0)), "{said}");
+}
+
+#[tokio::test]
+async fn the_command_names_what_it_cannot_use() {
+    let mut said = Vec::new();
+    let nowhere = || Some("/nowhere/x.pem".into());
+    let options = Options { cert: nowhere(), key: nowhere(), ..Options::default() };
+    assert_eq!(command_until(options, &mut said, std::future::ready(())).await, 2);
+    assert!(String::from_utf8(said).unwrap().contains("cannot read `/nowhere/x.pem`"));
 }
