@@ -130,7 +130,7 @@ mod tests {
             (&b"0\r\n\r\n"[..], Ok(Some(5))),
             (b"5\r\nhello\r\n0\r\n\r\nGET /", Ok(Some(15))),
             (b"A\r\n0123456789\r\n00\r\n\r\n", Ok(Some(21))),
-            (b"5;ext=\"v\"\r\nhello\r\n0\r\n\r\n", Ok(Some(24))),
+            (b"5;ext=\"v\"\r\nhello\r\n0\r\n\r\n", Ok(Some(23))),
             (b"0\r\nX: y\r\nZ: w\r\n\r\nrest", Ok(Some(17))),
             (b"5\r\nhel", Ok(None)),
             (b"5\r\nhello\r\n", Ok(None)),
