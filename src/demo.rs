@@ -1,6 +1,124 @@
-//! `wxgate demo`
+//! `wxgate demo`: sandbox and proxy in one process, ready for curl, nothing to configure.
+//!
+//! The sandbox plays WeChat over TLS, the proxy is the real one; only the trust in the sandbox's test
+//! certificate and the throw-away state directory are the demo's own. Nothing leaves this machine.
+
+use std::fmt::Write as _;
 use std::io::Write;
-/// x
-pub async fn command(_out: &mut dyn Write) -> u8 {
-    0
+use std::net::SocketAddr;
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use crate::app::App;
+use crate::cli::Signals;
+use crate::config::{Config, LogFormat};
+use crate::logging;
+use crate::sandbox::{DEFAULT_APPID, DEFAULT_SECRET, Options, Sandbox};
+
+/// The certificate authority behind the sandbox's certificate.
+const CA: &str = include_str!("../certs/ca.pem");
+
+/// Where the demo listens when nobody else does.
+const SANDBOX: &str = "127.0.0.1:9443";
+const PROXY: &str = "127.0.0.1:8080";
+
+/// A connection that the system gives any free port.
+const ANY: &str = "127.0.0.1:0";
+
+/// Runs until SIGINT or SIGTERM; 0 a clean stop, 1 when it could not start.
+pub async fn command(out: &mut dyn Write) -> u8 {
+    match run(out).await {
+        Ok(()) => 0,
+        Err(text) => {
+            // With stderr gone nobody is left to tell.
+            let _ = writeln!(out, "wxgate demo: {text}");
+            1
+        }
+    }
+}
+
+async fn run(out: &mut dyn Write) -> Result<(), String> {
+    let words = |e: &dyn std::fmt::Display| e.to_string();
+    let signals = Signals::new().map_err(|e| words(&e))?;
+    let sandbox = sandbox().await?;
+    let dir = TempDir::with_prefix("wxgate-demo-").map_err(|e| words(&e))?;
+    let ca = dir.path().join("ca.pem");
+    std::fs::write(&ca, CA).map_err(|e| words(&e))?;
+    let app = match proxy(PROXY, &sandbox.url(), &ca, dir.path()).await {
+        Ok(app) => app,
+        Err(_) => proxy(ANY, &sandbox.url(), &ca, dir.path()).await?,
+    };
+    let _log = logging::start(LogFormat::Auto);
+    let proxy = app.addresses();
+    let proxy = proxy.first().ok_or("no listener")?;
+    out.write_all(introduction(*proxy, sandbox.addr()).as_bytes()).map_err(|e| words(&e))?;
+    tracing::info!("listening on {} (sandbox)", sandbox.url());
+    tracing::info!("listening on http://{proxy} (callers)");
+    let wechat = tokio::spawn(sandbox.run(std::future::pending()));
+    let outcome = app.run(signals.first()).await;
+    wechat.abort();
+    outcome.map_err(|e| words(&e))
+}
+
+/// The usual port, or any free one.
+async fn sandbox() -> Result<Sandbox, String> {
+    let at = |address: &str| -> Result<Options, String> {
+        let listen: SocketAddr = address.parse().map_err(|e| format!("{address}: {e}"))?;
+        Ok(Options { listen, ..Options::default() })
+    };
+    match Sandbox::bind(at(SANDBOX)?).await {
+        Ok(sandbox) => Ok(sandbox),
+        Err(_) => Sandbox::bind(at(ANY)?).await.map_err(|e| e.to_string()),
+    }
+}
+
+async fn proxy(listen: &str, upstream: &str, ca: &Path, dir: &Path) -> Result<App, String> {
+    let state = dir.join("state");
+    let text = format!(
+        "listen = [{listen:?}]\nstate_dir = {state:?}\n[upstream]\nurl = {upstream:?}\nca = {ca:?}\n\
+         [[account]]\nname = \"demo\"\nappid = {DEFAULT_APPID:?}\nsecret = {DEFAULT_SECRET:?}\n"
+    );
+    let loaded =
+        Config::from_toml(&text, &dir.join("demo.toml"), &|_| None).map_err(|errors| errors.to_string())?;
+    App::bind(loaded.config).await.map_err(|e| e.to_string())
+}
+
+/// What a newcomer reads: three commands that work as printed.
+fn introduction(proxy: SocketAddr, sandbox: SocketAddr) -> String {
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    let _ = write!(
+        text,
+        "\n\
+         wxgate demo: a sandbox that plays WeChat, and the proxy in front of it. Try in another terminal:\n\
+         \n\
+         1. A call without token and secret; wxgate puts the token in:\n\
+         \n\
+         \x20   curl 'http://{proxy}/cgi-bin/user/get'\n\
+         \n\
+         2. Another system fetches a token, which ends ours (-k: the sandbox has a test certificate):\n\
+         \n\
+         \x20   curl -k -X POST 'https://{sandbox}/sandbox/steal-token'\n\
+         \n\
+         3. The next call is refused with 40001 by WeChat, and still answered: see \"attempts\" in the log below:\n\
+         \n\
+         \x20   curl 'http://{proxy}/cgi-bin/user/info?openid=oSandboxFollower000000000001'\n\
+         \n\
+         Ctrl-C ends it. Next step: the README's configuration for your own account.\n\n"
+    );
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_introduction_has_three_commands() {
+        let text = introduction(PROXY.parse().unwrap(), SANDBOX.parse().unwrap());
+        let commands: Vec<_> = text.lines().filter(|line| line.trim_start().starts_with("curl ")).collect();
+        assert_eq!(commands.len(), 3);
+        assert!(commands[1].contains("steal-token"));
+    }
 }
