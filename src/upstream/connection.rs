@@ -19,11 +19,11 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::Instant;
 use tokio_rustls::client::TlsStream;
 use tokio_util::either::Either;
 
 use super::body::RequestBody;
+use crate::deadline::Deadline;
 
 /// Plain for loopback, TLS otherwise.
 pub(super) type Wire = Either<TcpStream, Box<TlsStream<TcpStream>>>;
@@ -41,6 +41,8 @@ pub(super) struct Connection {
     /// `None` once it has ended: a finished future must not be polled again.
     driver: Option<Driver>,
     traffic: Rc<Traffic>,
+    /// The time limit of an exchange; kept, since a timer costs more to make than to leave alone.
+    waiting: Deadline,
 }
 
 type Driver = Pin<Box<http1::Connection<TokioIo<Tap>, RequestBody>>>;
@@ -78,7 +80,7 @@ impl Connection {
             .title_case_headers(true)
             .handshake(TokioIo::new(tap))
             .await?;
-        Ok(Self { sender, driver: Some(Box::pin(driver)), traffic })
+        Ok(Self { sender, driver: Some(Box::pin(driver)), traffic, waiting: Deadline::default() })
     }
 
     /// Lets the connection make what progress it can; whether it is still open.
@@ -111,8 +113,7 @@ impl Connection {
         let mut seen = progress.get();
         let response = self.sender.try_send_request(request);
         tokio::pin!(response);
-        let timer = tokio::time::sleep(limit);
-        tokio::pin!(timer);
+        self.waiting.clear();
         let outcome = std::future::poll_fn(|cx| {
             // First the driver, which takes the request; then the response; and once more when the driver
             // has ended, since then the response is settled in any case.
@@ -126,14 +127,11 @@ impl Connection {
             if let Poll::Ready(outcome) = response.as_mut().poll(cx) {
                 return Poll::Ready(Some(outcome));
             }
-            while timer.as_mut().poll(cx).is_ready() {
-                if progress.get() == seen {
-                    return Poll::Ready(None);
-                }
+            if progress.get() != seen {
                 seen = progress.get();
-                timer.as_mut().reset(Instant::now() + limit);
+                self.waiting.clear();
             }
-            Poll::Pending
+            self.waiting.poll(limit, cx).map(|()| None)
         })
         .await;
         let (why, request) = match outcome {
