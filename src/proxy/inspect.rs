@@ -120,6 +120,10 @@ fn object(text: &[u8]) -> Option<&[u8]> {
 /// Reads the errcode of a JSON object: a number or a string of digits, of the outermost object alone. As in
 /// PHP's `json_decode`, the last of several wins.
 fn top_level_errcode(text: &[u8]) -> Option<i64> {
+    // Most answers are no errors and have the name nowhere; one that hides it in `\u` escapes is read on.
+    if memchr::memmem::find(text, b"errcode").is_none() && memchr::memmem::find(text, b"\\u").is_none() {
+        return None;
+    }
     let mut cursor = Cursor { text: object(text)?, at: 0 };
     if cursor.next()? != b'{' {
         return None;
@@ -193,13 +197,12 @@ impl<'a> Cursor<'a> {
     fn string(&mut self) -> Option<&'a [u8]> {
         let start = self.at;
         loop {
+            self.at += memchr::memchr2(b'"', b'\\', &self.text[self.at..])?;
             match self.next()? {
                 b'"' => return Some(&self.text[start..self.at - 1]),
-                b'\\' => {
-                    self.next()?;
-                }
-                _ => {}
-            }
+                // Whatever is escaped does not end the string.
+                _ => self.next()?,
+            };
         }
     }
 
