@@ -1,0 +1,69 @@
+//! `wxgate demo` as a newcomer meets it: start it, paste what it prints.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, ChildStderr, Command, Stdio};
+
+use crate::support::gate::note_credential;
+
+struct Demo {
+    child: Child,
+    stderr: BufReader<ChildStderr>,
+}
+
+impl Demo {
+    fn start() -> Self {
+        note_credential(wxgate::sandbox::DEFAULT_SECRET);
+        let mut child = Command::new(env!("CARGO_BIN_EXE_wxgate"))
+            .arg("demo")
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        Self { child, stderr }
+    }
+
+    /// Lines up to and including the first that holds `text`.
+    fn lines_until(&mut self, text: &str) -> Vec<String> {
+        let mut lines = Vec::new();
+        loop {
+            let mut line = String::new();
+            let length = self.stderr.read_line(&mut line).unwrap();
+            assert!(length > 0, "the demo ended before it said {text:?}: {lines:?}");
+            let found = line.contains(text);
+            lines.push(line.trim_end().to_owned());
+            if found {
+                return lines;
+            }
+        }
+    }
+}
+
+impl Drop for Demo {
+    fn drop(&mut self) {
+        // It may have ended by itself; then the test has said so.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn the_three_printed_commands_work_as_printed_and_show_the_retry() {
+    let mut demo = Demo::start();
+    let lines = demo.lines_until("(callers)");
+    let commands: Vec<&str> = lines.iter().map(|l| l.trim()).filter(|l| l.starts_with("curl ")).collect();
+    assert_eq!(commands.len(), 3, "{lines:?}");
+    let answers: Vec<serde_json::Value> = commands
+        .iter()
+        .map(|command| {
+            let output = Command::new("sh").args(["-c", &format!("{command} -sS")]).output().unwrap();
+            assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+            serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{command}: {e}"))
+        })
+        .collect();
+    assert_eq!(answers[0]["total"], 3);
+    assert_eq!(answers[1]["errcode"], 0);
+    assert_eq!(answers[2]["openid"], "oSandboxFollower000000000001");
+    let retried = demo.lines_until("/cgi-bin/user/info").pop().unwrap();
+    let line: serde_json::Value = serde_json::from_str(&retried).expect("an access line in JSON");
+    assert_eq!((line["attempts"].as_u64(), line["status"].as_u64()), (Some(2), Some(200)));
+}
