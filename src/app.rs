@@ -95,6 +95,7 @@ impl App {
         }
         let shared = Arc::new(Shared {
             accounts,
+            callers: config.callers.clone(),
             limits: config.limits.clone(),
             budget: Budget::new(config.limits.replay_total),
             access_log: config.access_log,

@@ -84,7 +84,7 @@ fn read_one(mut table: Table<'_>) -> Draft {
     let named = table.value("name");
     let name_given = named.is_some();
     let name = named
-        .map_or(Some(DEFAULT_NAME.to_owned()), |v| v.parsed("a name in quotes", parse::account_name))
+        .map_or(Some(DEFAULT_NAME.to_owned()), |v| v.parsed("a name in quotes", parse::name))
         .map(|value| At { line: table.line_of("name"), value });
     let appid = table.required("appid", r#"appid = "wx…", from the WeChat console"#, |v| {
         v.parsed(parse::APPID_WANTED, parse::appid).map(|value| At { line: v.line(), value })

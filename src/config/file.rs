@@ -17,7 +17,9 @@ use super::error::{ConfigErrors, Problem};
 use super::report::{Finished, Report, TOP};
 use super::table::Table;
 use super::value::Value;
-use super::{Config, DAY, Env, Loaded, LogFormat, Source, account, limits, parse, state_dir, upstream};
+use super::{
+    Config, DAY, Env, Loaded, LogFormat, Source, account, caller, limits, parse, state_dir, upstream,
+};
 
 /// More than any configuration, and little enough for a wrong path such as `/dev/zero`.
 const MOST_BYTES: u64 = 1 << 20;
@@ -91,16 +93,16 @@ fn read_top<'r>(
     let workers = top.key("workers", 0, |v| v.count(0..=1024));
     let shutdown_grace = top.key("shutdown_grace", Duration::from_secs(30), |v| v.time(Duration::ZERO..=DAY));
     let open_to_everyone = top.key("open_to_everyone", false, Value::yes_or_no);
-    if !open_to_everyone {
-        refuse_open_relay(&listen, &top);
-    }
     top.later("tls", |_| false);
     top.later("admin", |_| false);
-    top.later("caller", |value| value.as_array().is_some_and(|callers| callers.is_empty()));
     let upstream = upstream::read(top.table("upstream", empty));
     let limits = limits::read(top.table("limits", empty));
     read_store(top.table("store", empty));
     let accounts = account::read_all(&mut top, empty);
+    let callers = caller::read_all(&mut top, &accounts, empty);
+    if !open_to_everyone && !top.has_elements("caller") {
+        refuse_open_relay(&listen, &top);
+    }
     top.finish();
     Some(Config {
         listen,
@@ -112,6 +114,7 @@ fn read_top<'r>(
         upstream,
         limits,
         accounts,
+        callers,
     })
 }
 
@@ -135,7 +138,7 @@ fn listen(value: &Value<'_>) -> Option<Vec<SocketAddr>> {
 fn refuse_open_relay(listen: &[SocketAddr], top: &Table<'_>) {
     if let Some(open) = listen.iter().find(|address| !parse::is_loopback(address.ip())) {
         let words = "a loopback address such as \"127.0.0.1:8080\": whoever reaches this one could use the \
-                     WeChat account. Set open_to_everyone = true only if something else (a firewall, a private \
+                     WeChat account. Say in [[caller]] who may call; set open_to_everyone = true only if something else (a firewall, a private \
                      network) decides who reaches it";
         top.report.problem(top.line_of("listen"), "listen", Some(format!("\"{open}\"")), words);
     }

@@ -4,6 +4,7 @@
 //! of the program get these values and never see TOML. Nothing here opens sockets or talks to anybody.
 
 mod account;
+mod caller;
 mod credential;
 mod environment;
 mod error;
@@ -21,7 +22,11 @@ mod tests;
 use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
+
+use http::Method;
+use ipnet::IpNet;
 
 pub use error::{ConfigErrors, Problem};
 
@@ -74,6 +79,8 @@ pub struct Config {
     pub limits: Limits,
     /// At least one; names and appids are unique, and so are hosts and prefixes.
     pub accounts: Vec<Account>,
+    /// Who may call; empty: whoever reaches a listener.
+    pub callers: Vec<Caller>,
 }
 
 impl Config {
@@ -231,4 +238,32 @@ pub enum TokenApi {
     Token,
     /// `POST /cgi-bin/stable_token`: hands out the same token until its last five minutes.
     StableToken,
+}
+
+/// One who may call.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Caller {
+    /// `[a-z0-9-]+`, unique; its name in logs.
+    pub name: Arc<str>,
+    /// Where it calls from; empty: from anywhere.
+    pub from: Vec<IpNet>,
+    /// What it must show; `None`: its address is enough.
+    pub key: Option<Secret>,
+    /// The accounts that it may use, by name; `None`: all.
+    pub accounts: Option<Vec<String>>,
+    /// What it may call; `None`: whatever the account allows.
+    pub allow: Option<Vec<Allow>>,
+    /// Whether it gets the real token when it asks for one.
+    pub real_token: bool,
+}
+
+/// One `METHOD PATTERN` entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Allow {
+    /// `None`: any method.
+    pub method: Option<Method>,
+    /// The path, without the account's prefix.
+    pub path: String,
+    /// Whether anything may follow the path.
+    pub any_rest: bool,
 }

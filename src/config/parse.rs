@@ -141,8 +141,8 @@ pub(super) fn host(text: &str) -> Result<String, String> {
     }
 }
 
-/// The name of an account.
-pub(super) fn account_name(text: &str) -> Result<String, String> {
+/// The name of an account or a caller.
+pub(super) fn name(text: &str) -> Result<String, String> {
     let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     let right = !text.is_empty() && text.len() <= 64 && text.chars().all(fits);
     right

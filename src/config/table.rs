@@ -93,6 +93,13 @@ impl<'r> Table<'r> {
         self.entries.contains_key(name)
     }
 
+    /// Whether the file has the key with something in it.
+    pub(super) fn has_elements(&self, name: &str) -> bool {
+        self.entries
+            .get(name)
+            .is_some_and(|value| value.get_ref().as_array().is_some_and(|array| !array.is_empty()))
+    }
+
     /// Line of a key's value, or of the header if the file leaves the key out.
     pub(super) fn line_of(&self, name: &str) -> usize {
         self.entries.get(name).map_or(self.line, |value| self.report.line(&value.span()))

@@ -6,10 +6,12 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
+use tokio::time::Instant;
 
 use super::headers::PLACEHOLDER;
 use super::record::Record;
 use super::refusal::Refusal;
+use crate::token::Token;
 use crate::upstream::{BodyError, ResponseBody};
 
 /// The text that SDKs compare (`encoding`, not `charset`); source: recorded traffic.
@@ -109,6 +111,12 @@ pub fn refusal(refusal: &Refusal) -> Response<AnswerBody> {
 pub fn placeholder() -> Response<AnswerBody> {
     // Written by hand: serde_json would sort the keys, and old code has been seen to cut texts by position.
     text(StatusCode::OK, format!(r#"{{"access_token":"{PLACEHOLDER}","expires_in":7200}}"#))
+}
+
+/// The answer to a caller that is trusted with the real token, and the seconds it has left.
+pub fn real_token(token: &Token) -> Response<AnswerBody> {
+    let left = token.expires_at.saturating_duration_since(Instant::now()).as_secs();
+    json(StatusCode::OK, &serde_json::json!({ "access_token": token.value.expose(), "expires_in": left }))
 }
 
 /// An error as WeChat itself would answer it.

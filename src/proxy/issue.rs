@@ -1,34 +1,34 @@
-//! Answers calls that ask for a token, without asking anybody.
+//! Judges calls that ask for a token; they are answered by wxgate, without asking anybody.
 //!
 //! Forwarded, such a call would end the current token, and old apps go on making it. Whatever appid and
 //! secret it carries is neither checked, kept nor logged, but for an appid of another account: that app is
 //! talking to the wrong address, and silence would hide it.
 
-use http::{HeaderMap, Method, Response, header};
+use http::{HeaderMap, Method, header};
 
-use super::answer::{self, AnswerBody};
 use super::query;
 use super::route::Issue;
 
-/// The answer to a token call; `body` is the call's own, whole.
-pub fn answer(
+/// What WeChat itself would say against a token call (errcode and errmsg): another method, another account's
+/// appid. `None`: it is answered with a token, or what stands for one. `body` is the call's own, whole.
+pub fn objection(
     issue: Issue,
     method: &Method,
     headers: &HeaderMap,
     query: Option<&str>,
     body: &[u8],
     appid: &str,
-) -> Response<AnswerBody> {
+) -> Option<(i64, &'static str)> {
     let method_fits = match issue {
         Issue::Token => matches!(*method, Method::GET | Method::POST),
         Issue::StableToken => *method == Method::POST,
     };
     if !method_fits {
-        return answer::wechat_error(43002, "require POST method");
+        return Some((43002, "require POST method"));
     }
     match asked_for(headers, query.unwrap_or_default(), body) {
-        Some(other) if other != appid => answer::wechat_error(40013, "invalid appid"),
-        _ => answer::placeholder(),
+        Some(other) if other != appid => Some((40013, "invalid appid")),
+        _ => None,
     }
 }
 
@@ -54,13 +54,8 @@ mod tests {
     fn ask(issue: Issue, method: &str, query: &str, kind: &str, body: &str) -> String {
         let request = http::Request::builder().method(method).uri("/").header("content-type", kind);
         let parts = request.body(()).unwrap().into_parts().0;
-        let answer = answer(issue, &parts.method, &parts.headers, Some(query), body.as_bytes(), "wx1");
-        assert_eq!(answer.status(), 200);
-        let json: serde_json::Value = serde_json::from_slice(answer.body().here().unwrap()).unwrap();
-        match json.get("errcode") {
-            Some(errcode) => errcode.to_string(),
-            None => "token".to_owned(),
-        }
+        let objection = objection(issue, &parts.method, &parts.headers, Some(query), body.as_bytes(), "wx1");
+        objection.map_or("token".to_owned(), |(errcode, _)| errcode.to_string())
     }
 
     #[test]

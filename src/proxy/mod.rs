@@ -1,10 +1,11 @@
-//! The life of a request: admit → route → gather → inject → send → inspect → (refresh → resend) → answer.
+//! The life of a request: admit → route → judge → gather → inject → send → inspect → (refresh → resend) → answer.
 //!
 //! [`Proxy::serve`] is the whole of it; each step is a file of that name and none knows the others. The
 //! proxy never fetches a token: it reports the generation that was refused and waits for a newer one.
 
 pub mod admit;
 pub mod answer;
+pub mod callers;
 pub mod headers;
 pub mod inspect;
 pub mod issue;
@@ -25,10 +26,11 @@ use http::{Extensions, HeaderMap, HeaderValue, Method, Request, Response, Status
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 
-use crate::config::Limits;
+use crate::config::{Caller, Limits};
 use crate::token::{Absent, Reader, Renewal, Token};
 use crate::upstream::{BodyError, RequestBody, ResponseBody, SendError, Upstream};
 use answer::AnswerBody;
+use callers::Asked;
 use record::Record;
 use refusal::Refusal;
 use replay::{Budget, Gathered};
@@ -60,6 +62,8 @@ pub struct Account {
 pub struct Shared {
     /// At least one.
     pub accounts: Vec<Account>,
+    /// Who may call; empty: everyone who reaches a listener.
+    pub callers: Vec<Caller>,
     /// What one caller may use up.
     pub limits: Limits,
     /// What all request bodies in memory may use up.
@@ -94,7 +98,7 @@ impl Proxy {
     /// request too, but never a refresh.
     pub async fn serve(&self, request: Request<Incoming>, peer: IpAddr) -> Response<AnswerBody> {
         let mut record = Record::begin(self.shared.access_log, peer, request.method(), request.uri().path());
-        match self.life(request, &mut record).await {
+        match self.life(request, peer, &mut record).await {
             Ok(answer) => finish(answer, record),
             Err(refusal) => refused(&refusal, record),
         }
@@ -109,18 +113,36 @@ impl Proxy {
     async fn life(
         &self,
         request: Request<Incoming>,
+        peer: IpAddr,
         record: &mut Record,
     ) -> Result<Response<AnswerBody>, Refusal> {
         let (parts, body) = request.into_parts();
         let target = admit::admit(&parts.method, &parts.uri, parts.version, &parts.headers)?;
         let query = target.query;
-        let route = route::route(self.shared.accounts.iter().map(|a| &a.rules), &target)?;
+        let route = route::route(self.shared.accounts.iter().map(|a| &a.rules), &target);
+        let asked = route.as_ref().ok().map(|route| Asked {
+            account: &self.shared.accounts[route.account].name,
+            method: &parts.method,
+            path: route.path,
+        });
+        let caller = callers::judge(&self.shared.callers, peer, &parts.headers, asked)?;
+        record.caller = caller.map(|caller| Arc::clone(&caller.name));
+        let route = route?;
         let account = &self.shared.accounts[route.account];
         record.account = Some(Arc::clone(&account.name));
         let body = replay::gather(body, &self.shared.limits, &self.shared.budget).await?;
         if let Kind::Issue(issue) = route.kind {
             let body = if let Gathered::Whole(held) = &body { held.concat() } else { Vec::new() };
-            return Ok(issue::answer(issue, &parts.method, &parts.headers, query, &body, &account.appid));
+            let objection =
+                issue::objection(issue, &parts.method, &parts.headers, query, &body, &account.appid);
+            if let Some((errcode, errmsg)) = objection {
+                return Ok(answer::wechat_error(errcode, errmsg));
+            }
+            if !caller.is_some_and(|caller| caller.real_token) {
+                return Ok(answer::placeholder());
+            }
+            let token = account.token.first(FIRST_TOKEN_WAIT).await.map_err(absent)?;
+            return Ok(answer::real_token(&token));
         }
         let headers = self.outgoing_headers(&parts.method, parts.version, parts.headers, &body);
         let mut call = Call {

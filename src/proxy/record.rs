@@ -16,6 +16,8 @@ pub struct Record {
     peer: IpAddr,
     method: Method,
     path: String,
+    /// Name of the caller, once it is known.
+    pub caller: Option<Arc<str>>,
     /// Name of the account, once the request was routed.
     pub account: Option<Arc<str>>,
     /// HTTP status of the answer, 0 while there is none.
@@ -41,6 +43,7 @@ impl Record {
             peer,
             method,
             path,
+            caller: None,
             account: None,
             status: 0,
             errcode: None,
@@ -74,8 +77,8 @@ impl Drop for Record {
         }
         tracing::info!(
             target: "wxgate::access",
-            // No [[caller]] has matched: the address is all that is known.
-            caller = %self.peer,
+            caller = self.caller.as_deref().unwrap_or("-"),
+            peer = %self.peer,
             account = self.account.as_deref().unwrap_or("-"),
             method = %self.method,
             path = %self.path,

@@ -17,6 +17,8 @@ pub enum Refusal {
     NotFound(Cow<'static, str>),
     /// CONNECT or TRACE.
     Method,
+    /// The caller is not known, or not allowed this call.
+    Denied(&'static str),
     /// A request body over `max_body`, or one without a length over `replay_per_request`.
     TooLarge(Cow<'static, str>),
     /// A request head over `max_header_bytes`, or with too many fields.
@@ -63,6 +65,7 @@ impl Refusal {
             Self::BadRequest(_) => (StatusCode::BAD_REQUEST, 40066, "bad-request"),
             Self::NotFound(_) => (StatusCode::NOT_FOUND, 40066, "not-found"),
             Self::Method => (StatusCode::METHOD_NOT_ALLOWED, 43002, "method"),
+            Self::Denied(_) => (StatusCode::FORBIDDEN, 48001, "denied"),
             Self::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, 45001, "too-large"),
             Self::HeadTooLarge => (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, 45002, "head-too-large"),
             Self::CallerTimeout(_) => (StatusCode::REQUEST_TIMEOUT, -1, "caller-timeout"),
@@ -85,7 +88,7 @@ impl Refusal {
             Self::HeadTooLarge => {
                 Cow::Borrowed("the request head is too large; send less, or raise limits.max_header_bytes")
             }
-            Self::CallerTimeout(text) | Self::Busy(text) => Cow::Borrowed(text),
+            Self::Denied(text) | Self::CallerTimeout(text) | Self::Busy(text) => Cow::Borrowed(text),
             Self::UpstreamUnreachable { what, .. } => Cow::Borrowed(what),
             Self::UpstreamTimeout => Cow::Borrowed(
                 "the WeChat API did not answer in time; try again, or raise upstream.response_timeout",
@@ -117,6 +120,7 @@ mod tests {
             (Refusal::BadRequest(text()), 400, 40066, "bad-request"),
             (Refusal::NotFound(text()), 404, 40066, "not-found"),
             (Refusal::Method, 405, 43002, "method"),
+            (Refusal::Denied("x"), 403, 48001, "denied"),
             (Refusal::TooLarge(text()), 413, 45001, "too-large"),
             (Refusal::HeadTooLarge, 431, 45002, "head-too-large"),
             (Refusal::CallerTimeout("x"), 408, -1, "caller-timeout"),

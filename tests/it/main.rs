@@ -4,6 +4,7 @@
 
 mod support;
 
+mod callers;
 mod config_cli;
 mod request;
 mod sandbox;

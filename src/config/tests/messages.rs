@@ -35,8 +35,8 @@ fn keys_at_the_top() {
             (
                 "listen = ['127.0.0.1:1', '0.0.0.0:80']",
                 "listen: found \"0.0.0.0:80\", want a loopback address such as \"127.0.0.1:8080\": whoever reaches \
-                 this one could use the WeChat account. Set open_to_everyone = true only if something else (a \
-                 firewall, a private network) decides who reaches it",
+                 this one could use the WeChat account. Say in [[caller]] who may call; set open_to_everyone = \
+                 true only if something else (a firewall, a private network) decides who reaches it",
             ),
             ("open_to_everyone = true\nlisten = '0.0.0.0:80'", ""),
             ("state_dir = 7", "state_dir: found 7, want a path in quotes"),
@@ -52,9 +52,72 @@ fn keys_at_the_top() {
             ("caller = []", ""),
             ("tls.listen = []", "tls: not supported by this version of wxgate yet; remove it"),
             ("admin = 1", "admin: not supported by this version of wxgate yet; remove it"),
-            ("[[caller]]", "caller: not supported by this version of wxgate yet; remove it"),
         ],
     );
+}
+
+#[test]
+fn keys_of_a_caller() {
+    let want = "\"METHOD PATTERN\" like \"GET /cgi-bin/user/*\": `*` for any method, a `*` at the end of the path \
+                for any rest";
+    for (lines, expected) in [
+        ("name = 'a'\nfrom = ['10.1.0.0/16', '10.2.3.4', 'fd00::/8']", String::new()),
+        ("name = 'a'\nkey = 'k'\nreal_token = true\naccounts = ['main']\nallow = ['* /cgi-bin/*']", String::new()),
+        (
+            "from = ['10.0.0.0/8']",
+            "5: caller[0].name: missing, and required: name = \"legacy-cms\", which stands in the log".to_owned(),
+        ),
+        (
+            "name = 'a'",
+            "5: caller[0]: `from` or `key` is required: without both, everyone would be this caller".to_owned(),
+        ),
+        (
+            "name = 'a'\nfrom = []",
+            "7: caller[0].from: found an empty array, want at least one network, or a `key`: with neither, everyone \
+             would be this caller"
+                .to_owned(),
+        ),
+        (
+            "name = 'A b'\nkey = 'k'",
+            "6: caller[0].name: found \"A b\", want a name like \"main\": lower-case letters, digits and `-`, at \
+             most 64"
+                .to_owned(),
+        ),
+        (
+            "name = 'a'\nfrom = ['10.0.0.0/33']",
+            "7: caller[0].from[0]: found \"10.0.0.0/33\", want a network like \"10.1.0.0/16\" or \"fd00::/8\", or \
+             an address like \"10.1.2.3\""
+                .to_owned(),
+        ),
+        (
+            "name = 'a'\nkey = 'k'\naccounts = ['other']",
+            "8: caller[0].accounts[0]: found \"other\", want the `name` of an [[account]]".to_owned(),
+        ),
+        (
+            "name = 'a'\nkey = 'k'\nallow = ['get /x']",
+            format!("8: caller[0].allow[0]: found \"get /x\", want {want}"),
+        ),
+        (
+            "name = 'a'\nkey = 'k'\nfrmo = []",
+            "8: caller[0].frmo: unknown key, did you mean `from`?".to_owned(),
+        ),
+        (
+            "name = 'a'\nkey = 'k'\n[[caller]]\nname = 'a'\nkey = 'l'",
+            "9: caller[1].name: found \"a\", want a name that no other [[caller]] has".to_owned(),
+        ),
+    ] {
+        let text = format!("{ACCOUNT}\n[[caller]]\n{lines}\n");
+        let expected: Vec<String> =
+            if expected.is_empty() { Vec::new() } else { vec![format!("wxgate.toml:{expected}")] };
+        assert_eq!(complaints(&text), expected, "{lines}");
+    }
+}
+
+#[test]
+fn with_callers_a_listener_may_be_open() {
+    let open = "listen = ['0.0.0.0:80']\n";
+    assert_eq!(complaints(&format!("{open}{ACCOUNT}[[caller]]\nname = 'a'\nkey = 'k'\n")), [""; 0]);
+    assert_eq!(complaints(&format!("{open}caller = []\n{ACCOUNT}")).len(), 1);
 }
 
 #[test]

@@ -1,0 +1,154 @@
+//! Reads `[[caller]]`: who may call, and what.
+//!
+//! Judging a request by it is the proxy's `callers` step.
+
+use std::net::IpAddr;
+
+use http::Method;
+use ipnet::IpNet;
+use toml::Spanned;
+use toml::de::DeTable;
+
+use super::table::Table;
+use super::value::Value;
+use super::{Account, Allow, Caller, credential, parse};
+
+const ALLOW_WANTED: &str = r#""METHOD PATTERN" like "GET /cgi-bin/user/*": `*` for any method, a `*` at the end of the path for any rest"#;
+
+/// All callers; what is wrong is in the report, and then the list is not to be used.
+pub(super) fn read_all<'r>(
+    top: &mut Table<'r>,
+    accounts: &[Account],
+    empty: &'r Spanned<DeTable<'r>>,
+) -> Vec<Caller> {
+    let report = top.report;
+    let Some(value) = top.value("caller") else {
+        // Read for its key names, so that a `from` at the top of the file is told where it belongs.
+        let nowhere = Table::new(empty.get_ref(), &empty.span(), "caller", String::new(), report);
+        report.quietly(|| drop(read_one(nowhere, accounts)));
+        return Vec::new();
+    };
+    let Some(tables) = value.elements() else {
+        value.wrong_kind::<()>("[[caller]] with double brackets");
+        return Vec::new();
+    };
+    let mut callers: Vec<Caller> = Vec::new();
+    for table in tables.iter().filter_map(|value| value.table("caller")) {
+        let (path, line) = (table.path.clone(), table.line_of("name"));
+        let Some(caller) = read_one(table, accounts) else { continue };
+        if callers.iter().any(|other| other.name == caller.name) {
+            let found = Some(format!("\"{}\"", caller.name));
+            report.problem(line, &format!("{path}.name"), found, "a name that no other [[caller]] has");
+        }
+        callers.push(caller);
+    }
+    callers
+}
+
+fn read_one(mut table: Table<'_>, accounts: &[Account]) -> Option<Caller> {
+    let name = table.required("name", r#"name = "legacy-cms", which stands in the log"#, |v| {
+        v.parsed("a name in quotes", parse::name)
+    });
+    let from = table.value("from").map(|v| {
+        v.list(r#"an array of networks like ["10.1.0.0/16"]"#, |v| {
+            v.parsed(r#"a network like "10.1.0.0/16" or an address, in quotes"#, network)
+        })
+    });
+    let key_given = table.given("key");
+    let key = table.key("key", None, |v| credential::read(v).map(Some));
+    let accounts = table.value("accounts").and_then(|v| {
+        v.list("an array of account names", |v| {
+            v.parsed("the name of an account in quotes", |text| {
+                let known = accounts.iter().any(|account| account.name == text);
+                known.then(|| text.to_owned()).ok_or_else(|| "the `name` of an [[account]]".to_owned())
+            })
+        })
+    });
+    let allow = table.value("allow").and_then(|v| {
+        v.list(&format!("an array of entries {ALLOW_WANTED}"), |v| v.parsed(ALLOW_WANTED, allow))
+    });
+    let real_token = table.key("real_token", false, Value::yes_or_no);
+    match &from {
+        None if !key_given => {
+            let words = "`from` or `key` is required: without both, everyone would be this caller";
+            table.report.problem(table.line, &table.path, None, words);
+        }
+        Some(Some(networks)) if networks.is_empty() && !key_given => {
+            let words = "at least one network, or a `key`: with neither, everyone would be this caller";
+            let path = table.path_of("from");
+            table.report.problem(table.line_of("from"), &path, Some("an empty array".to_owned()), words);
+        }
+        _ => {}
+    }
+    let from = from.flatten().unwrap_or_default();
+    table.finish();
+    Some(Caller { name: name?.into(), from, key, accounts, allow, real_token })
+}
+
+/// A network, or a single address as one.
+fn network(text: &str) -> Result<IpNet, String> {
+    let wanted = r#"a network like "10.1.0.0/16" or "fd00::/8", or an address like "10.1.2.3""#;
+    text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).map_err(|_| wanted.to_owned())
+}
+
+fn allow(text: &str) -> Result<Allow, String> {
+    let wanted = || ALLOW_WANTED.to_owned();
+    let (method, pattern) = text.split_once(' ').ok_or_else(wanted)?;
+    let method = match method {
+        "*" => None,
+        // Methods are compared byte for byte: "get" would allow nothing.
+        name if !name.is_empty() && name.bytes().all(|b| b.is_ascii_uppercase()) => {
+            Some(Method::from_bytes(name.as_bytes()).map_err(|_| wanted())?)
+        }
+        _ => return Err(wanted()),
+    };
+    let (path, any_rest) = match pattern.strip_suffix('*') {
+        Some(path) => (path, true),
+        None => (pattern, false),
+    };
+    if path.contains('*') {
+        return Err(wanted());
+    }
+    let path = parse::api_path(path).map_err(|_| wanted())?;
+    Ok(Allow { method, path, any_rest })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries() {
+        for (text, right) in [
+            ("GET /cgi-bin/user/*", Some((Some(Method::GET), "/cgi-bin/user/", true))),
+            ("* /cgi-bin/menu/get", Some((None, "/cgi-bin/menu/get", false))),
+            ("POST /*", Some((Some(Method::POST), "/", true))),
+            ("get /cgi-bin/", None),
+            ("GET", None),
+            ("GET  /cgi-bin/", None),
+            ("GET cgi-bin/", None),
+            ("GET /cgi-bin/*/get", None),
+            ("GET /a?b", None),
+            ("", None),
+        ] {
+            let right =
+                right.map(|(method, path, any_rest)| Allow { method, path: path.to_owned(), any_rest });
+            assert_eq!(allow(text).ok(), right, "{text}");
+        }
+    }
+
+    #[test]
+    fn networks_and_single_addresses() {
+        for (text, right) in [
+            ("10.1.0.0/16", Some("10.1.0.0/16")),
+            ("10.1.2.3", Some("10.1.2.3/32")),
+            ("fd00::/8", Some("fd00::/8")),
+            ("::1", Some("::1/128")),
+            ("10.1.0.0/33", None),
+            ("localhost", None),
+            ("", None),
+        ] {
+            assert_eq!(network(text).ok().map(|net| net.to_string()).as_deref(), right, "{text}");
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! Who may call, and what.
+//!
+//! Pure: an address, the fields of a request and the configured callers in, a caller or a refusal out. A
+//! request is judged before its body is read, before a token is rendered and before the upstream is
+//! contacted. `X-Forwarded-For` is never believed; a client certificate is the listener's business.
+
+use std::net::IpAddr;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use http::Method;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+use super::refusal::Refusal;
+use crate::config::{Allow, Caller};
+use crate::secret::Secret;
+
+/// Where a caller may put its key by itself; the other places are those of HTTP authentication.
+const KEY: HeaderName = HeaderName::from_static("x-wxgate-key");
+
+/// Whether an `allow` entry covers a call; `path` is without the account's prefix.
+fn covers(entry: &Allow, method: &Method, path: &str) -> bool {
+    let method_fits = entry.method.as_ref().is_none_or(|allowed| allowed == method);
+    let path_fits = if entry.any_rest { path.starts_with(&entry.path) } else { path == entry.path };
+    method_fits && path_fits
+}
+
+/// What a request asks for, as far as rules about callers go.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// Name of the account.
+    pub account: &'a str,
+    /// The method.
+    pub method: &'a Method,
+    /// The path, without the account's prefix.
+    pub path: &'a str,
+}
+
+/// Finds the caller: the first whose address and key fit and who may make this call. `asked` is `None` for a
+/// request that belongs to no account: it tells no stranger what there is. With no callers configured
+/// everyone may call, and nobody has a name.
+///
+/// # Errors
+/// [`Refusal::Denied`] for a stranger, and for a call that nobody who fits may make.
+pub fn judge<'c>(
+    callers: &'c [Caller],
+    peer: IpAddr,
+    headers: &HeaderMap,
+    asked: Option<Asked<'_>>,
+) -> Result<Option<&'c Caller>, Refusal> {
+    if callers.is_empty() {
+        return Ok(None);
+    }
+    // An IPv4 caller of an IPv6 socket is the same caller.
+    let peer = peer.to_canonical();
+    let mut known = false;
+    for caller in callers {
+        let from_there = caller.from.is_empty() || caller.from.iter().any(|net| net.contains(&peer));
+        if !from_there || !caller.key.as_ref().is_none_or(|key| shows(headers, key)) {
+            continue;
+        }
+        known = true;
+        if asked.is_none_or(|asked| may(caller, asked)) {
+            return Ok(Some(caller));
+        }
+    }
+    Err(Refusal::Denied(match known {
+        true => "this caller may not make this call; see `accounts` and `allow` in its [[caller]] table",
+        false => {
+            "this caller is not known; send its key in X-Wxgate-Key or as the password in the base URL, and see \
+             `from` and `key` in the [[caller]] tables"
+        }
+    }))
+}
+
+fn may(caller: &Caller, asked: Asked<'_>) -> bool {
+    let account_fits = match &caller.accounts {
+        Some(accounts) => accounts.iter().any(|name| name == asked.account),
+        None => true,
+    };
+    let call_fits = match &caller.allow {
+        Some(allow) => allow.iter().any(|entry| covers(entry, asked.method, asked.path)),
+        None => true,
+    };
+    account_fits && call_fits
+}
+
+/// Whether the request shows this key, in any of the places where it may stand.
+fn shows(headers: &HeaderMap, key: &Secret) -> bool {
+    let mut found = headers.get_all(KEY).iter().any(|value| same(value.as_bytes().trim_ascii(), key));
+    for name in [header::AUTHORIZATION, header::PROXY_AUTHORIZATION] {
+        for value in headers.get_all(name) {
+            found |= from_authorization(value).is_some_and(|shown| same(&shown, key));
+        }
+    }
+    found
+}
+
+/// `Bearer KEY`, or the password of `Basic …`; its user name may be anything.
+fn from_authorization(value: &HeaderValue) -> Option<Zeroizing<Vec<u8>>> {
+    let value = value.as_bytes();
+    let space = value.iter().position(|b| *b == b' ')?;
+    let (scheme, rest) = (&value[..space], value[space..].trim_ascii());
+    if scheme.eq_ignore_ascii_case(b"bearer") {
+        return Some(Zeroizing::new(rest.to_vec()));
+    }
+    if !scheme.eq_ignore_ascii_case(b"basic") {
+        return None;
+    }
+    let pair = Zeroizing::new(BASE64_STANDARD.decode(rest).ok()?);
+    let colon = pair.iter().position(|b| *b == b':')?;
+    Some(Zeroizing::new(pair[colon + 1..].to_vec()))
+}
+
+/// Compares in a time that tells nothing but whether the lengths differ.
+fn same(shown: &[u8], key: &Secret) -> bool {
+    shown.ct_eq(key.expose().as_bytes()).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn caller(name: &str, from: &[&str], key: Option<&str>) -> Caller {
+        Caller {
+            name: name.into(),
+            from: from.iter().map(|net| net.parse().unwrap()).collect(),
+            key: key.map(|key| Secret::new(key.to_owned())),
+            accounts: None,
+            allow: None,
+            real_token: false,
+        }
+    }
+
+    fn headers(fields: &[(&'static str, &str)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in fields {
+            map.append(*name, value.parse().unwrap());
+        }
+        map
+    }
+
+    fn who(callers: &[Caller], peer: &str, fields: &[(&'static str, &str)]) -> Option<String> {
+        let caller = judge(callers, peer.parse().unwrap(), &headers(fields), None).ok()??;
+        Some(caller.name.to_string())
+    }
+
+    #[test]
+    fn without_callers_everyone_may_call() {
+        assert_eq!(judge(&[], "203.0.113.9".parse().unwrap(), &headers(&[]), None), Ok(None));
+    }
+
+    #[test]
+    fn a_caller_is_known_by_address_and_key() {
+        let callers = [
+            caller("net", &["10.1.0.0/16", "fd00::/8"], None),
+            caller("both", &["192.0.2.7/32"], Some("k-both")),
+            caller("key", &[], Some("k-key")),
+        ];
+        let basic = |text: &str| format!("Basic {}", BASE64_STANDARD.encode(text));
+        for (peer, fields, right) in [
+            ("10.1.2.3", &[][..], Some("net")),
+            ("::ffff:10.1.2.3", &[], Some("net")),
+            ("fd00::1", &[], Some("net")),
+            ("10.2.2.3", &[], None),
+            ("192.0.2.7", &[], None),
+            ("192.0.2.7", &[("x-wxgate-key", "k-both")], Some("both")),
+            ("192.0.2.8", &[("x-wxgate-key", "k-both")], None),
+            ("203.0.113.9", &[("x-wxgate-key", "k-key")], Some("key")),
+            ("203.0.113.9", &[("x-wxgate-key", "k-keyx")], None),
+            ("203.0.113.9", &[("x-wxgate-key", "k-ke")], None),
+            ("203.0.113.9", &[("x-wxgate-key", "")], None),
+            ("203.0.113.9", &[("authorization", "Bearer k-key")], Some("key")),
+            ("203.0.113.9", &[("authorization", "bearer  k-key")], Some("key")),
+            ("203.0.113.9", &[("authorization", &basic("anyone:k-key"))], Some("key")),
+            ("203.0.113.9", &[("authorization", &basic("k-key"))], None),
+            ("203.0.113.9", &[("authorization", &basic(":k-key"))], Some("key")),
+            ("203.0.113.9", &[("authorization", "Basic !!!")], None),
+            ("203.0.113.9", &[("authorization", "k-key")], None),
+            ("203.0.113.9", &[("proxy-authorization", &basic("u:k-key"))], Some("key")),
+            ("203.0.113.9", &[("proxy-authorization", "Bearer k-key")], Some("key")),
+            // The app's own credentials may stand beside the key.
+            ("203.0.113.9", &[("authorization", "Bearer other"), ("x-wxgate-key", "k-key")], Some("key")),
+            ("203.0.113.9", &[("x-forwarded-for", "10.1.2.3"), ("x-real-ip", "10.1.2.3")], None),
+        ] {
+            assert_eq!(who(&callers, peer, fields).as_deref(), right, "{peer} {fields:?}");
+        }
+    }
+
+    #[test]
+    fn rules_decide_what_a_known_caller_may_call() {
+        let allow =
+            |method: Option<Method>, path: &str, any_rest| Allow { method, path: path.to_owned(), any_rest };
+        let mut reader = caller("reader", &["127.0.0.0/8"], None);
+        reader.accounts = Some(vec!["main".to_owned()]);
+        reader.allow = Some(vec![
+            allow(Some(Method::GET), "/cgi-bin/user/", true),
+            allow(None, "/cgi-bin/menu/get", false),
+        ]);
+        let mut writer = caller("writer", &[], Some("k"));
+        writer.allow = Some(vec![allow(Some(Method::POST), "/cgi-bin/message/", true)]);
+        let callers = [reader, writer];
+        for (fields, account, method, path, right) in [
+            (&[][..], "main", "GET", "/cgi-bin/user/info", Some("reader")),
+            (&[], "main", "POST", "/cgi-bin/user/info", None),
+            (&[], "shop", "GET", "/cgi-bin/user/info", None),
+            (&[], "main", "DELETE", "/cgi-bin/menu/get", Some("reader")),
+            (&[], "main", "GET", "/cgi-bin/menu/get/", None),
+            (&[], "main", "GET", "/cgi-bin/users", None),
+            (&[("x-wxgate-key", "k")], "shop", "POST", "/cgi-bin/message/custom/send", Some("writer")),
+            (&[("x-wxgate-key", "k")], "main", "GET", "/cgi-bin/user/get", Some("reader")),
+            (&[("x-wxgate-key", "k")], "main", "POST", "/cgi-bin/clear_quota", None),
+        ] {
+            let method = method.parse().unwrap();
+            let asked = Some(Asked { account, method: &method, path });
+            let found = judge(&callers, "127.0.0.1".parse().unwrap(), &headers(fields), asked).ok().flatten();
+            assert_eq!(found.map(|caller| &*caller.name), right, "{account} {method} {path}");
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Who may call: addresses, keys, accounts, rules. A denied request never reaches the upstream.
+
+use crate::support::fake::{Fake, Reply, TOKEN};
+use crate::support::gate::{Gate, Settings, note_credential};
+use crate::support::https::request;
+
+const KEY: &str = "k3y-of-the-legacy-cms";
+
+async fn fake() -> Fake {
+    Fake::answering(|_| Reply::json(r#"{"errcode":0,"errmsg":"ok"}"#)).await
+}
+
+async fn gate(fake: &Fake, callers: &str) -> Gate {
+    note_credential(KEY);
+    Gate::with(&fake.url(), Settings { tables: callers.to_owned(), ..Settings::default() }).await
+}
+
+fn with_key() -> String {
+    format!("[[caller]]\nname = \"legacy-cms\"\nkey = {KEY:?}\n")
+}
+
+#[tokio::test]
+async fn a_key_opens_wherever_it_may_stand_and_never_reaches_the_upstream() {
+    let fake = fake().await;
+    let gate = gate(&fake, &with_key()).await;
+    // base64 of "legacy-cms:" and the key
+    let basic = "bGVnYWN5LWNtczprM3ktb2YtdGhlLWxlZ2FjeS1jbXM=";
+    for header in [
+        format!("X-Wxgate-Key: {KEY}"),
+        format!("Authorization: Basic {basic}"),
+        format!("Authorization: Bearer {KEY}"),
+        format!("Proxy-Authorization: Basic {basic}"),
+        format!("proxy-authorization: bearer {KEY}"),
+    ] {
+        let response = gate.send(&request("GET", "/cgi-bin/user/get", &[&header], b"")).await;
+        assert_eq!(response.status, 200, "{header}");
+    }
+    let seen = fake.seen();
+    assert_eq!(seen.len(), 5);
+    for request in seen {
+        assert!(!request.head.contains(KEY) && !request.head.contains(basic), "{}", request.head);
+    }
+}
+
+#[tokio::test]
+async fn a_stranger_is_denied_in_wechats_form_and_the_upstream_sees_nothing() {
+    let fake = fake().await;
+    let gate = gate(&fake, &with_key()).await;
+    for headers in
+        [&[][..], &["X-Wxgate-Key: wrong"], &["X-Forwarded-For: 127.0.0.1", "Authorization: Basic !"]]
+    {
+        for target in ["/cgi-bin/user/get", "/cgi-bin/token", "/sns/userinfo", "/not/allowed/at/all"] {
+            let response = gate.send(&request("GET", target, headers, b"")).await;
+            assert_eq!((response.status, response.errcode()), (403, 48001), "{target} {headers:?}");
+            assert_eq!(response.header("X-Wxgate-Error"), Some("denied"));
+        }
+    }
+    assert_eq!(fake.seen().len(), 0);
+}
+
+#[tokio::test]
+async fn a_callers_rules_can_forbid_a_call() {
+    let fake = fake().await;
+    let rules = format!(
+        "[[caller]]\nname = \"cms\"\nfrom = [\"127.0.0.0/8\"]\nallow = [\"GET /cgi-bin/*\", \"POST /cgi-bin/message/*\"]\n"
+    );
+    let gate = gate(&fake, &rules).await;
+    assert_eq!(gate.get("/cgi-bin/user/get").await.status, 200);
+    assert_eq!(gate.post("/cgi-bin/message/custom/send", "{}").await.status, 200);
+    let denied = gate.post("/cgi-bin/clear_quota", "{}").await;
+    assert_eq!((denied.status, denied.errcode()), (403, 48001));
+    assert_eq!(fake.seen().len(), 2);
+}
+
+#[tokio::test]
+async fn an_address_outside_from_is_denied() {
+    let fake = fake().await;
+    let gate = gate(&fake, "[[caller]]\nname = \"net\"\nfrom = [\"192.0.2.0/24\"]\n").await;
+    assert_eq!(gate.get("/cgi-bin/user/get").await.status, 403);
+    assert_eq!(fake.seen().len(), 0);
+}
+
+#[tokio::test]
+async fn a_trusted_caller_gets_the_real_token_and_the_seconds_it_has_left() {
+    let fake = fake().await;
+    let trusted =
+        format!("{}real_token = true\n[[caller]]\nname = \"plain\"\nfrom = [\"127.0.0.1\"]\n", with_key());
+    let gate = gate(&fake, &trusted).await;
+    let target = "/cgi-bin/token?grant_type=client_credential";
+    let real = gate.send(&request("GET", target, &[&format!("X-Wxgate-Key: {KEY}")], b"")).await.json();
+    assert_eq!(real["access_token"], TOKEN);
+    let left = real["expires_in"].as_u64().unwrap();
+    assert!((7190..=7200).contains(&left), "{left}");
+    let placeholder = gate.get(target).await.json();
+    assert_ne!(placeholder["access_token"], TOKEN);
+    assert_eq!(placeholder["expires_in"], 7200);
+}
