@@ -4,7 +4,11 @@
 
 mod support;
 
-mod config_cli;
+mod command_line;
+mod dead_token;
+mod examples;
 mod request;
 mod sandbox;
+mod secrets;
 mod token;
+mod way_out;
