@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
@@ -150,10 +151,9 @@ impl App {
                 "some requests did not finish within shutdown_grace and are cut off"
             );
         }
-        for task in self.tasks {
-            // Each gives itself a few seconds at most.
-            let _ = tokio::time::timeout(Duration::from_secs(10), task.shutdown()).await;
-        }
+        // Each gives itself a few seconds at most, and all of them the same ones.
+        let ending: JoinSet<()> = self.tasks.into_iter().map(token::Task::shutdown).collect();
+        let _ = tokio::time::timeout(Duration::from_secs(10), ending.join_all()).await;
     }
 }
 

@@ -44,6 +44,15 @@ pub fn start_with(writer: impl Write + Send + 'static, json: bool, color: bool, 
     LogGuard(guard)
 }
 
+/// The part of a path that may stand in a log line: up to its first `=`.
+///
+/// A caller that forgets the `?`, or encodes it, makes its token or secret a part of the path.
+pub fn path_only(path: &str) -> &str {
+    let plain = path.find('=').map(|at| at + "=".len());
+    let encoded = ["%3D", "%3d"].into_iter().filter_map(|sign| path.find(sign)).map(|at| at + "%3D".len());
+    &path[..plain.into_iter().chain(encoded).min().unwrap_or(path.len())]
+}
+
 fn lines<S>(writer: NonBlocking, json: bool, color: bool) -> Box<dyn Layer<S> + Send + Sync>
 where
     S: tracing::Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a>,
@@ -52,5 +61,24 @@ where
         fmt::layer().json().flatten_event(true).with_current_span(false).with_writer(writer).boxed()
     } else {
         fmt::layer().with_ansi(color).with_writer(writer).boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::path_only;
+
+    #[test]
+    fn a_query_that_slipped_into_the_path_is_cut_before_its_first_value() {
+        for (path, shown) in [
+            ("/cgi-bin/user/get", "/cgi-bin/user/get"),
+            ("/cgi-bin/user/get&access_token=x", "/cgi-bin/user/get&access_token="),
+            ("/cgi-bin/user/get%3Faccess_token%3Dx&a=b", "/cgi-bin/user/get%3Faccess_token%3D"),
+            ("/cgi-bin/user/get%3faccess_token=x%3D", "/cgi-bin/user/get%3faccess_token="),
+            ("/a%3dx%3Dy", "/a%3d"),
+            ("", ""),
+        ] {
+            assert_eq!(path_only(path), shown);
+        }
     }
 }

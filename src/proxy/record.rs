@@ -9,6 +9,8 @@ use std::time::Instant;
 
 use http::Method;
 
+use crate::logging::path_only;
+
 /// The facts of one request, gathered on its way.
 pub struct Record {
     enabled: bool,
@@ -36,7 +38,8 @@ impl Record {
     /// Begins the record of a request.
     pub fn begin(enabled: bool, peer: IpAddr, method: &Method, path: &str) -> Self {
         // Without a log there is nobody to copy the path for.
-        let (method, path) = if enabled { (method.clone(), path.to_owned()) } else { Default::default() };
+        let (method, path) =
+            if enabled { (method.clone(), path_only(path).to_owned()) } else { Default::default() };
         Self {
             enabled,
             started: Instant::now(),

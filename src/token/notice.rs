@@ -9,6 +9,7 @@ use tracing::{error, info, warn};
 
 use super::lifecycle::{How, Notice, Outcome};
 use crate::config::TokenApi;
+use crate::logging::path_only;
 
 /// Writes one line.
 pub(crate) fn say(account: &str, appid: &str, api: TokenApi, quota: Option<u32>, notice: &Notice) {
@@ -82,12 +83,15 @@ pub(crate) fn say(account: &str, appid: &str, api: TokenApi, quota: Option<u32>,
                 generation, "the token has ended and there is no new one; callers wait or get 503"
             );
         }
-        Notice::PathBlocked { path } => warn!(
-            account,
-            path,
-            "`{path}` was refused twice in a row with a token just fetched for it: the token is not at fault, \
-             the call is (is this interface open to this kind of account?). It starts no fetch for 10 minutes"
-        ),
+        Notice::PathBlocked { path } => {
+            let path = path_only(path);
+            warn!(
+                account,
+                path,
+                "`{path}` was refused twice in a row with a token just fetched for it: the token is not at fault, \
+                 the call is (is this interface open to this kind of account?). It starts no fetch for 10 minutes"
+            );
+        }
         Notice::Limited => warn!(account, "{}", limited(api)),
         Notice::SomebodyElse => warn!(account, "{}", somebody_else(appid, api)),
     }

@@ -243,7 +243,9 @@ impl<I: Issue> Refresher<I> {
     }
 
     async fn finish(mut self) {
-        if let Ok(Some(answer)) = timeout(LAST_FETCH, finished(&mut self.flight)).await
+        // Without a fetch under way there is nothing to wait for, and `finished` would wait for ever.
+        if self.flight.is_some()
+            && let Ok(Some(answer)) = timeout(LAST_FETCH, finished(&mut self.flight)).await
             && matches!(answer, Answer::Issued { .. })
         {
             let actions = self.machine.handle(fetched(answer), self.now());

@@ -5,7 +5,13 @@
 mod support;
 
 mod callers;
-mod config_cli;
+mod command_line;
+mod dead_token;
+mod demo;
+mod documents;
+mod examples;
 mod request;
 mod sandbox;
+mod secrets;
 mod token;
+mod way_out;

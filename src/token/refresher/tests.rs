@@ -304,6 +304,15 @@ async fn a_fetch_under_way_at_shutdown_is_still_stored() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_shutdown_with_nothing_under_way_takes_no_time() {
+    let fake = Fake::healthy();
+    let (_reader, task, ..) = started(Plain, &fake).await;
+    let before = clock();
+    task.shutdown().await;
+    assert!(clock() - before < 0.1, "{} s", clock() - before);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_issuer_that_panics_is_a_passing_failure() {
     let fake = Fake::new(|n, _| (0, if n == 1 { panic!("fault in the test's issuer") } else { issued(n) }));
     let (reader, _task) = start(Plain, &fake, &Arc::default());

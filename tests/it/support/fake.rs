@@ -1,13 +1,15 @@
 //! Upstreams that answer from a script, byte by byte, for what no sandbox should be able to do.
 //!
-//! Plain HTTP on loopback. A fake issues the token [`TOKEN`], again and again, unless its script says else;
-//! everything else that was sent to it is kept as raw bytes.
+//! Plain HTTP on loopback. A fake issues the token [`TOKEN`], again and again, unless it was started with
+//! other ones; everything else that was sent to it is kept as raw bytes.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::gate::note_credential;
@@ -48,6 +50,8 @@ pub(crate) enum Reply {
     Close(Vec<u8>),
     /// Nothing at all, while the connection stays open.
     Silence,
+    /// These bytes once the value is true, then the next request.
+    Held(watch::Receiver<bool>, Vec<u8>),
 }
 
 impl Reply {
@@ -67,28 +71,47 @@ impl Reply {
 pub(crate) struct Fake {
     pub(crate) addr: SocketAddr,
     seen: Arc<Mutex<Vec<Seen>>>,
+    fetches: Arc<AtomicUsize>,
     task: JoinHandle<()>,
 }
+
+/// The token that the so-many-th token call gets, counted from 1.
+type Issue = Arc<dyn Fn(usize) -> String + Send + Sync>;
 
 impl Fake {
     /// An upstream that answers every call with what the script says.
     pub(crate) async fn answering(script: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
-        note_credential(TOKEN);
+        Self::issuing(|_| TOKEN.to_owned(), script).await
+    }
+
+    /// The same with tokens of the test's own: `tokens` gets the number of the token call, from 1.
+    pub(crate) async fn issuing(
+        tokens: impl Fn(usize) -> String + Send + Sync + 'static,
+        script: impl Fn(&Seen) -> Reply + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let seen = Arc::new(Mutex::new(Vec::new()));
         let script: Script = Arc::new(script);
-        let kept = Arc::clone(&seen);
+        let fetches = Arc::new(AtomicUsize::new(0));
+        let issue: Issue = Arc::new(tokens);
+        let (kept, counted) = (Arc::clone(&seen), Arc::clone(&fetches));
         let task = tokio::spawn(async move {
             let mut connection = 0;
             while let Ok((stream, _)) = listener.accept().await {
                 // An error is a peer that went away.
-                let serving = serve(stream, Arc::clone(&script), Arc::clone(&kept), connection);
+                let (issue, counted) = (Arc::clone(&issue), Arc::clone(&counted));
+                let issue = move || {
+                    let token = issue(counted.fetch_add(1, Ordering::SeqCst) + 1);
+                    note_credential(&token);
+                    token
+                };
+                let serving = serve(stream, issue, Arc::clone(&script), Arc::clone(&kept), connection);
                 tokio::spawn(async { _ = serving.await });
                 connection += 1;
             }
         });
-        Self { addr, seen, task }
+        Self { addr, seen, fetches, task }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -98,6 +121,16 @@ impl Fake {
     /// The requests so far, token calls left out, in the order in which they were whole.
     pub(crate) fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap().clone()
+    }
+
+    /// How many they are.
+    pub(crate) fn calls(&self) -> usize {
+        self.seen.lock().unwrap().len()
+    }
+
+    /// How many token calls there were.
+    pub(crate) fn fetches(&self) -> usize {
+        self.fetches.load(Ordering::SeqCst)
     }
 }
 
@@ -109,6 +142,7 @@ impl Drop for Fake {
 
 async fn serve(
     mut stream: TcpStream,
+    issue: impl Fn() -> String,
     script: Script,
     kept: Arc<Mutex<Vec<Seen>>>,
     connection: usize,
@@ -137,7 +171,7 @@ async fn serve(
         let body = buffer.drain(..length).collect();
         let seen = Seen { head, body, connection };
         let reply = if seen.line().contains(" /cgi-bin/token?") {
-            Reply::json(&format!(r#"{{"access_token":"{TOKEN}","expires_in":7200}}"#))
+            Reply::json(&serde_json::json!({"access_token": issue(), "expires_in": 7200}).to_string())
         } else {
             kept.lock().unwrap().push(seen.clone());
             script(&seen)
@@ -149,6 +183,13 @@ async fn serve(
                 return stream.shutdown().await;
             }
             Reply::Silence => std::future::pending::<()>().await,
+            Reply::Held(mut released, bytes) => {
+                // An error is a test that has ended.
+                if released.wait_for(|released| *released).await.is_err() {
+                    return Ok(());
+                }
+                stream.write_all(&bytes).await?;
+            }
         }
     }
 }

@@ -48,6 +48,27 @@ pub(crate) struct Settings {
     pub(crate) tables: String,
     /// A state directory that outlives the proxy.
     pub(crate) state: Option<PathBuf>,
+    /// Trusts the system's roots alone, not the sandbox's CA.
+    pub(crate) distrusts_the_sandbox: bool,
+}
+
+/// The text of a configuration with one account before the upstream at `url`.
+pub(crate) fn configuration(url: &str, settings: &Settings, state: &Path) -> String {
+    let ca = Path::new(env!("CARGO_MANIFEST_DIR")).join("certs/ca.pem");
+    let ca = if settings.distrusts_the_sandbox { String::new() } else { format!("ca = {ca:?}") };
+    let mut text = String::new();
+    // Numbers that tests may override stand in `top`.
+    if !settings.top.contains("workers") {
+        text += "workers = 2\n";
+    }
+    write!(
+        text,
+        "listen = [\"127.0.0.1:0\"]\nstate_dir = {state:?}\n{}\n[upstream]\nurl = {url:?}\n{ca}\n{}\n\
+         [limits]\n{}\n[[account]]\nname = \"main\"\nappid = \"{APPID}\"\nsecret = \"{SECRET}\"\n{}\n{}\n",
+        settings.top, settings.upstream, settings.limits, settings.account, settings.tables
+    )
+    .unwrap();
+    text
 }
 
 impl Gate {
@@ -60,19 +81,7 @@ impl Gate {
     pub(crate) async fn with(url: &str, settings: Settings) -> Self {
         let dir = TempDir::new().unwrap();
         let state = settings.state.clone().unwrap_or_else(|| dir.path().join("state"));
-        let mut text = String::new();
-        let ca = Path::new(env!("CARGO_MANIFEST_DIR")).join("certs/ca.pem");
-        // Numbers that tests may override stand in `top`.
-        if !settings.top.contains("workers") {
-            text += "workers = 2\n";
-        }
-        write!(
-            text,
-            "listen = [\"127.0.0.1:0\"]\nstate_dir = {state:?}\n{}\n[upstream]\nurl = {url:?}\nca = {ca:?}\n{}\n\
-             [limits]\n{}\n[[account]]\nname = \"main\"\nappid = \"{APPID}\"\nsecret = \"{SECRET}\"\n{}\n{}\n",
-            settings.top, settings.upstream, settings.limits, settings.account, settings.tables
-        )
-        .unwrap();
+        let text = configuration(url, &settings, &state);
         Self::start(&text, state, Some(dir)).await
     }
 
@@ -139,7 +148,7 @@ impl Drop for Gate {
 }
 
 /// Where the logs of the tests and the list of credentials go: `WXGATE_TEST_LOGS`, set by `tests/run`.
-fn log_dir() -> &'static Path {
+pub(crate) fn log_dir() -> &'static Path {
     static DIR: OnceLock<PathBuf> = OnceLock::new();
     DIR.get_or_init(|| match std::env::var_os("WXGATE_TEST_LOGS") {
         Some(dir) => PathBuf::from(dir),
@@ -147,7 +156,8 @@ fn log_dir() -> &'static Path {
     })
 }
 
-fn open(name: &str) -> std::fs::File {
+/// A file beside the logs, to append to.
+pub(crate) fn open(name: &str) -> std::fs::File {
     std::fs::create_dir_all(log_dir()).unwrap();
     OpenOptions::new().create(true).append(true).open(log_dir().join(name)).unwrap()
 }

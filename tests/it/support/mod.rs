@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test, also in its helpers, a panic is how a failure is said")]
 
+pub(crate) mod child;
 pub(crate) mod fake;
 pub(crate) mod gate;
 pub(crate) mod https;
+pub(crate) mod until;
 pub(crate) mod wechat;

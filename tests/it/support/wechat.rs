@@ -30,7 +30,10 @@ impl WeChat {
 
     /// The same with further command-line options.
     pub(crate) async fn with(arguments: &[&str]) -> Self {
-        let usual = ["sandbox", "--listen", "127.0.0.1:0"];
+        let usual: &[&str] = match arguments.contains(&"--listen") {
+            true => &["sandbox"],
+            false => &["sandbox", "--listen", "127.0.0.1:0"],
+        };
         let options = Arguments::parse_from(usual.iter().chain(arguments)).options;
         let sandbox = Sandbox::bind(options).await.unwrap();
         let (addr, url, handle) = (sandbox.addr(), sandbox.url(), sandbox.handle());

@@ -1,0 +1,134 @@
+//! Signals: what is in flight is finished, for a while, and what is idle holds nobody up.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::started;
+use crate::support::child::{Child, wxgate};
+use crate::support::fake::{Fake, Reply};
+use crate::support::gate::{SECRET, Settings, note_credential};
+use crate::support::https::{Connection, Response, request};
+use crate::support::until::{until, until_some};
+
+/// Ending by itself is quick; `shutdown_grace` is 30 s.
+const PROMPT: Duration = Duration::from_secs(5);
+
+#[tokio::test]
+async fn either_signal_is_a_clean_stop() {
+    let fake = Fake::answering(|_| Reply::json("{}")).await;
+    for signal in ["TERM", "INT"] {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut child, _) = started(dir.path(), &fake.url(), &Settings::default()).await;
+        let begun = Instant::now();
+        child.signal(signal);
+        assert_eq!(child.code().await, 0, "{signal}");
+        assert!(begun.elapsed() < PROMPT, "{signal}: {:?}", begun.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn the_sandbox_says_where_it_listens_and_stops_cleanly_too() {
+    let dir = tempfile::tempdir().unwrap();
+    note_credential(SECRET);
+    let mut child = Child::start(&mut wxgate(dir.path(), &["sandbox", "--listen", "127.0.0.1:0"]));
+    let line = child.line("listening on https://127.0.0.1:").await;
+    assert!(line.ends_with(" (sandbox)") && !line.contains(":0 "), "{line}");
+    child.signal("TERM");
+    assert_eq!(child.code().await, 0);
+}
+
+#[tokio::test]
+async fn idle_keep_alive_connections_do_not_hold_the_end_up() {
+    let fake = Fake::answering(|_| Reply::json("{}")).await;
+    let dir = tempfile::tempdir().unwrap();
+    let (mut child, addr) = started(dir.path(), &fake.url(), &Settings::default()).await;
+    let mut idle = Vec::new();
+    for _ in 0..20 {
+        let mut connection = Connection::plain(addr).await;
+        connection.send(&request("GET", "/cgi-bin/user/get", &[], b"")).await.unwrap();
+        idle.push(connection);
+    }
+    // Some have never sent anything.
+    let silent = [TcpStream::connect(addr).await.unwrap(), TcpStream::connect(addr).await.unwrap()];
+    let begun = Instant::now();
+    child.signal("TERM");
+    assert_eq!(child.code().await, 0);
+    assert!(begun.elapsed() < PROMPT, "{:?}", begun.elapsed());
+    drop((idle, silent));
+}
+
+/// An upstream that answers when it is told to, and a proxy with one request in flight.
+struct InFlight {
+    fake: Fake,
+    release: watch::Sender<bool>,
+    child: Child,
+    addr: SocketAddr,
+    caller: JoinHandle<std::io::Result<Response>>,
+    _dir: tempfile::TempDir,
+}
+
+async fn in_flight(grace: &str) -> InFlight {
+    let (release, released) = watch::channel(false);
+    let answer =
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 13\r\n\r\n{\"late\":true}";
+    let fake = Fake::answering(move |_| Reply::Held(released.clone(), answer.to_vec())).await;
+    let dir = tempfile::tempdir().unwrap();
+    let settings = Settings { top: format!("shutdown_grace = \"{grace}\""), ..Settings::default() };
+    let (child, addr) = started(dir.path(), &fake.url(), &settings).await;
+    let caller = tokio::spawn(async move {
+        Connection::plain(addr).await.send(&request("GET", "/cgi-bin/user/get", &[], b"")).await
+    });
+    until("the request is with the upstream", || fake.calls() == 1).await;
+    InFlight { fake, release, child, addr, caller, _dir: dir }
+}
+
+#[tokio::test]
+async fn a_request_in_flight_is_finished_and_nobody_new_is_served() {
+    let mut flight = in_flight("30s").await;
+    flight.child.signal("TERM");
+    let addr = flight.addr;
+    until_some("no more connections are accepted", || {
+        std::net::TcpStream::connect_timeout(&addr, Duration::from_secs(1)).err()
+    })
+    .await;
+    assert!(!flight.caller.is_finished());
+    flight.release.send_replace(true);
+    assert_eq!(flight.caller.await.unwrap().unwrap().text(), r#"{"late":true}"#);
+    assert_eq!(flight.child.code().await, 0);
+    assert_eq!(flight.fake.calls(), 1);
+}
+
+#[tokio::test]
+async fn a_request_that_outlasts_the_grace_is_cut_off() {
+    let mut flight = in_flight("400ms").await;
+    let begun = Instant::now();
+    flight.child.signal("TERM");
+    assert_eq!(flight.child.code().await, 0, "cut off or not, it was asked to stop");
+    assert!(begun.elapsed() >= Duration::from_millis(400), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < PROMPT, "{:?}", begun.elapsed());
+    flight.caller.await.unwrap().expect_err("no answer");
+    assert!(
+        flight.child.stderr().contains("did not finish within shutdown_grace"),
+        "{}",
+        flight.child.stderr()
+    );
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_it_at_once() {
+    for (first, second) in [("TERM", "TERM"), ("INT", "TERM"), ("INT", "INT")] {
+        let mut flight = in_flight("30s").await;
+        flight.child.signal(first);
+        flight.child.line("stopping: no more connections").await;
+        let begun = Instant::now();
+        flight.child.signal(second);
+        // Not a clean stop: a request was cut off.
+        assert_eq!(flight.child.code().await, 1, "{first} {second}");
+        assert!(begun.elapsed() < PROMPT, "{first} {second}: {:?}", begun.elapsed());
+        flight.caller.await.unwrap().expect_err("no answer");
+    }
+}

@@ -1,1 +1,0 @@
-//! The command line and its configuration: exit codes and what stderr says.

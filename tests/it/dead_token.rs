@@ -1,0 +1,31 @@
+//! The main promise: a caller never sees a dead token, and a dead token never costs more than one fetch.
+
+mod bursts;
+mod lives;
+mod restarts;
+mod rules;
+mod stable;
+
+use crate::support::https::{Connection, Response, request};
+
+/// A refusal as WeChat writes it.
+const REFUSED: &str = r#"{"errcode":40001,"errmsg":"invalid credential, access_token is invalid or not latest rid: 6aac0063-7ed08fb9-1250f724"}"#;
+
+/// A call whose answer repeats `marker` as `language`: an answer that reached the wrong caller would show.
+fn marked_call(marker: &str) -> Vec<u8> {
+    let target = format!("/cgi-bin/user/info?openid=oSandboxFollower000000000001&lang={marker}");
+    request("GET", &target, &[], b"")
+}
+
+/// Sends a marked call and checks that its own answer came back, and no error.
+async fn call_and_check(connection: &mut Connection, marker: &str) {
+    let response = connection.send(&marked_call(marker)).await.expect("a whole response");
+    check(&response, marker);
+}
+
+fn check(response: &Response, marker: &str) {
+    assert_eq!(response.status, 200, "{marker}: {response:?}");
+    assert_eq!(response.json()["language"], marker, "{}", response.text());
+    assert_eq!(response.json().get("errcode"), None, "{marker}");
+    assert_eq!(response.header("X-Wxgate-Retry"), None, "{marker}");
+}

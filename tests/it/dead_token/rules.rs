@@ -1,0 +1,128 @@
+//! Which refusals cause a fetch, and what keeps fetches bounded when nothing helps.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use wxgate::sandbox::{Failure, How};
+
+use super::REFUSED;
+use crate::support::fake::{Fake, Reply};
+use crate::support::gate::{Gate, Settings};
+use crate::support::https::{Connection, request};
+use crate::support::wechat::WeChat;
+
+fn refusing(path: &str, errcode: i64, count: u64) -> Failure {
+    Failure { count, path: Some(path.to_owned()), how: How::Errcode(errcode) }
+}
+
+#[tokio::test]
+async fn an_expired_token_is_never_seen_by_the_caller() {
+    let wechat = WeChat::start().await;
+    let gate = Gate::before(&wechat.url).await;
+    assert_eq!(gate.get("/cgi-bin/user/get").await.errcode(), 0);
+    wechat.handle.expire_token();
+    assert_eq!(gate.get("/cgi-bin/user/get").await.json()["total"], 3);
+    let stats = wechat.handle.stats();
+    assert_eq!((stats.fetches.token, stats.refused[&42001]), (2, 1));
+}
+
+#[tokio::test]
+async fn refresh_on_says_which_refusals_cause_a_fetch() {
+    // The errcodes in the configuration, what the upstream answers once, and whether that is repeated.
+    for (refresh_on, errcode, repeated) in [
+        ("", 40001, true),
+        ("", 40014, true),
+        ("", 42001, true),
+        ("", 45009, false),
+        ("", 41001, false),
+        ("refresh_on = [40001]", 40014, false),
+        ("refresh_on = [40001]", 42001, false),
+        ("refresh_on = [41001]", 41001, true),
+    ] {
+        let wechat = WeChat::start().await;
+        let gate =
+            Gate::with(&wechat.url, Settings { account: refresh_on.to_owned(), ..Settings::default() }).await;
+        wechat.handle.fail(refusing("/cgi-bin/user/get", errcode, 1));
+        let response = gate.get("/cgi-bin/user/get").await;
+        let expected = if repeated { (0, 2) } else { (errcode, 1) };
+        let fetches = wechat.handle.stats().fetches.token;
+        assert_eq!((response.errcode(), fetches), expected, "{refresh_on} {errcode}");
+        assert_eq!(response.header("X-Wxgate-Retry"), None, "{refresh_on} {errcode}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upstream_that_refuses_every_token_costs_no_more_than_the_bucket() {
+    const CONNECTIONS: usize = 32;
+    const CALLS: usize = 25;
+    let fake = Fake::issuing(|nth| format!("a-token-that-is-refused-{nth}"), |_| Reply::json(REFUSED)).await;
+    let gate = Gate::before(&fake.url()).await;
+    let started = Instant::now();
+    let mut callers = Vec::new();
+    for c in 0..CONNECTIONS {
+        let addr = gate.addr;
+        callers.push(tokio::spawn(async move {
+            let mut connection = Connection::plain(addr).await;
+            let mut marks = BTreeMap::<_, usize>::new();
+            for n in 0..CALLS {
+                // A path of its own for each call: the rule about single paths must not be what helps.
+                let call = request("GET", &format!("/cgi-bin/path/{c}/{n}"), &[], b"");
+                let response = connection.send(&call).await.unwrap();
+                // The upstream's own answer, byte for byte, whatever wxgate says about it.
+                assert_eq!((response.status, response.text()), (200, REFUSED));
+                let mark = response.header("X-Wxgate-Retry").map(str::to_owned);
+                *marks.entry(mark.unwrap_or_default()).or_default() += 1;
+            }
+            marks
+        }));
+    }
+    let mut marks = BTreeMap::<_, usize>::new();
+    for caller in callers {
+        for (mark, count) in caller.await.unwrap() {
+            *marks.entry(mark).or_default() += count;
+        }
+    }
+    println!("{} fetches, {marks:?}", fake.fetches());
+    assert!(started.elapsed() < Duration::from_secs(60), "the bucket got one more meanwhile");
+    assert_eq!(fake.fetches(), 11, "the first token and the ten of the bucket");
+    assert!(marks.keys().all(|mark| mark.is_empty() || mark == "refresh-limited"), "{marks:?}");
+    let late = gate.get("/cgi-bin/user/get").await;
+    assert_eq!(late.header("X-Wxgate-Retry"), Some("refresh-limited"));
+    assert_eq!((fake.fetches(), late.text()), (11, REFUSED));
+}
+
+#[tokio::test]
+async fn a_path_that_refuses_every_token_stops_causing_fetches_and_harms_no_other() {
+    let wechat = WeChat::start().await;
+    let gate = Gate::before(&wechat.url).await;
+    let sick = "/cgi-bin/menu/get";
+    wechat.handle.fail(refusing(sick, 40001, 1_000));
+    for n in 0..20 {
+        let refused = gate.get(sick).await;
+        assert_eq!(refused.errcode(), 40001);
+        let limited = refused.header("X-Wxgate-Retry") == Some("refresh-limited");
+        assert_eq!(limited, n >= 2, "call {n}");
+        assert_eq!(gate.get("/cgi-bin/user/get").await.errcode(), 0);
+    }
+    assert_eq!(wechat.handle.stats().fetches.token, 3, "the first token and two for the sick path");
+    // The others are still healed at once.
+    wechat.handle.steal_token();
+    assert_eq!(gate.get("/cgi-bin/user/get").await.errcode(), 0);
+    assert_eq!(wechat.handle.stats().fetches.token, 4);
+}
+
+#[tokio::test]
+async fn one_success_clears_a_path_that_was_refused() {
+    let wechat = WeChat::start().await;
+    let gate = Gate::before(&wechat.url).await;
+    let path = "/cgi-bin/getcallbackip";
+    // First sending and repetition of two calls.
+    wechat.handle.fail(refusing(path, 40001, 4));
+    for _ in 0..2 {
+        assert_eq!(gate.get(path).await.errcode(), 40001);
+    }
+    assert_eq!(gate.get(path).await.errcode(), 0);
+    wechat.handle.steal_token();
+    let healed = gate.get(path).await;
+    assert_eq!((healed.errcode(), healed.header("X-Wxgate-Retry")), (0, None));
+}

@@ -1,0 +1,113 @@
+//! How wxgate reaches the upstream: from which address, with what trust, and with whose token.
+
+use serde_json::json;
+
+use crate::support::child::{Child, serve};
+use crate::support::gate::{APPID, Gate, SECRET, Settings, note_credential};
+use crate::support::https::Connection;
+use crate::support::https::request;
+use crate::support::until::until;
+use crate::support::wechat::WeChat;
+
+#[tokio::test]
+async fn calls_and_token_fetches_leave_from_the_egress_ip() {
+    let wechat = WeChat::with(&["--allow-ip", "127.0.0.2"]).await;
+    let upstream = "egress_ip = \"127.0.0.2\"".to_owned();
+    let gate = Gate::with(&wechat.url, Settings { upstream, ..Settings::default() }).await;
+    assert_eq!(gate.get("/cgi-bin/user/get").await.errcode(), 0);
+    wechat.handle.steal_token();
+    assert_eq!(gate.get("/cgi-bin/user/get").await.errcode(), 0);
+    let stats = wechat.handle.stats();
+    assert_eq!(stats.calls_by_path["/cgi-bin/token"], 2);
+    // Two fetches, two calls, one of them twice.
+    assert_eq!(stats.peers, [("127.0.0.2".parse().unwrap(), 5)].into());
+}
+
+#[tokio::test]
+async fn an_address_that_is_not_whitelisted_is_named_to_caller_and_operator() {
+    let wechat = WeChat::with(&["--allow-ip", "127.0.0.2"]).await;
+    let dir = tempfile::tempdir().unwrap();
+    let child = Child::start(&mut serve(dir.path(), &wechat.url, &Settings::default()));
+    let mut caller = Connection::plain(child.addr().await).await;
+    let refused = caller.send(&request("GET", "/cgi-bin/user/get", &[], b"")).await.unwrap();
+    assert_eq!((refused.status, refused.errcode()), (502, 40164), "{refused:?}");
+    assert_eq!(refused.header("X-Wxgate-Error"), Some("token-refused"));
+    let said = refused.json()["errmsg"].as_str().unwrap().to_owned();
+    assert!(said.starts_with("wxgate: ") && said.contains("127.0.0.1"), "{said}");
+    let line = child.line("40164").await;
+    let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(line["level"], "ERROR");
+    let said = line["message"].as_str().unwrap();
+    for word in ["Put 127.0.0.1 on the IP whitelist of", APPID, "WeChat's console", "Trying again in 60 s"] {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+}
+
+/// A call that needs no token, so that not the lack of one but the upstream itself is what fails.
+async fn call_without_token(gate: &Gate) -> crate::support::https::Response {
+    let body = json!({"appid": APPID, "appsecret": SECRET}).to_string();
+    gate.post("/cgi-bin/clear_quota/v2", body).await
+}
+
+/// The gate at `url` gets no further than the handshake, for calls and token fetches alike.
+async fn is_refused(wechat: &WeChat, url: &str, settings: Settings) {
+    let gate = Gate::with(url, settings).await;
+    let response = call_without_token(&gate).await;
+    assert_eq!((response.status, response.errcode()), (502, -1), "{response:?}");
+    assert_eq!(response.header("X-Wxgate-Error"), Some("upstream-unreachable"));
+    // The call, the first token fetch, the connections kept ready.
+    until("handshakes fail", || wechat.handle.stats().connections.tls_failed >= 3).await;
+    let stats = wechat.handle.stats();
+    assert_eq!((stats.connections.requests, stats.connections.tls_full), (0, 0), "nothing was sent");
+}
+
+#[tokio::test]
+async fn an_upstream_that_is_not_trusted_gets_nothing() {
+    let wechat = WeChat::start().await;
+    is_refused(&wechat, &wechat.url, Settings { distrusts_the_sandbox: true, ..Settings::default() }).await;
+}
+
+#[tokio::test]
+async fn an_upstream_with_a_certificate_for_another_name_gets_nothing() {
+    // The test certificate is for 127.0.0.1 and two host names.
+    let wechat = WeChat::with(&["--listen", "127.0.0.2:0"]).await;
+    is_refused(&wechat, &wechat.url, Settings::default()).await;
+}
+
+#[tokio::test]
+async fn an_upstream_that_is_trusted_gets_the_same_call() {
+    let wechat = WeChat::start().await;
+    let gate = Gate::before(&wechat.url).await;
+    let response = call_without_token(&gate).await;
+    assert_eq!((response.status, response.errcode()), (200, 0), "{response:?}");
+}
+
+#[tokio::test]
+async fn two_accounts_get_tokens_of_their_own() {
+    const OTHER: &str = "wx0000000000000002";
+    const OTHER_SECRET: &str = "another0secret0another0secret002";
+    note_credential(OTHER_SECRET);
+    let pairs = ["--appid", APPID, "--secret", SECRET, "--appid", OTHER, "--secret", OTHER_SECRET];
+    let wechat = WeChat::with(&pairs).await;
+    let tables = format!(
+        "[[account]]\nname = \"shop\"\nappid = \"{OTHER}\"\nsecret = \"{OTHER_SECRET}\"\nprefix = \"/shop\"\n"
+    );
+    let gate = Gate::with(&wechat.url, Settings { tables, ..Settings::default() }).await;
+    let clear = |appid: &str| json!({"appid": appid}).to_string();
+    // The sandbox refuses an appid that is not the token's own.
+    for (base, own, other) in [("", APPID, OTHER), ("/shop", OTHER, APPID)] {
+        let target = format!("{base}/cgi-bin/clear_quota");
+        assert_eq!(gate.post(&target, clear(own)).await.errcode(), 0, "{base}");
+        assert_eq!(gate.post(&target, clear(other)).await.errcode(), 40013, "{base}");
+    }
+    // One account's dead token costs the other nothing.
+    let mut thief = Connection::tls(wechat.addr).await;
+    thief.send(&request("POST", &format!("/sandbox/steal-token?appid={OTHER}"), &[], b"")).await.unwrap();
+    assert_eq!(gate.get("/shop/cgi-bin/user/get").await.errcode(), 0);
+    assert_eq!(gate.get("/cgi-bin/user/get").await.errcode(), 0);
+    let stats = wechat.handle.stats();
+    assert_eq!(stats.fetches.token, 3);
+    let calls =
+        |appid: &str| stats.per_token.iter().filter(|t| t.appid == appid).map(|t| t.calls).sum::<u64>();
+    assert_eq!((calls(APPID), calls(OTHER)), (3, 3));
+}
