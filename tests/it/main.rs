@@ -4,6 +4,7 @@
 
 mod support;
 
+mod check;
 mod config_cli;
 mod request;
 mod sandbox;
