@@ -72,6 +72,8 @@ fn by_hyper(body: &[u8]) -> Option<Vec<u8>> {
             caller.shutdown().await.expect("open");
             let connection = hyper::server::conn::http1::Builder::new()
                 .keep_alive(false)
+                // The caller has said all it has to say, and still wants to be read.
+                .half_close(true)
                 .serve_connection(hyper_util::rt::TokioIo::new(server), service);
             let _ = connection.await;
         });

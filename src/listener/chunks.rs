@@ -198,6 +198,54 @@ mod tests {
         assert_eq!(end(&trailers(101)), Err(Malformed));
     }
 
+    /// Whether hyper's server reads the body to its end.
+    async fn hyper_takes(body: &[u8]) -> bool {
+        use http_body_util::{BodyExt, Empty};
+        use hyper::body::{Bytes, Incoming};
+        use tokio::io::AsyncWriteExt;
+
+        let (mut caller, server) = tokio::io::duplex(256 * 1024);
+        caller.write_all(b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n").await.unwrap();
+        caller.write_all(body).await.unwrap();
+        caller.shutdown().await.unwrap();
+        let taken = std::rc::Rc::new(std::cell::Cell::new(false));
+        let service = hyper::service::service_fn(|request: hyper::Request<Incoming>| {
+            let taken = taken.clone();
+            async move {
+                taken.set(request.into_body().collect().await.is_ok());
+                Ok::<_, std::convert::Infallible>(hyper::Response::new(Empty::<Bytes>::new()))
+            }
+        });
+        let server = hyper_util::rt::TokioIo::new(server);
+        let connection = hyper::server::conn::http1::Builder::new()
+            .keep_alive(false)
+            .half_close(true)
+            .serve_connection(server, service);
+        let _ = connection.await;
+        taken.get()
+    }
+
+    /// hyper decodes after the upstream has been asked: what it would refuse must not get that far.
+    #[tokio::test]
+    async fn what_hyper_would_refuse_is_refused_here() {
+        let trailers = |count| ["0\r\n", &"a:\r\n".repeat(count), "\r\n"].concat().into_bytes();
+        let extended = |count| [b"1;".as_slice(), &[b'a'; 2048], b"\r\nx\r\n"].concat().repeat(count);
+        let last = |chunks: Vec<u8>| [chunks, b"0\r\n\r\n".to_vec()].concat();
+        for (body, right) in [
+            (b"5;a=\"\r\nhello\r\n0\r\nX: y\r\n\r\n".to_vec(), true),
+            (trailers(99), true),
+            (last(extended(3)), true),
+            (b"0\r\nno colon\r\n\r\n".to_vec(), false),
+            (b"0\r\nX: y\r\n z\r\n\r\n".to_vec(), false),
+            (trailers(101), false),
+            (last(extended(9)), false),
+        ] {
+            let shown = String::from_utf8_lossy(&body[..body.len().min(40)]).into_owned();
+            assert_eq!(hyper_takes(&body).await, right, "hyper: {shown}");
+            assert_eq!(end(&body), if right { Ok(Some(body.len())) } else { Err(Malformed) }, "{shown}");
+        }
+    }
+
     proptest! {
         #[test]
         fn the_end_does_not_depend_on_how_the_bytes_are_cut(

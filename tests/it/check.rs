@@ -112,6 +112,8 @@ async fn all_is_well() {
     }
     assert!(said.has("note", &["no token is stored yet"]), "{said:?}");
     ended_nobodys_token(&said, &wechat);
+    // One for the look at the connection and the call on it, one for the account.
+    assert_eq!(wechat.handle.stats().connections.accepted, 2);
 }
 
 #[tokio::test]
