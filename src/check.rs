@@ -1,13 +1,208 @@
 //! `wxgate check`: says what is right and what is wrong, and how to mend it.
 //!
-//! It ends nobody's token: the credentials are proved with `stable_token` in its normal mode, never with
-//! `/cgi-bin/token`.
+//! One finding per line. It ends nobody's token: the credentials are proved with `stable_token` in its
+//! normal mode, never with `/cgi-bin/token`. It changes nothing either: a wxgate may be running on the same
+//! state directory. No finding holds a token or a secret.
 
+mod machine;
+mod network;
+mod state;
+
+use std::fmt;
 use std::io::Write;
 
-use crate::config::Loaded;
+use crate::config::{Account, Config, Loaded, Source, TokenApi};
+use crate::token::base_url;
+use crate::upstream::tls::{self, Trust};
 
-/// Writes its findings; 0 when all is well, 1 when something is wrong.
-pub async fn command(_loaded: &Loaded, _offline: bool, _out: &mut dyn Write) -> u8 {
-    0
+/// Nothing is wrong.
+const RIGHT: u8 = 0;
+/// Something is wrong that is not configuration.
+const WRONG: u8 = 1;
+
+/// Writes its findings; 0 when nothing is wrong, 1 when something is.
+pub async fn command(loaded: &Loaded, offline: bool, out: &mut dyn Write) -> u8 {
+    let mut report = Report { out, wrong: false };
+    let config = &loaded.config;
+    configuration(loaded, &mut report);
+    machine::listeners(config, &mut report);
+    machine::open_files(config, &mut report);
+    machine::egress(config, &mut report);
+    state::directory(&config.state_dir, &mut report);
+    state::tokens(config, &mut report);
+    let trust = trust(config, &mut report);
+    match trust {
+        _ if offline => {
+            report.note(format_args!("nobody was asked (--offline): DNS, connection, clock, credentials"));
+        }
+        Some(trust) => network::look(config, trust, &mut report).await,
+        // Without trust roots there is no connection, and that has been said.
+        None => {}
+    }
+    if report.wrong { WRONG } else { RIGHT }
+}
+
+/// What was read, without secrets, and what the reader found odd.
+fn configuration(loaded: &Loaded, report: &mut Report<'_>) {
+    let version = env!("CARGO_PKG_VERSION");
+    match &loaded.source {
+        Source::File(path) => {
+            report.ok(format_args!("wxgate {version}, configuration from `{}`", path.display()));
+        }
+        Source::Environment => {
+            report.ok(format_args!("wxgate {version}, configuration from the environment"));
+        }
+    }
+    for warning in &loaded.warnings {
+        report.warning(format_args!("{warning}"));
+    }
+    for account in &loaded.config.accounts {
+        report.ok(format_args!("{}", Summary(account)));
+    }
+    let upstream = &loaded.config.upstream;
+    match upstream.egress_ip {
+        Some(ip) => report.ok(format_args!("upstream {}, from egress_ip {ip}", base_url(upstream))),
+        None => report
+            .ok(format_args!("upstream {}, from the address that the system chooses", base_url(upstream))),
+    }
+}
+
+/// One account in one line.
+struct Summary<'a>(&'a Account);
+
+impl fmt::Display for Summary<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Account { name, appid, token_api, hosts, prefix, paths, refresh_on, secret: _ } = self.0;
+        let api = match token_api {
+            TokenApi::Token => "token",
+            TokenApi::StableToken => "stable_token",
+        };
+        write!(f, "account `{name}`: appid {appid}, token_api {api}, paths {}", paths.join(" "))?;
+        if !hosts.is_empty() {
+            write!(f, ", hosts {}", hosts.join(" "))?;
+        }
+        if !prefix.is_empty() {
+            write!(f, ", prefix {prefix}")?;
+        }
+        if refresh_on.is_empty() {
+            f.write_str(", never refreshed by an errcode")?;
+        }
+        Ok(())
+    }
+}
+
+fn trust(config: &Config, report: &mut Report<'_>) -> Option<Trust> {
+    match tls::trust(config.upstream.ca.as_deref()) {
+        Ok(trust) => {
+            let Trust { system, file, .. } = &trust;
+            match &config.upstream.ca {
+                Some(ca) => report.ok(format_args!(
+                    "trust roots: {system} of the system, {file} of upstream.ca `{}`",
+                    ca.display()
+                )),
+                None => report.ok(format_args!("trust roots: {system} of the system")),
+            }
+            Some(trust)
+        }
+        Err(error) => {
+            report.wrong(format_args!("{error}"));
+            None
+        }
+    }
+}
+
+/// Writes findings and remembers whether one was bad.
+struct Report<'a> {
+    out: &'a mut dyn Write,
+    wrong: bool,
+}
+
+impl Report<'_> {
+    /// As it should be.
+    fn ok(&mut self, text: fmt::Arguments<'_>) {
+        self.line("ok", text);
+    }
+
+    /// Neither right nor wrong by itself.
+    fn note(&mut self, text: fmt::Arguments<'_>) {
+        self.line("note", text);
+    }
+
+    /// It works, and will cause trouble.
+    fn warning(&mut self, text: fmt::Arguments<'_>) {
+        self.line("warning", text);
+    }
+
+    /// It does not work.
+    fn wrong(&mut self, text: fmt::Arguments<'_>) {
+        self.wrong = true;
+        self.line("wrong", text);
+    }
+
+    fn line(&mut self, kind: &str, text: fmt::Arguments<'_>) {
+        // A path can hold a line feed; a finding is one line all the same.
+        let text = text.to_string().replace(char::is_control, " ");
+        // With stdout gone the exit code still tells.
+        let _ = writeln!(self.out, "{kind:<8} {text}").and_then(|()| self.out.flush());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    async fn checked(text: &str) -> (u8, String) {
+        let env = |name: &str| (name == "S").then(|| "s3cr3t-of-the-test".into());
+        let loaded = Config::from_toml(text, Path::new("/nowhere/wxgate.toml"), &env).unwrap();
+        let mut out = Vec::new();
+        let code = command(&loaded, true, &mut out).await;
+        (code, String::from_utf8(out).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_summary_names_everything_but_the_secret() {
+        let dir = tempfile::tempdir().unwrap();
+        let (code, said) = checked(&format!(
+            "listen = [\"127.0.0.1:0\"]\nstate_dir = {:?}\n[[account]]\nname = \"shop\"\nappid = \"wx1\"\n\
+             secret = {{ env = \"S\" }}\ntoken_api = \"stable_token\"\nhosts = [\"a.test\"]\nprefix = \"/shop\"\n\
+             paths = [\"/cgi-bin/\", \"/wxa/\"]\nrefresh_on = []\n",
+            dir.path()
+        ))
+        .await;
+        assert_eq!(code, RIGHT, "{said}");
+        let summary = "ok       account `shop`: appid wx1, token_api stable_token, paths /cgi-bin/ /wxa/, \
+                       hosts a.test, prefix /shop, never refreshed by an errcode\n";
+        assert!(said.contains(summary), "{said}");
+        assert!(said.contains("configuration from `/nowhere/wxgate.toml`"), "{said}");
+        assert!(!said.contains("s3cr3t"), "{said}");
+        let kinds = ["ok ", "note ", "warning ", "wrong "];
+        assert!(said.lines().all(|line| kinds.iter().any(|kind| line.starts_with(kind))), "{said}");
+    }
+
+    #[tokio::test]
+    async fn what_the_machine_lacks_is_wrong() {
+        let dir = tempfile::tempdir().unwrap();
+        let ca = dir.path().join("ca.pem");
+        std::fs::write(&ca, "no certificate\n").unwrap();
+        let (code, said) = checked(&format!(
+            "listen = [\"127.0.0.1:0\"]\nstate_dir = {:?}\n[upstream]\negress_ip = \"192.0.2.1\"\nca = {:?}\n\
+             [[account]]\nappid = \"wx1\"\nsecret = {{ env = \"S\" }}\n",
+            dir.path(),
+            ca,
+        ))
+        .await;
+        assert_eq!(code, WRONG, "{said}");
+        assert!(said.contains("wrong    egress_ip 192.0.2.1 is not an address of this machine"), "{said}");
+        assert!(said.contains("holds no certificate"), "{said}");
+    }
+
+    #[test]
+    fn a_finding_is_one_line() {
+        let mut out = Vec::new();
+        let mut report = Report { out: &mut out, wrong: false };
+        report.ok(format_args!("a\nwrong    b\x1b[2J"));
+        assert!(!report.wrong);
+        assert_eq!(String::from_utf8(out).unwrap(), "ok       a wrong    b [2J\n");
+    }
 }

@@ -5,17 +5,26 @@
 
 /// The chunked body is malformed.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Malformed;
+pub struct Malformed;
 
 /// Longest chunk-size line and longest trailer section, in bytes.
 const LONGEST: u32 = 4096;
 
+/// Most trailer fields; hyper's own limit.
+const MOST_TRAILERS: u8 = 100;
+
+/// Most bytes of the extensions of all chunks together; hyper gives up at twice as many.
+const MOST_EXTENSIONS: u32 = 8192;
+
 /// Where in a chunked body the next byte stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Chunks {
+pub struct Chunks {
     state: State,
     /// Bytes of the current line, or of all trailers.
     length: u32,
+    trailers: u8,
+    /// Bytes of extensions so far.
+    extensions: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +46,8 @@ enum State {
     DataLineFeed,
     /// At the beginning of a trailer line or of the last, empty one.
     TrailerStart,
-    Trailer,
+    TrailerName,
+    TrailerValue,
     TrailerLineFeed,
     LastLineFeed,
     Done,
@@ -45,7 +55,7 @@ enum State {
 
 impl Default for Chunks {
     fn default() -> Self {
-        Self { state: State::Size { size: 0, digits: 0 }, length: 0 }
+        Self { state: State::Size { size: 0, digits: 0 }, length: 0, trailers: 0, extensions: 0 }
     }
 }
 
@@ -54,7 +64,7 @@ impl Chunks {
     ///
     /// # Errors
     /// [`Malformed`], after which the connection cannot be trusted any more.
-    pub(super) fn follow(&mut self, bytes: &[u8]) -> Result<usize, Malformed> {
+    pub fn follow(&mut self, bytes: &[u8]) -> Result<usize, Malformed> {
         let mut at = 0;
         while at < bytes.len() {
             if let State::Data { left } = self.state {
@@ -77,7 +87,7 @@ impl Chunks {
     }
 
     /// Whether the last chunk and its trailers are over.
-    pub(super) fn done(&self) -> bool {
+    pub fn done(&self) -> bool {
         self.state == State::Done
     }
 
@@ -93,7 +103,13 @@ impl Chunks {
             (State::Size { size, digits: 1.. } | State::Extension { size }, b'\r') => {
                 State::SizeLineFeed { size }
             }
-            (State::Extension { size }, b'\t' | b' '..=b'~') => State::Extension { size },
+            (State::Extension { size }, b'\t' | b' '..=b'~') => {
+                self.extensions += 1;
+                if self.extensions > MOST_EXTENSIONS {
+                    return Err(Malformed);
+                }
+                State::Extension { size }
+            }
             (State::SizeLineFeed { size: 0 }, b'\n') => State::TrailerStart,
             (State::SizeLineFeed { size }, b'\n') => State::Data { left: size },
             (State::DataReturn, b'\r') => State::DataLineFeed,
@@ -103,13 +119,29 @@ impl Chunks {
             }
             (State::TrailerStart, b'\r') => State::LastLineFeed,
             (State::LastLineFeed, b'\n') => State::Done,
-            (State::TrailerStart | State::Trailer, b'\t' | b' '..=b'~' | 0x80..) => State::Trailer,
-            (State::Trailer, b'\r') => State::TrailerLineFeed,
+            // hyper reads trailers as fields, though nobody forwards them; what it would refuse is refused
+            // here, before the upstream gets a request that cannot be finished.
+            (State::TrailerStart, byte) if is_token(byte) => {
+                self.trailers += 1;
+                if self.trailers > MOST_TRAILERS {
+                    return Err(Malformed);
+                }
+                State::TrailerName
+            }
+            (State::TrailerName, b':') => State::TrailerValue,
+            (State::TrailerName, byte) if is_token(byte) => State::TrailerName,
+            (State::TrailerValue, b'\t' | b' '..=b'~' | 0x80..) => State::TrailerValue,
+            (State::TrailerValue, b'\r') => State::TrailerLineFeed,
             (State::TrailerLineFeed, b'\n') => State::TrailerStart,
             _ => return Err(Malformed),
         };
         Ok(())
     }
+}
+
+/// What a field name may hold (RFC 9110 section 5.6.2).
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 #[cfg(test)]
@@ -147,12 +179,71 @@ mod tests {
             (b"5;a\nb\r\nhello\r\n", Err(Malformed)),
             (b"11111111111111111\r\n", Err(Malformed)),
             (b"0\r\nX: y\n\r\n", Err(Malformed)),
+            (b"0\r\nno colon\r\n\r\n", Err(Malformed)),
+            (b"0\r\n0\r\n\r\n", Err(Malformed)),
+            (b"0\r\n: y\r\n\r\n", Err(Malformed)),
+            (b"0\r\nX : y\r\n\r\n", Err(Malformed)),
+            (b"0\r\nX: y\r\n z\r\n\r\n", Err(Malformed)),
             (b"0\r\n\n", Err(Malformed)),
             (b"g\r\n", Err(Malformed)),
         ] {
             assert_eq!(end(bytes), right, "{}", String::from_utf8_lossy(bytes));
         }
         assert_eq!(end(&[b"5;".as_slice(), &[b'a'; 5000]].concat()), Err(Malformed));
+        let extended = [b"1;".as_slice(), &[b'a'; 2048], b"\r\nx\r\n"].concat().repeat(5);
+        assert_eq!(end(&extended[..4 * 2055]), Ok(None));
+        assert_eq!(end(&extended), Err(Malformed));
+        let trailers = |count| ["0\r\n", &"a:\r\n".repeat(count), "\r\n"].concat().into_bytes();
+        assert_eq!(end(&trailers(100)), Ok(Some(405)));
+        assert_eq!(end(&trailers(101)), Err(Malformed));
+    }
+
+    /// Whether hyper's server reads the body to its end.
+    async fn hyper_takes(body: &[u8]) -> bool {
+        use http_body_util::{BodyExt, Empty};
+        use hyper::body::{Bytes, Incoming};
+        use tokio::io::AsyncWriteExt;
+
+        let (mut caller, server) = tokio::io::duplex(256 * 1024);
+        caller.write_all(b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n").await.unwrap();
+        caller.write_all(body).await.unwrap();
+        caller.shutdown().await.unwrap();
+        let taken = std::rc::Rc::new(std::cell::Cell::new(false));
+        let service = hyper::service::service_fn(|request: hyper::Request<Incoming>| {
+            let taken = taken.clone();
+            async move {
+                taken.set(request.into_body().collect().await.is_ok());
+                Ok::<_, std::convert::Infallible>(hyper::Response::new(Empty::<Bytes>::new()))
+            }
+        });
+        let server = hyper_util::rt::TokioIo::new(server);
+        let connection = hyper::server::conn::http1::Builder::new()
+            .keep_alive(false)
+            .half_close(true)
+            .serve_connection(server, service);
+        let _ = connection.await;
+        taken.get()
+    }
+
+    /// hyper decodes after the upstream has been asked: what it would refuse must not get that far.
+    #[tokio::test]
+    async fn what_hyper_would_refuse_is_refused_here() {
+        let trailers = |count| ["0\r\n", &"a:\r\n".repeat(count), "\r\n"].concat().into_bytes();
+        let extended = |count| [b"1;".as_slice(), &[b'a'; 2048], b"\r\nx\r\n"].concat().repeat(count);
+        let last = |chunks: Vec<u8>| [chunks, b"0\r\n\r\n".to_vec()].concat();
+        for (body, right) in [
+            (b"5;a=\"\r\nhello\r\n0\r\nX: y\r\n\r\n".to_vec(), true),
+            (trailers(99), true),
+            (last(extended(3)), true),
+            (b"0\r\nno colon\r\n\r\n".to_vec(), false),
+            (b"0\r\nX: y\r\n z\r\n\r\n".to_vec(), false),
+            (trailers(101), false),
+            (last(extended(9)), false),
+        ] {
+            let shown = String::from_utf8_lossy(&body[..body.len().min(40)]).into_owned();
+            assert_eq!(hyper_takes(&body).await, right, "hyper: {shown}");
+            assert_eq!(end(&body), if right { Ok(Some(body.len())) } else { Err(Malformed) }, "{shown}");
+        }
     }
 
     proptest! {

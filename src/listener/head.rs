@@ -16,7 +16,7 @@ const LONGEST_TARGET: usize = 56 * 1024;
 
 /// Where the body of a message ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Framing {
+pub enum Framing {
     /// After this many bytes.
     Sized(u64),
     /// After the last chunk.
@@ -28,7 +28,7 @@ pub(super) enum Framing {
 ///
 /// # Errors
 /// [`Refusal::BadRequest`] at the first line that ends in a bare line feed.
-pub(super) fn end_of_head(bytes: &[u8], from: usize) -> Result<Option<usize>, Refusal> {
+pub fn end_of_head(bytes: &[u8], from: usize) -> Result<Option<usize>, Refusal> {
     let mut at = from;
     while let Some(found) = memchr::memchr(b'\n', &bytes[at..]) {
         let line_feed = at + found;
@@ -45,7 +45,7 @@ pub(super) fn end_of_head(bytes: &[u8], from: usize) -> Result<Option<usize>, Re
 
 /// How many bytes of empty lines stand before a request line; old clients send one after a POST body
 /// (RFC 9112 section 2.2).
-pub(super) fn leading_empty_lines(bytes: &[u8]) -> usize {
+pub fn leading_empty_lines(bytes: &[u8]) -> usize {
     bytes.chunks_exact(2).take_while(|pair| *pair == b"\r\n").count() * 2
 }
 
@@ -54,7 +54,7 @@ pub(super) fn leading_empty_lines(bytes: &[u8]) -> usize {
 /// # Errors
 /// [`Refusal::BadRequest`] for everything that is not plainly one HTTP/1 request, [`Refusal::HeadTooLarge`]
 /// for too many fields or too long a target.
-pub(super) fn framing(head: &[u8]) -> Result<Framing, Refusal> {
+pub fn framing(head: &[u8]) -> Result<Framing, Refusal> {
     let mut fields = [httparse::EMPTY_HEADER; MOST_FIELDS];
     let mut request = httparse::Request::new(&mut fields);
     match request.parse(head) {

@@ -1,10 +1,13 @@
 //! Sockets for callers: binding, accepting, limits, drain. Knows neither WeChat nor the way of a request.
 
-mod chunks;
+// The two readers of framing are reachable from outside for the fuzz targets, and for nothing else.
+#[doc(hidden)]
+pub mod chunks;
 mod connection;
 pub mod drain;
 mod guard;
-mod head;
+#[doc(hidden)]
+pub mod head;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};

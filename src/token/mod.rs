@@ -17,5 +17,6 @@ pub use issue::{Issue, Issuer, IssuerError, base_url};
 pub use lifecycle::{Answer, How, Outcome, Reason, Record, StoredBucket, StoredToken};
 pub use notice::{advice, seen_ip};
 pub use refresher::{Subject, Task, spawn};
+pub(crate) use status::beijing_day;
 pub use status::{HeldTimes, LastError, LastRefresh, State, Status};
-pub use store::{Keep, Store, StoreError};
+pub use store::{Keep, Look, Store, StoreError, look};

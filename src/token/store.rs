@@ -53,6 +53,33 @@ pub(crate) struct Identity {
     pub(crate) api: TokenApi,
 }
 
+/// What a look at a token file showed.
+#[derive(Debug)]
+pub enum Look {
+    /// There is no file.
+    Missing,
+    /// It is of no use, in words; the next start sets it aside.
+    Damaged(String),
+    /// A record of this account. Its token may have ended.
+    Held(Record),
+}
+
+/// Looks at an account's file and changes nothing: neither the folder nor its files, which may belong to a
+/// running wxgate. Whoever wants to use what is there opens a [`Store`].
+pub fn look(dir: &Path, appid: &str, upstream: &str, api: TokenApi) -> Look {
+    let store = Store {
+        dir: dir.to_owned(),
+        file: dir.join(format!("{appid}.json")),
+        identity: Identity { appid: appid.to_owned(), upstream: upstream.to_owned(), api },
+    };
+    match store.read() {
+        Ok(None) => Look::Missing,
+        Ok(Some(text)) => record::parse(&text, &store.identity)
+            .map_or_else(Look::Damaged, |parsed| Look::Held(parsed.record)),
+        Err(e) => Look::Damaged(format!("it cannot be read: {e}")),
+    }
+}
+
 /// Why the state directory cannot be used (exit 1); the text says what to do.
 #[derive(Debug, PartialEq, Eq)]
 pub struct StoreError(pub String);

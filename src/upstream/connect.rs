@@ -26,11 +26,25 @@ pub(super) struct Connector {
 
 /// Why there is no connection; the text is for the log.
 #[derive(Debug)]
-pub struct ConnectError(String);
+pub struct ConnectError {
+    text: String,
+    tls: bool,
+}
+
+impl ConnectError {
+    fn new(text: String) -> Self {
+        Self { text, tls: false }
+    }
+
+    /// Whether the other side was reached and TLS with it failed.
+    pub fn is_tls(&self) -> bool {
+        self.tls
+    }
+}
 
 impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 
@@ -41,7 +55,8 @@ pub(super) fn host_header(config: &config::Upstream) -> Result<HeaderValue, Conn
     let host = bracketed(&config.host);
     let usual = if config.tls { 443 } else { 80 };
     let text = if config.port == usual { host } else { format!("{host}:{}", config.port) };
-    HeaderValue::from_str(&text).map_err(|_| ConnectError(format!("upstream.url: `{text}` is not a host")))
+    HeaderValue::from_str(&text)
+        .map_err(|_| ConnectError::new(format!("upstream.url: `{text}` is not a host")))
 }
 
 fn bracketed(host: &str) -> String {
@@ -65,13 +80,13 @@ impl Connector {
             None => {}
         }
         let name = ServerName::try_from(config.host.clone())
-            .map_err(|_| ConnectError(format!("upstream.url: `{}` is not a host name", config.host)))?;
+            .map_err(|_| ConnectError::new(format!("upstream.url: `{}` is not a host name", config.host)))?;
         let scheme = if config.tls { "https" } else { "http" };
         let uri = format!("{scheme}://{}:{}/", bracketed(&config.host), config.port);
         Ok(Self {
             tcp,
             tls: config.tls.then(|| (TlsConnector::from(tls), name)),
-            uri: uri.parse().map_err(|_| ConnectError(format!("upstream.url: `{uri}` is not a URL")))?,
+            uri: uri.parse().map_err(|_| ConnectError::new(format!("upstream.url: `{uri}` is not a URL")))?,
             limit: config.connect_timeout,
         })
     }
@@ -80,7 +95,7 @@ impl Connector {
     pub(super) async fn connect(&self) -> Result<Connection, ConnectError> {
         match tokio::time::timeout(self.limit, self.attempt()).await {
             Ok(outcome) => outcome,
-            Err(_) => Err(ConnectError(format!(
+            Err(_) => Err(ConnectError::new(format!(
                 "no connection to {} within {}",
                 self.uri.authority().map_or("the upstream", |a| a.as_str()),
                 humantime::format_duration(self.limit)
@@ -90,17 +105,20 @@ impl Connector {
 
     async fn attempt(&self) -> Result<Connection, ConnectError> {
         let tcp = self.tcp.clone().call(self.uri.clone()).await;
-        let tcp = tcp.map_err(|e| ConnectError(format!("{}: {}", self.place(), chain(&e))))?.into_inner();
+        let tcp =
+            tcp.map_err(|e| ConnectError::new(format!("{}: {}", self.place(), chain(&e))))?.into_inner();
         let wire = match &self.tls {
             None => Either::Left(tcp),
             Some((tls, name)) => {
                 let stream = tls.connect(name.clone(), tcp).await;
-                Either::Right(Box::new(
-                    stream.map_err(|e| ConnectError(format!("{}: TLS: {}", self.place(), chain(&e))))?,
-                ))
+                Either::Right(Box::new(stream.map_err(|e| self.tls_error(&e))?))
             }
         };
-        Connection::new(wire).await.map_err(|e| ConnectError(format!("{}: {}", self.place(), chain(&e))))
+        Connection::new(wire).await.map_err(|e| ConnectError::new(format!("{}: {}", self.place(), chain(&e))))
+    }
+
+    fn tls_error(&self, e: &std::io::Error) -> ConnectError {
+        ConnectError { text: format!("{}: TLS: {}", self.place(), chain(e)), tls: true }
     }
 
     fn place(&self) -> &str {

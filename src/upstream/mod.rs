@@ -116,6 +116,15 @@ impl Upstream {
         }
     }
 
+    /// Makes a connection and keeps it for the next request: for `wxgate check`.
+    ///
+    /// # Errors
+    /// When none can be made.
+    pub async fn reach(&self) -> Result<(), ConnectError> {
+        self.pool.give_back(self.connector.connect().await?);
+        Ok(())
+    }
+
     fn attach(
         &self,
         response: Response<hyper::body::Incoming>,

@@ -22,14 +22,25 @@ impl std::fmt::Display for TrustError {
 
 impl std::error::Error for TrustError {}
 
-/// One client configuration for forwarded calls and token calls alike: session resumption is shared.
+/// The trust roots and where they come from.
+#[derive(Debug)]
+pub struct Trust {
+    /// All of them.
+    pub roots: RootCertStore,
+    /// How many the system gave.
+    pub system: usize,
+    /// How many the file of `upstream.ca` gave.
+    pub file: usize,
+}
+
+/// Reads the system's trust roots and those of `upstream.ca`.
 ///
 /// # Errors
 /// When `ca` cannot be read or holds no certificate, or when there is no trust root at all.
-pub fn client_config(ca: Option<&Path>) -> Result<Arc<ClientConfig>, TrustError> {
+pub fn trust(ca: Option<&Path>) -> Result<Trust, TrustError> {
     let mut roots = RootCertStore::empty();
-    let system = rustls_native_certs::load_native_certs();
-    roots.add_parsable_certificates(system.certs);
+    let (system, _) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let mut file = 0;
     if let Some(path) = ca {
         let shown = path.display();
         let certs = CertificateDer::pem_file_iter(path)
@@ -38,6 +49,7 @@ pub fn client_config(ca: Option<&Path>) -> Result<Arc<ClientConfig>, TrustError>
         if certs.is_empty() {
             return Err(TrustError(format!("upstream.ca: `{shown}` holds no certificate")));
         }
+        file = certs.len();
         for cert in certs {
             roots.add(cert).map_err(|e| {
                 TrustError(format!("upstream.ca: a certificate in `{shown}` is unusable: {e}"))
@@ -50,6 +62,22 @@ pub fn client_config(ca: Option<&Path>) -> Result<Arc<ClientConfig>, TrustError>
                 .to_owned(),
         ));
     }
+    Ok(Trust { roots, system, file })
+}
+
+/// One client configuration for forwarded calls and token calls alike: session resumption is shared.
+///
+/// # Errors
+/// See [`trust`].
+pub fn client_config(ca: Option<&Path>) -> Result<Arc<ClientConfig>, TrustError> {
+    client_config_trusting(trust(ca)?.roots)
+}
+
+/// The same with trust roots that have been read already.
+///
+/// # Errors
+/// When the TLS library offers no protocol version.
+pub fn client_config_trusting(roots: RootCertStore) -> Result<Arc<ClientConfig>, TrustError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

@@ -5,6 +5,7 @@
 mod support;
 
 mod callers;
+mod check;
 mod command_line;
 mod dead_token;
 mod demo;

@@ -1,0 +1,58 @@
+//! The configuration: no text makes it panic, and nothing it says holds a secret.
+//!
+//! `$S` in a text stands for the secret. Where the text puts it in a place that may hold one (a `secret`, a
+//! `key`, the store's `url`), no error, no warning and no `Debug` may show it; a text that is not TOML may
+//! hold it anywhere.
+#![no_main]
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use libfuzzer_sys::fuzz_target;
+use toml::{Table, Value};
+use wxgate::config::Config;
+
+const SECRET: &str = "mk-5ecret-7f3a";
+const FROM_ENVIRONMENT: &str = "mk-fr0m-env-91";
+
+/// Whether the secret stands in a place where nobody would expect it to be kept back.
+fn misplaced(table: &Table) -> bool {
+    table.iter().any(|(key, value)| {
+        let guarded = ["secret", "key", "url"].contains(&key.as_str());
+        key.contains(SECRET) || (!guarded && shows(value))
+    })
+}
+
+fn shows(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains(SECRET),
+        Value::Array(items) => items.iter().any(shows),
+        Value::Table(table) => misplaced(table),
+        _ => false,
+    }
+}
+
+fuzz_target!(|text: &str| {
+    let text = text.replace("$S", SECRET);
+    // A file that blocks, a terminal say, is no finding.
+    if text.contains("/dev") || text.contains("/proc") {
+        return;
+    }
+    let env = |name: &str| (name == "WECHAT_SECRET").then(|| OsString::from(FROM_ENVIRONMENT));
+    let said = match Config::from_toml(&text, Path::new("/nowhere/wxgate.toml"), &env) {
+        Ok(loaded) => {
+            assert!(!loaded.config.accounts.is_empty() && !loaded.config.listen.is_empty());
+            assert!(loaded.config.workers > 0);
+            format!("{loaded:?} {}", loaded.warnings.join(" "))
+        }
+        Err(errors) => {
+            assert!(!errors.problems().is_empty());
+            format!("{errors} {errors:?}")
+        }
+    };
+    assert!(!said.contains(FROM_ENVIRONMENT), "{said}");
+    if text.parse::<Table>().is_ok_and(|table| misplaced(&table)) {
+        return;
+    }
+    assert!(!said.contains(SECRET), "{said}");
+});

@@ -1,0 +1,103 @@
+//! The strict reader of request heads against httparse, `http::Uri`, a plain count of the framing fields,
+//! and against what hyper's server makes of the same bytes.
+#![no_main]
+
+use std::cell::RefCell;
+use std::convert::Infallible;
+use std::rc::Rc;
+
+use http_body_util::Empty;
+use hyper::body::{Body, Bytes};
+use hyper::{Request, Response};
+use libfuzzer_sys::fuzz_target;
+use tokio::io::AsyncWriteExt;
+use wxgate::listener::head::{Framing, end_of_head, framing, leading_empty_lines};
+
+/// What hyper understood of one request.
+#[derive(Debug)]
+struct Understood {
+    target: String,
+    /// `None`: chunked.
+    length: Option<u64>,
+}
+
+fn hypers_view(head: &[u8]) -> Option<Understood> {
+    thread_local!(static RUNTIME: tokio::runtime::Runtime =
+        tokio::runtime::Builder::new_current_thread().build().expect("a runtime"));
+    let seen = Rc::new(RefCell::new(None));
+    let note = Rc::clone(&seen);
+    let service = hyper::service::service_fn(move |request: Request<hyper::body::Incoming>| {
+        let target = request.uri().to_string();
+        *note.borrow_mut() = Some(Understood { target, length: request.body().size_hint().exact() });
+        async { Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new())) }
+    });
+    RUNTIME.with(|runtime| {
+        runtime.block_on(async {
+            let (mut caller, server) = tokio::io::duplex(256 * 1024);
+            caller.write_all(head).await.expect("it fits");
+            caller.shutdown().await.expect("open");
+            let connection = hyper::server::conn::http1::Builder::new()
+                .max_headers(100)
+                .serve_connection(hyper_util::rt::TokioIo::new(server), service);
+            let _ = connection.await;
+        });
+    });
+    seen.take()
+}
+
+fuzz_target!(|bytes: &[u8]| {
+    let empty = leading_empty_lines(bytes);
+    assert!(bytes[..empty].iter().all(|b| b"\r\n".contains(b)));
+    let whole = end_of_head(bytes, empty);
+    // Byte by byte, as it may come over the wire, it ends at the same place.
+    let mut searched = empty;
+    let bit_by_bit = (empty..=bytes.len()).find_map(|come| {
+        let end = end_of_head(&bytes[..come], searched);
+        searched = come;
+        end.transpose()
+    });
+    assert_eq!(bit_by_bit, whole.clone().transpose());
+    let Ok(Some(end)) = whole else { return };
+    if end <= empty {
+        return;
+    }
+    let head = &bytes[empty..end];
+    let Ok(found) = framing(head) else { return };
+
+    let mut fields = [httparse::EMPTY_HEADER; 100];
+    let mut request = httparse::Request::new(&mut fields);
+    let parsed = request.parse(head).expect("what passed is a request");
+    assert_eq!(parsed, httparse::Status::Complete(head.len()));
+    let target = request.path.expect("a target");
+    target.parse::<http::Uri>().expect("what passed is a target");
+
+    // The framing fields, counted by nothing but the line ends and the first colon.
+    let text = String::from_utf8_lossy(head);
+    let mut lengths = Vec::new();
+    let mut codings = 0;
+    for line in text.split("\r\n").skip(1) {
+        let Some((name, value)) = line.split_once(':') else { continue };
+        match name.trim().to_ascii_lowercase().as_str() {
+            "content-length" => lengths.push(value.trim().to_owned()),
+            "transfer-encoding" => codings += 1,
+            _ => {}
+        }
+    }
+    match (&found, lengths.as_slice(), codings) {
+        (Framing::Sized(0), [], 0) | (Framing::Chunked, [], 1) => {}
+        (Framing::Sized(length), [said], 0) => assert_eq!(said.parse::<u64>().as_ref(), Ok(length)),
+        other => panic!("not exactly one framing: {other:?}"),
+    }
+
+    let view = hypers_view(head).expect("hyper serves what passed");
+    assert_eq!(
+        view.length,
+        match found {
+            Framing::Sized(length) => Some(length),
+            Framing::Chunked => None,
+        }
+    );
+    if target.starts_with('/') {
+        assert_eq!(view.target, target);
+    }
+});

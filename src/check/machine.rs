@@ -1,0 +1,106 @@
+//! What this machine has to offer: addresses, ports, open files. Sends nothing to anybody.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+
+use rustix::process::{Resource, getrlimit};
+
+use super::Report;
+use crate::config::Config;
+
+/// What a process holds open besides connections: logs, listeners, epoll instances, token files.
+const BESIDES: u64 = 64;
+
+/// Whether the addresses for callers can be had.
+pub(super) fn listeners(config: &Config, report: &mut Report<'_>) {
+    for address in &config.listen {
+        listener(*address, report);
+    }
+}
+
+fn listener(address: SocketAddr, report: &mut Report<'_>) {
+    match TcpListener::bind(address) {
+        Ok(_) if address.port() == 0 => {
+            report.ok(format_args!("listen {address}: the system will choose a port"));
+        }
+        Ok(_) => report.ok(format_args!("listen {address}: free")),
+        Err(e) => match e.kind() {
+            io::ErrorKind::AddrInUse => report.note(format_args!(
+                "listen {address}: in use. That is right while wxgate runs there; if it does not, another program \
+                 has the port (`ss -ltnp` names it): stop that, or set another `listen`"
+            )),
+            io::ErrorKind::AddrNotAvailable => report.wrong(format_args!(
+                "listen {address}: not an address of this machine (`ip addr` shows them); correct `listen`"
+            )),
+            io::ErrorKind::PermissionDenied => report.wrong(format_args!(
+                "listen {address}: this user may not have that port; take one from 1024 on, or give wxgate \
+                 CAP_NET_BIND_SERVICE (systemd: AmbientCapabilities=)"
+            )),
+            _ => report.wrong(format_args!("listen {address}: {e}")),
+        },
+    }
+}
+
+/// Whether connections can leave from `egress_ip`.
+pub(super) fn egress(config: &Config, report: &mut Report<'_>) {
+    let Some(ip) = config.upstream.egress_ip else { return };
+    match UdpSocket::bind((ip, 0)) {
+        Ok(_) => report.ok(format_args!("egress_ip {ip} is an address of this machine")),
+        Err(e) if e.kind() == io::ErrorKind::AddrNotAvailable => report.wrong(format_args!(
+            "egress_ip {ip} is not an address of this machine (`ip addr` shows them). Behind NAT it is the \
+             machine's own address that belongs here, and the public one on WeChat's whitelist"
+        )),
+        Err(e) => report.wrong(format_args!("egress_ip {ip} cannot be used: {e}")),
+    }
+}
+
+/// Whether the limit of open files leaves room for all the connections that are allowed.
+pub(super) fn open_files(config: &Config, report: &mut Report<'_>) {
+    let connections = config.limits.max_connections;
+    let needed = files_needed(connections);
+    match getrlimit(Resource::Nofile).current {
+        Some(limit) if limit < needed => report.warning(format_args!(
+            "open files: {limit} are allowed here, and limits.max_connections = {connections} can need {needed} (two \
+             for each connection); raise the limit for wxgate (systemd: LimitNOFILE={needed}; shell: `ulimit -n`), \
+             or lower max_connections"
+        )),
+        Some(limit) => report.ok(format_args!(
+            "open files: {limit} are allowed here, enough for limits.max_connections = {connections}"
+        )),
+        None => report.ok(format_args!("open files: no limit")),
+    }
+}
+
+/// Each caller's connection can have one to the upstream beside it.
+fn files_needed(connections: usize) -> u64 {
+    u64::try_from(connections).unwrap_or(u64::MAX).saturating_mul(2).saturating_add(BESIDES)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(look: impl FnOnce(&mut Report<'_>)) -> String {
+        let mut out = Vec::new();
+        look(&mut Report { out: &mut out, wrong: false });
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn listen_addresses_are_free_taken_or_not_ours() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = taken.local_addr().unwrap();
+        let in_use = said(|report| listener(address, report));
+        assert!(in_use.starts_with(&format!("note     listen {address}: in use.")), "{in_use}");
+        let strange = said(|report| listener("192.0.2.1:8080".parse().unwrap(), report));
+        assert!(strange.starts_with("wrong    listen 192.0.2.1:8080: not an address"), "{strange}");
+        let any = said(|report| listener("127.0.0.1:0".parse().unwrap(), report));
+        assert!(any.starts_with("ok "), "{any}");
+    }
+
+    #[test]
+    fn each_connection_needs_two_files() {
+        assert_eq!(files_needed(10_000), 20_064);
+        assert_eq!(files_needed(usize::MAX), u64::MAX);
+    }
+}

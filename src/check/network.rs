@@ -1,0 +1,245 @@
+//! Asks the upstream: DNS, a connection, the clock, and each account's credentials.
+//!
+//! It goes the way that `wxgate serve` goes: the same connector, egress address, trust roots and time limits.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, header};
+use http_body_util::{BodyExt, Limited};
+
+use super::Report;
+use crate::config::{self, Account, Config, TokenApi};
+use crate::proxy::inspect::{self, Coding};
+use crate::token::{Answer, Issuer, advice, base_url};
+use crate::upstream::tls::{self, Trust};
+use crate::upstream::{RequestBody, SendError, Upstream};
+
+/// A call that costs nothing and needs a token: without one, WeChat answers 41001.
+const HARMLESS: &str = "/cgi-bin/getcallbackip";
+const TOKEN_MISSING: i64 = 41001;
+
+/// A clock that is further off counts fetches on the wrong day of Beijing's and ends tokens at wrong times.
+const MOST_OFF: Duration = Duration::from_secs(60);
+
+/// Everything that only the upstream can tell.
+pub(super) async fn look(config: &Config, trust: Trust, report: &mut Report<'_>) {
+    let client = match tls::client_config_trusting(trust.roots) {
+        Ok(client) => client,
+        Err(error) => return report.wrong(format_args!("{error}")),
+    };
+    let reached = match Upstream::new(&config.upstream, client.clone(), 0) {
+        Ok(upstream) => {
+            names(&config.upstream, report).await && connection(&config.upstream, &upstream, report).await
+        }
+        Err(error) => {
+            report.wrong(format_args!("{error}"));
+            false
+        }
+    };
+    for account in &config.accounts {
+        if !reached {
+            let name = &account.name;
+            report.note(format_args!("account `{name}`: not checked, for the upstream cannot be reached"));
+            continue;
+        }
+        match Issuer::new(&config.upstream, &client, &account.appid, account.secret.clone()) {
+            Ok(issuer) => credentials(account, &issuer.check().await, report),
+            Err(error) => report.wrong(format_args!("account `{}`: {error}", account.name)),
+        }
+    }
+}
+
+/// Whether the upstream's name leads somewhere, and to an address that `egress_ip` can reach.
+async fn names(upstream: &config::Upstream, report: &mut Report<'_>) -> bool {
+    let host = &upstream.host;
+    let found = match host.parse::<IpAddr>() {
+        Ok(address) => BTreeSet::from([address]),
+        Err(_) => {
+            let asked = tokio::net::lookup_host((host.as_str(), upstream.port));
+            match tokio::time::timeout(upstream.connect_timeout, asked).await {
+                Ok(Ok(found)) => found.map(|address| address.ip()).collect(),
+                Ok(Err(e)) => {
+                    report.wrong(format_args!(
+                        "DNS: `{host}` is not found: {e}; is upstream.url right, and does /etc/resolv.conf name \
+                         a server that answers?"
+                    ));
+                    return false;
+                }
+                Err(_) => {
+                    let limit = humantime::format_duration(upstream.connect_timeout);
+                    report.wrong(format_args!(
+                        "DNS: no answer for `{host}` within connect_timeout ({limit}); does /etc/resolv.conf name \
+                         a server that answers?"
+                    ));
+                    return false;
+                }
+            }
+        }
+    };
+    if let Some(egress) = upstream.egress_ip
+        && !found.iter().any(|address| address.is_ipv4() == egress.is_ipv4())
+    {
+        let family = if egress.is_ipv4() { "IPv4" } else { "IPv6" };
+        report.wrong(format_args!(
+            "DNS: `{host}` has no {family} address, and egress_ip {egress} reaches no other; set an egress_ip of \
+             the other family"
+        ));
+        return false;
+    }
+    if host.parse::<IpAddr>().is_err() {
+        let found: Vec<String> = found.iter().map(IpAddr::to_string).collect();
+        report.ok(format_args!("DNS: `{host}` is {}", found.join(" ")));
+    }
+    true
+}
+
+/// Connects, makes one call without a token, and looks at what comes back.
+async fn connection(config: &config::Upstream, upstream: &Upstream, report: &mut Report<'_>) -> bool {
+    let base = base_url(config);
+    let begun = Instant::now();
+    if let Err(error) = upstream.reach().await {
+        let cure = if error.is_tls() {
+            "if this machine's way out goes through something that opens TLS, name its CA in `upstream.ca`; if its \
+             clock is wrong, good certificates look expired; certificates are always verified"
+        } else {
+            "does a firewall stop connections out to it, or those from `egress_ip`? Is `upstream.url` right?"
+        };
+        report.wrong(format_args!("no connection to the upstream: {error}; {cure}"));
+        return false;
+    }
+    let took = begun.elapsed().as_millis();
+    match config.tls {
+        true => report.ok(format_args!("connected to {base} in {took} ms, its certificate is trusted")),
+        false => report.ok(format_args!("connected to {base} in {took} ms, in plain HTTP")),
+    }
+    let before = SystemTime::now();
+    match harmless_call(upstream).await {
+        Ok((answer, body)) => {
+            clock(answer.headers(), before, SystemTime::now(), report);
+            who_is_it(&base, &answer, &body, report);
+            true
+        }
+        Err(what) => {
+            report
+                .wrong(format_args!("{base} does not answer: {what}; does `upstream.url` lead to the API?"));
+            false
+        }
+    }
+}
+
+async fn harmless_call(upstream: &Upstream) -> Result<(Response<()>, Bytes), String> {
+    let request = || {
+        let mut request = Request::new(RequestBody::whole([]));
+        *request.method_mut() = Method::GET;
+        *request.uri_mut() = http::Uri::from_static(HARMLESS);
+        request.headers_mut().insert(header::HOST, upstream.host().clone());
+        request
+    };
+    let response = upstream.send(request(), || Some(request())).await.map_err(|error| match error {
+        SendError::Connect(error) => error.to_string(),
+        SendError::TimedOut => "nothing came within response_timeout".to_owned(),
+        SendError::Broken(error) | SendError::CallerBody(error) => crate::upstream::chain(&error),
+    })?;
+    let (parts, body) = response.into_parts();
+    // What is too long or breaks off is no answer of WeChat's; the head still tells the time.
+    let body = Limited::new(body, inspect::LIMIT).collect().await.map(|body| body.to_bytes());
+    Ok((Response::from_parts(parts, ()), body.unwrap_or_default()))
+}
+
+/// Compares the local clock with the time in the answer, which has seconds and was written in between.
+fn clock(headers: &HeaderMap, before: SystemTime, after: SystemTime, report: &mut Report<'_>) {
+    let date = headers.get(header::DATE).and_then(|date| date.to_str().ok());
+    let Some(theirs) = date.and_then(|date| httpdate::parse_http_date(date).ok()) else {
+        return report.note(format_args!("clock: the upstream's answer has no time to compare with"));
+    };
+    let (off, way) = match (theirs.duration_since(after), before.duration_since(theirs)) {
+        (Ok(behind), _) => (behind, "behind"),
+        (_, Ok(ahead)) => (ahead, "ahead of"),
+        _ => (Duration::ZERO, "with"),
+    };
+    if off <= MOST_OFF {
+        return report.ok(format_args!("clock: agrees with the upstream's (within {} s)", off.as_secs() + 1));
+    }
+    report.warning(format_args!(
+        "clock: this machine is {} {way} the upstream; set it (NTP): it decides when a stored token ends and when the \
+         day of WeChat's quotas does",
+        humantime::format_duration(Duration::from_secs(off.as_secs()))
+    ));
+}
+
+/// Whether the answer is the one that WeChat gives to a call without a token.
+fn who_is_it(base: &str, answer: &Response<()>, body: &[u8], report: &mut Report<'_>) {
+    let status = answer.status().as_u16();
+    match inspect::errcode(Coding::Identity, body) {
+        Some(TOKEN_MISSING) if status == 200 => {
+            report.ok(format_args!("{base} answers as the WeChat API does"));
+        }
+        errcode => {
+            let errcode = errcode.map_or_else(|| "no errcode".to_owned(), |code| format!("errcode {code}"));
+            report.warning(format_args!(
+                "{base} answers a call without a token with status {status} and {errcode}, where WeChat answers 200 \
+                 and errcode {TOKEN_MISSING}; does `upstream.url` lead to the WeChat API?"
+            ));
+        }
+    }
+}
+
+/// What the normal mode of `stable_token` said about one account.
+fn credentials(account: &Account, answer: &Answer, report: &mut Report<'_>) {
+    let Account { name, appid, token_api, .. } = account;
+    match answer {
+        Answer::Issued { .. } => {
+            let kind = match token_api {
+                TokenApi::Token => " (asked with stable_token, whose tokens do not touch those of `token`)",
+                TokenApi::StableToken => " (asked in stable_token's normal mode, which ends no token)",
+            };
+            report.ok(format_args!(
+                "account `{name}`: WeChat accepts the secret of {appid} and this machine's address{kind}"
+            ));
+        }
+        Answer::Refused { errcode, errmsg } => report.wrong(format_args!(
+            "account `{name}`: WeChat refuses to issue a token: {errcode} {errmsg}. {}",
+            advice(*errcode, errmsg, appid)
+        )),
+        Answer::Passing { what } => {
+            report
+                .wrong(format_args!("account `{name}`: asking for a token failed: {what}; try again later"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(look: impl FnOnce(&mut Report<'_>)) -> String {
+        let mut out = Vec::new();
+        look(&mut Report { out: &mut out, wrong: false });
+        String::from_utf8(out).unwrap()
+    }
+
+    fn told(date: Option<SystemTime>, before: SystemTime, after: SystemTime) -> String {
+        let mut headers = HeaderMap::new();
+        if let Some(date) = date {
+            headers.insert(header::DATE, httpdate::fmt_http_date(date).parse().unwrap());
+        }
+        said(|report| clock(&headers, before, after, report))
+    }
+
+    #[test]
+    fn a_clock_that_is_off_by_more_than_a_minute_is_said() {
+        let at = |secs: u64| SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000 + secs);
+        assert!(told(None, at(0), at(0)).starts_with("note "));
+        for (theirs, right) in [(0, "ok "), (5, "ok "), (10, "ok "), (70, "ok "), (71, "warning ")] {
+            let text = told(Some(at(theirs)), at(0), at(10));
+            assert!(text.starts_with(right), "{theirs}: {text}");
+        }
+        let slow = told(Some(at(10_000)), at(0), at(10));
+        assert!(slow.contains("2h 46m 30s behind the upstream"), "{slow}");
+        let fast = told(Some(at(0)), at(61), at(61));
+        assert!(fast.starts_with("warning ") && fast.contains("1m 1s ahead of the upstream"), "{fast}");
+    }
+}

@@ -1,0 +1,278 @@
+//! `wxgate check` as the program that an operator runs: what it says, its exit code, and that it ends no token.
+
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::process::Command;
+
+use crate::support::fake::{Fake, Reply};
+use crate::support::gate::{APPID, Gate, SECRET, Settings, note_credential};
+use crate::support::wechat::WeChat;
+
+/// What one run said.
+#[derive(Debug)]
+struct Said {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+impl Said {
+    /// The findings of one kind.
+    fn lines(&self, kind: &str) -> Vec<&str> {
+        self.stdout.lines().filter(|line| line.split(' ').next() == Some(kind)).collect()
+    }
+
+    /// Whether a finding of this kind holds all these words.
+    fn has(&self, kind: &str, words: &[&str]) -> bool {
+        self.lines(kind).iter().any(|line| words.iter().all(|word| line.contains(word)))
+    }
+}
+
+/// A configuration file in a folder of its own.
+struct Site {
+    dir: TempDir,
+    url: String,
+    secret: String,
+    upstream: String,
+    ca: Option<PathBuf>,
+    state: PathBuf,
+}
+
+impl Site {
+    /// The usual account before the upstream at `url`, which `certs/ca.pem` has to vouch for.
+    fn before(url: &str) -> Self {
+        let dir = TempDir::new().unwrap();
+        let ca = Some(Path::new(env!("CARGO_MANIFEST_DIR")).join("certs/ca.pem"));
+        let (state, secret) = (dir.path().join("state"), SECRET.to_owned());
+        std::fs::DirBuilder::new().mode(0o700).create(&state).unwrap();
+        Self { dir, url: url.to_owned(), secret, upstream: String::new(), ca, state }
+    }
+
+    async fn check(&self, arguments: &[&str]) -> Said {
+        note_credential(&self.secret);
+        let file = self.dir.path().join("wxgate.toml");
+        let ca = self.ca.as_ref().map(|ca| format!("ca = {ca:?}\n")).unwrap_or_default();
+        let text = format!(
+            "listen = [\"127.0.0.1:0\"]\nstate_dir = {:?}\n[limits]\nmax_connections = 10\n[upstream]\nurl = {:?}\n{ca}{}\n\
+             [[account]]\nname = \"main\"\nappid = \"{APPID}\"\nsecret = {{ env = \"CHECKED_SECRET\" }}\n",
+            self.state, self.url, self.upstream
+        );
+        std::fs::write(&file, text).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_wxgate"));
+        command.arg("check").arg("--config").arg(&file).args(arguments);
+        let said = run(command.env("CHECKED_SECRET", &self.secret)).await;
+        assert!(!said.stdout.contains(&self.secret) && !said.stderr.contains(&self.secret), "{said:?}");
+        let kinds = ["ok", "note", "warning", "wrong"];
+        assert!(said.stdout.lines().all(|line| kinds.contains(&line.split(' ').next().unwrap())), "{said:?}");
+        said
+    }
+}
+
+async fn run(command: &mut Command) -> Said {
+    let output = command.stdin(Stdio::null()).kill_on_drop(true).output().await.unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Said { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
+/// Its words hold no token of the sandbox, and it made no call that ends one.
+fn ended_nobodys_token(said: &Said, wechat: &WeChat) {
+    let stats = wechat.handle.stats();
+    assert_eq!(stats.calls_by_path.get("/cgi-bin/token"), None, "{said:?}");
+    assert_eq!(stats.fetches.token, 0, "{said:?}");
+    assert_eq!(stats.fetches.stable_forced, 0, "{said:?}");
+    for token in wechat.handle.tokens_issued() {
+        assert!(!said.stdout.contains(&token) && !said.stderr.contains(&token), "{said:?}");
+    }
+}
+
+#[tokio::test]
+async fn all_is_well() {
+    let wechat = WeChat::start().await;
+    let said = Site::before(&wechat.url).check(&[]).await;
+    assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""), "{said:?}");
+    assert!(said.lines("wrong").is_empty() && said.lines("warning").is_empty(), "{said:?}");
+    for words in [
+        &["configuration from", "wxgate.toml"][..],
+        &["account `main`", APPID, "token_api token", "/cgi-bin/"],
+        &["upstream", &wechat.url],
+        &["listen 127.0.0.1:0"],
+        &["open files"],
+        &["state_dir", "can be written"],
+        &["trust roots", "1 of upstream.ca"],
+        &["connected to", "certificate is trusted"],
+        &["clock: agrees"],
+        &["answers as the WeChat API does"],
+        &["account `main`", "accepts the secret"],
+    ] {
+        assert!(said.has("ok", words), "{words:?} in {said:?}");
+    }
+    assert!(said.has("note", &["no token is stored yet"]), "{said:?}");
+    ended_nobodys_token(&said, &wechat);
+    // One for the look at the connection and the call on it, one for the account.
+    assert_eq!(wechat.handle.stats().connections.accepted, 2);
+}
+
+#[tokio::test]
+async fn a_running_proxy_keeps_its_token_and_its_files() {
+    let wechat = WeChat::start().await;
+    let mut site = Site::before(&wechat.url);
+    let settings = Settings { state: Some(site.state.clone()), ..Settings::default() };
+    let gate = Gate::with(&wechat.url, settings).await;
+    assert_eq!(gate.get("/cgi-bin/user/get").await.errcode(), 0);
+    // The token is served before it is stored.
+    let stored = site.state.join(format!("{APPID}.json"));
+    tokio::time::timeout(Duration::from_secs(10), async {
+        while !stored.exists() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .expect("the token is stored");
+    let left_by_another = site.state.join(format!(".{APPID}.json.half-written.tmp"));
+    std::fs::write(&left_by_another, "").unwrap();
+    site.upstream = "egress_ip = \"127.0.0.1\"".to_owned();
+
+    let said = site.check(&[]).await;
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(said.has("ok", &["the stored token is valid for 1h 5", "generation 1, 1 of 2000"]), "{said:?}");
+    assert!(said.has("ok", &["egress_ip 127.0.0.1 is an address of this machine"]), "{said:?}");
+    assert!(left_by_another.exists(), "a running wxgate may be about to rename it");
+
+    // The token that the proxy holds opens the API as before, and nobody fetched another.
+    assert_eq!(gate.get("/cgi-bin/user/get").await.errcode(), 0);
+    let stats = wechat.handle.stats();
+    assert_eq!(stats.fetches.token, 1);
+    assert_eq!(stats.fetches.stable_forced, 0);
+    assert_eq!(stats.refused.get(&40001), None);
+    let held = stats.per_token.iter().find(|token| token.kind == "token").unwrap();
+    assert_eq!((held.state, held.calls), ("alive", 2));
+}
+
+#[tokio::test]
+async fn a_wrong_secret_is_said_without_showing_it() {
+    let wechat = WeChat::start().await;
+    let mut site = Site::before(&wechat.url);
+    site.secret = "0123456789abcdef-not-the-secret".to_owned();
+    let said = site.check(&[]).await;
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(
+        said.has("wrong", &["account `main`", "40125", "Check the account's `secret`", APPID]),
+        "{said:?}"
+    );
+    assert_eq!(said.lines("wrong").len(), 1, "{said:?}");
+    ended_nobodys_token(&said, &wechat);
+}
+
+#[tokio::test]
+async fn an_address_that_is_not_whitelisted_is_named() {
+    let wechat = WeChat::with(&["--allow-ip", "203.0.113.9"]).await;
+    let said = Site::before(&wechat.url).check(&[]).await;
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.has("wrong", &["40164", "Put 127.0.0.1 on the IP whitelist"]), "{said:?}");
+    ended_nobodys_token(&said, &wechat);
+}
+
+#[tokio::test]
+async fn the_whitelist_has_to_hold_the_egress_ip() {
+    // On loopback every 127.x.y.z is ours; only this one is let in.
+    let wechat = WeChat::with(&["--allow-ip", "127.0.0.7"]).await;
+    let mut site = Site::before(&wechat.url);
+    assert_eq!(site.check(&[]).await.code, Some(1));
+    site.upstream = "egress_ip = \"127.0.0.7\"".to_owned();
+    let said = site.check(&[]).await;
+    assert_eq!(said.code, Some(0), "{said:?}");
+}
+
+#[tokio::test]
+async fn an_upstream_that_is_down_is_said_once() {
+    let port = {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.local_addr().unwrap().port()
+    };
+    let said = Site::before(&format!("https://127.0.0.1:{port}")).check(&[]).await;
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.has("wrong", &["no connection to the upstream", "refused", "firewall"]), "{said:?}");
+    assert!(said.has("note", &["account `main`: not checked"]), "{said:?}");
+    assert_eq!(said.lines("wrong").len(), 1, "{said:?}");
+}
+
+#[tokio::test]
+async fn a_name_that_nobody_knows_is_said() {
+    let mut site = Site::before("https://wxgate-test.invalid");
+    // A machine without any name server gets no answer at all.
+    site.upstream = "connect_timeout = \"500ms\"".to_owned();
+    let said = site.check(&[]).await;
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.has("wrong", &["DNS: ", "wxgate-test.invalid"]), "{said:?}");
+}
+
+#[tokio::test]
+async fn an_untrusted_certificate_ends_the_look() {
+    let wechat = WeChat::start().await;
+    let mut site = Site::before(&wechat.url);
+    site.ca = None;
+    let said = site.check(&[]).await;
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(!said.has("ok", &["connected"]), "{said:?}");
+    // On a machine without any roots of the system that is the finding.
+    let told = said.has("wrong", &["TLS", "upstream.ca"]) || said.has("wrong", &["no trust roots"]);
+    assert!(told, "{said:?}");
+    assert_eq!(wechat.handle.stats().connections.requests, 0);
+}
+
+#[tokio::test]
+async fn a_state_directory_that_cannot_be_written_is_wrong() {
+    let wechat = WeChat::start().await;
+    let mut site = Site::before(&wechat.url);
+    // Not even root can make a folder below a file.
+    let file = site.dir.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    site.state = file.join("state");
+    let said = site.check(&["--offline"]).await;
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.has("wrong", &["state_dir", "another `state_dir`"]), "{said:?}");
+}
+
+#[tokio::test]
+async fn offline_contacts_nobody() {
+    let wechat = WeChat::start().await;
+    let said = Site::before(&wechat.url).check(&["--offline"]).await;
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(said.has("note", &["--offline"]), "{said:?}");
+    assert_eq!(wechat.handle.stats().connections.accepted, 0);
+}
+
+#[tokio::test]
+async fn something_else_than_wechat_is_noticed() {
+    let fake = Fake::answering(|_| {
+        Reply::Bytes(
+            b"HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Type: text/html\r\n\
+              Content-Length: 5\r\n\r\nhello"
+                .to_vec(),
+        )
+    })
+    .await;
+    let said = Site::before(&fake.url()).check(&[]).await;
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.has("ok", &["connected", "plain HTTP"]), "{said:?}");
+    assert!(said.has("warning", &["status 200 and no errcode", "upstream.url"]), "{said:?}");
+    assert!(said.has("warning", &["clock: this machine is", "ahead of"]), "{said:?}");
+    assert!(said.has("wrong", &["account `main`", "no JSON object"]), "{said:?}");
+    // Without a token, and never the call that ends one.
+    let lines: Vec<String> = fake.seen().iter().map(|seen| seen.line().to_owned()).collect();
+    assert_eq!(lines, ["GET /cgi-bin/getcallbackip HTTP/1.1", "POST /cgi-bin/stable_token HTTP/1.1"]);
+}
+
+#[tokio::test]
+async fn a_wrong_configuration_is_another_exit_code() {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("wxgate.toml");
+    std::fs::write(&file, "listne = []\n").unwrap();
+    let said = run(Command::new(env!("CARGO_BIN_EXE_wxgate")).arg("check").arg("--config").arg(&file)).await;
+    assert_eq!((said.code, said.stdout.as_str()), (Some(2), ""), "{said:?}");
+    assert!(said.stderr.contains("listne"), "{said:?}");
+}
