@@ -112,8 +112,7 @@ fn check_target(target: &str) -> Result<(), Refusal> {
         return Err(Refusal::HeadTooLarge);
     }
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    let refused =
-        |b: u8| matches!(b, b'#' | b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}' | 0x80..);
+    let refused = |b: u8| matches!(b, 0..=b' ' | b'#' | b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}' | 0x7f..);
     if path.bytes().any(refused) {
         return bad("the request target has a character that must be percent-encoded");
     }

@@ -78,10 +78,12 @@ impl Drop for Record {
         if self.status == 0 {
             self.error = Some("the caller went away".to_owned());
         }
+        let peer = self.peer.to_string();
         tracing::info!(
             target: "wxgate::access",
-            caller = self.caller.as_deref().unwrap_or("-"),
-            peer = %self.peer,
+            // A caller that matched no [[caller]] is known by its address alone.
+            caller = self.caller.as_deref().unwrap_or(&peer),
+            peer,
             account = self.account.as_deref().unwrap_or("-"),
             method = %self.method,
             path = %self.path,

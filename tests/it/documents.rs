@@ -55,25 +55,36 @@ fn the_readmes_configurations_are_right() {
 fn both_readmes_show_the_same_configurations_and_commands() {
     let [english, chinese] = READMES.map(document);
     let bare = |block: &String| {
-        let lines = block.lines().map(|line| line.split(" #").next().unwrap_or_default().trim_end().to_owned());
+        let lines =
+            block.lines().map(|line| line.split(" #").next().unwrap_or_default().trim_end().to_owned());
         lines.collect::<Vec<_>>().join("\n")
     };
     for language in ["toml", "sh"] {
-        let [english, chinese] = [&english, &chinese]
-            .map(|text| blocks(text, language).iter().map(bare).collect::<Vec<_>>());
+        let [english, chinese] =
+            [&english, &chinese].map(|text| blocks(text, language).iter().map(bare).collect::<Vec<_>>());
         assert_eq!(english, chinese, "the {language} blocks differ");
     }
 }
 
 #[test]
 fn files_that_documents_link_to_exist() {
-    for name in ["README.md", "README.zh-CN.md", "ARCHITECTURE.md", "CHANGELOG.md", "fuzz/README.md", "certs/README.md"] {
+    for name in [
+        "README.md",
+        "README.zh-CN.md",
+        "ARCHITECTURE.md",
+        "CHANGELOG.md",
+        "fuzz/README.md",
+        "certs/README.md",
+    ] {
         let text = document(name);
         let folder = Path::new(name).parent().unwrap();
         for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             let file = link.split('#').next().unwrap();
             if !file.is_empty() && !link.contains("://") {
-                assert!(root().join(folder).join(file).exists(), "{name} links to {link}, which does not exist");
+                assert!(
+                    root().join(folder).join(file).exists(),
+                    "{name} links to {link}, which does not exist"
+                );
             }
         }
     }
