@@ -5,12 +5,14 @@
 //! behind that choice are in ARCHITECTURE.md. Knows no command line and no signal.
 
 use std::fmt;
+use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -18,12 +20,40 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::listener::drain::{Drain, DrainSender, drain};
-use crate::listener::{self, Bound, Connections};
+use crate::listener::{self, Bound, Connections, SharedTls};
 use crate::proxy::replay::Budget;
 use crate::proxy::route::Rules;
 use crate::proxy::{Account, Proxy, Shared};
 use crate::token::{self, Issuer, Store, Subject};
 use crate::upstream::{Upstream, tls};
+
+/// What callers have to speak to a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scheme {
+    /// Plain HTTP.
+    Http,
+    /// HTTP over TLS.
+    Https,
+}
+
+/// One address that callers can reach; shown as a URL.
+#[derive(Debug, Clone, Copy)]
+pub struct Listening {
+    /// Plain or TLS.
+    pub scheme: Scheme,
+    /// The real address, also where port 0 was asked for.
+    pub address: SocketAddr,
+}
+
+impl fmt::Display for Listening {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = match self.scheme {
+            Scheme::Http => "http",
+            Scheme::Https => "https",
+        };
+        write!(f, "{scheme}://{}", self.address)
+    }
+}
 
 /// Why wxgate could not go on; the text says what to do.
 #[derive(Debug)]
@@ -44,7 +74,9 @@ fn start_error(error: impl fmt::Display) -> StartError {
 /// A proxy whose sockets are open; callers may connect, nobody is served before [`App::run`].
 pub struct App {
     config: Config,
-    bound: Vec<Bound>,
+    bound: Vec<(Bound, Scheme)>,
+    /// For the HTTPS listeners, where there are any.
+    server_tls: Option<SharedTls>,
     shared: Arc<Shared>,
     tasks: Vec<token::Task>,
     tls: Arc<rustls::ClientConfig>,
@@ -56,12 +88,21 @@ impl App {
     /// # Errors
     /// When an address is taken, the state directory cannot be written, or there is no trust root.
     pub async fn bind(config: Config) -> Result<Self, StartError> {
-        let bound = config
-            .listen
-            .iter()
-            .map(|address| listener::bind(*address, config.workers))
-            .collect::<Result<Vec<_>, _>>()
+        let plain = config.listen.iter().map(|address| (*address, Scheme::Http));
+        let https = config.tls.iter().flat_map(|tls| &tls.listen).map(|address| (*address, Scheme::Https));
+        let bound = plain
+            .chain(https)
+            .map(|(address, scheme)| Ok((listener::bind(address, config.workers)?, scheme)))
+            .collect::<io::Result<Vec<_>>>()
             .map_err(start_error)?;
+        let server_tls = match &config.tls {
+            Some(tls) => {
+                let config = listener::tls::server_config(tls)
+                    .map_err(|e| StartError(format!("tls.{}: {}", e.key, e.words)))?;
+                Some(Arc::new(ArcSwap::new(config)))
+            }
+            None => None,
+        };
         let tls = tls::client_config(config.upstream.ca.as_deref()).map_err(start_error)?;
         let mut accounts = Vec::new();
         let mut tasks = Vec::new();
@@ -101,12 +142,15 @@ impl App {
             budget: Budget::new(config.limits.replay_total),
             access_log: config.access_log,
         });
-        Ok(Self { config, bound, shared, tasks, tls })
+        Ok(Self { config, bound, server_tls, shared, tasks, tls })
     }
 
-    /// The real addresses, in the order of the configuration.
-    pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.bound.iter().map(|bound| bound.address).collect()
+    /// The real addresses: those of `listen`, then those of `tls.listen`, each in the order of the configuration.
+    pub fn listening(&self) -> Vec<Listening> {
+        self.bound
+            .iter()
+            .map(|(bound, scheme)| Listening { scheme: *scheme, address: bound.address })
+            .collect()
     }
 
     /// Serves until `shutdown` is over, then lets requests in flight finish for up to `shutdown_grace`.
@@ -120,7 +164,7 @@ impl App {
         let warm = self.config.upstream.warm_connections.div_ceil(self.config.workers);
         for index in 0..self.config.workers {
             let worker = Worker {
-                sockets: self.bound.iter_mut().filter_map(Bound::take).collect(),
+                sockets: self.sockets(),
                 shared: Arc::clone(&self.shared),
                 upstream: self.config.upstream.clone(),
                 tls: Arc::clone(&self.tls),
@@ -141,6 +185,16 @@ impl App {
         Ok(())
     }
 
+    /// The sockets of one more worker.
+    fn sockets(&mut self) -> Vec<(TcpListener, Option<SharedTls>)> {
+        let tls = &self.server_tls;
+        let of_one = |(bound, scheme): &mut (Bound, Scheme)| {
+            let tls = tls.as_ref().filter(|_| *scheme == Scheme::Https);
+            Some((bound.take()?, tls.cloned()))
+        };
+        self.bound.iter_mut().filter_map(of_one).collect()
+    }
+
     async fn end(self, sender: DrainSender, unfinished: &mut mpsc::Receiver<()>) {
         sender.begin();
         let grace = self.config.shutdown_grace;
@@ -159,7 +213,7 @@ impl App {
 
 /// What one worker thread takes with it.
 struct Worker {
-    sockets: Vec<TcpListener>,
+    sockets: Vec<(TcpListener, Option<SharedTls>)>,
     shared: Arc<Shared>,
     upstream: crate::config::Upstream,
     tls: Arc<rustls::ClientConfig>,
@@ -186,10 +240,11 @@ impl Worker {
         };
         let proxy = Rc::new(Proxy::new(self.shared, upstream));
         let tasks = TaskTracker::new();
-        for socket in self.sockets {
+        for (socket, tls) in self.sockets {
             let accepting = match tokio::net::TcpListener::from_std(socket) {
                 Ok(listener) => listener::accept(
                     listener,
+                    tls,
                     Rc::clone(&proxy),
                     self.connections.clone(),
                     tasks.clone(),

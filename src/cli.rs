@@ -114,8 +114,8 @@ async fn serve(args: ServeArgs) -> u8 {
         Ok(app) => app,
         Err(error) => return say(FAILED, format_args!("{error}")),
     };
-    for address in app.addresses() {
-        tracing::info!("listening on http://{address} (callers)");
+    for listening in app.listening() {
+        tracing::info!("listening on {listening} (callers)");
     }
     // Without systemd there is nobody to tell.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);

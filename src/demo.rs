@@ -50,11 +50,11 @@ async fn run(out: &mut dyn Write) -> Result<(), String> {
         Err(_) => proxy(ANY, &sandbox.url(), &ca, dir.path()).await?,
     };
     let _log = logging::start(LogFormat::Auto);
-    let proxy = app.addresses();
-    let proxy = proxy.first().ok_or("no listener")?;
-    out.write_all(introduction(*proxy, sandbox.addr()).as_bytes()).map_err(|e| words(&e))?;
+    let listening = app.listening();
+    let proxy = listening.first().ok_or("no listener")?;
+    out.write_all(introduction(proxy.address, sandbox.addr()).as_bytes()).map_err(|e| words(&e))?;
     tracing::info!("listening on {} (sandbox)", sandbox.url());
-    tracing::info!("listening on http://{proxy} (callers)");
+    tracing::info!("listening on {proxy} (callers)");
     let wechat = tokio::spawn(sandbox.run(std::future::pending()));
     let outcome = app.run(signals.first()).await;
     wechat.abort();

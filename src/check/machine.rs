@@ -13,7 +13,7 @@ const BESIDES: u64 = 64;
 
 /// Whether the addresses for callers can be had.
 pub(super) fn listeners(config: &Config, report: &mut Report<'_>) {
-    for address in &config.listen {
+    for address in config.listen.iter().chain(config.tls.iter().flat_map(|tls| &tls.listen)) {
         listener(*address, report);
     }
 }

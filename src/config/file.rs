@@ -18,7 +18,7 @@ use super::report::{Finished, Report, TOP};
 use super::table::Table;
 use super::value::Value;
 use super::{
-    Config, DAY, Env, Loaded, LogFormat, Source, account, caller, limits, parse, state_dir, upstream,
+    Config, DAY, Env, Loaded, LogFormat, Source, account, caller, limits, parse, state_dir, tls, upstream,
 };
 
 /// More than any configuration, and little enough for a wrong path such as `/dev/zero`.
@@ -81,7 +81,13 @@ fn read_top<'r>(
     report: &'r Report<'r>,
 ) -> Option<Config> {
     let mut top = Table::new(document.get_ref(), &(0..0), TOP, String::new(), report);
-    let listen = top.key("listen", vec![SocketAddr::from(([127, 0, 0, 1], 8080))], listen);
+    let without_plain = top.given("tls");
+    let plain =
+        top.key("listen", vec![SocketAddr::from(([127, 0, 0, 1], 8080))], |value| match value.toml() {
+            // Those who serve HTTPS alone say so.
+            DeValue::Array(addresses) if addresses.is_empty() && without_plain => Some(Vec::new()),
+            _ => listen(value),
+        });
     let state_dir = match top.value("state_dir") {
         Some(value) => value.path(),
         None => state_dir(report.env).map_err(|words| report.problem(1, "state_dir", None, words)).ok(),
@@ -93,7 +99,7 @@ fn read_top<'r>(
     let workers = top.key("workers", 0, |v| v.count(0..=1024));
     let shutdown_grace = top.key("shutdown_grace", Duration::from_secs(30), |v| v.time(Duration::ZERO..=DAY));
     let open_to_everyone = top.key("open_to_everyone", false, Value::yes_or_no);
-    top.later("tls", |_| false);
+    let tls = tls::read(&mut top, empty);
     top.later("admin", |_| false);
     let upstream = upstream::read(top.table("upstream", empty));
     let limits = limits::read(top.table("limits", empty));
@@ -101,11 +107,16 @@ fn read_top<'r>(
     let accounts = account::read_all(&mut top, empty);
     let callers = caller::read_all(&mut top, &accounts, empty);
     if !open_to_everyone && !top.has_elements("caller") {
-        refuse_open_relay(&listen, &top);
+        refuse_open_relay(&plain, &top, "listen");
+        // A client certificate guards the listener that asks for it, and no other.
+        if let Some(tls) = tls.as_ref().filter(|tls| tls.client_ca.is_none()) {
+            refuse_open_relay(&tls.listen, &top, "tls");
+        }
     }
     top.finish();
     Some(Config {
-        listen,
+        listen: plain,
+        tls,
         state_dir: state_dir?,
         log_format,
         access_log,
@@ -119,7 +130,7 @@ fn read_top<'r>(
 }
 
 /// `listen`: an array of addresses, or a single one.
-fn listen(value: &Value<'_>) -> Option<Vec<SocketAddr>> {
+pub(super) fn listen(value: &Value<'_>) -> Option<Vec<SocketAddr>> {
     let address = |v: &Value<'_>| v.parsed(parse::LISTEN_WANTED, parse::listen);
     let addresses = match value.toml() {
         DeValue::String(_) => vec![address(value)?],
@@ -135,12 +146,13 @@ fn listen(value: &Value<'_>) -> Option<Vec<SocketAddr>> {
 }
 
 /// An open relay to someone's WeChat account is never an accident.
-fn refuse_open_relay(listen: &[SocketAddr], top: &Table<'_>) {
+fn refuse_open_relay(listen: &[SocketAddr], top: &Table<'_>, key: &str) {
     if let Some(open) = listen.iter().find(|address| !parse::is_loopback(address.ip())) {
+        let named = if key == "listen" { key.to_owned() } else { format!("{key}.listen") };
         let words = "a loopback address such as \"127.0.0.1:8080\": whoever reaches this one could use the \
-                     WeChat account. Say in [[caller]] who may call; set open_to_everyone = true only if something else (a firewall, a private \
+                     WeChat account. Say in [[caller]] who may call (or, for [tls], ask for certificates with `client_ca`); set open_to_everyone = true only if something else (a firewall, a private \
                      network) decides who reaches it";
-        top.report.problem(top.line_of("listen"), "listen", Some(format!("\"{open}\"")), words);
+        top.report.problem(top.line_of(key), &named, Some(format!("\"{open}\"")), words);
     }
 }
 

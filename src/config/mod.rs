@@ -13,6 +13,7 @@ mod limits;
 mod parse;
 mod report;
 mod table;
+mod tls;
 mod upstream;
 mod value;
 
@@ -63,6 +64,8 @@ pub enum Source {
 pub struct Config {
     /// Plain HTTP listeners for callers; port 0 lets the system choose.
     pub listen: Vec<SocketAddr>,
+    /// HTTPS listeners for callers.
+    pub tls: Option<Tls>,
     /// Folder of the token files, one per appid.
     pub state_dir: PathBuf,
     /// How log lines look.
@@ -123,6 +126,19 @@ impl Config {
     pub fn from_toml(text: &str, file: &Path, env: Env<'_>) -> Result<Loaded, ConfigErrors> {
         file::from_text(text, file, env, false)
     }
+}
+
+/// HTTPS listeners for callers and what they show.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// Addresses; port 0 lets the system choose.
+    pub listen: Vec<SocketAddr>,
+    /// PEM file with the chain, the server's own certificate first.
+    pub cert: PathBuf,
+    /// PEM file with the key.
+    pub key: PathBuf,
+    /// PEM file; callers must show a certificate signed by one of these.
+    pub client_ca: Option<PathBuf>,
 }
 
 /// How log lines look.

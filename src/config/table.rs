@@ -109,8 +109,13 @@ impl<'r> Table<'r> {
         if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
     }
 
-    /// Reports the keys that nobody asked for. Their values are not looked at: a misspelt `secret` is one.
+    /// As [`Table::check_rest`], as the last thing that is done with a table.
     pub(super) fn finish(self) {
+        self.check_rest();
+    }
+
+    /// Reports the keys that nobody asked for. Their values are not looked at: a misspelt `secret` is one.
+    pub(super) fn check_rest(&self) {
         for key in self.entries.keys() {
             if !self.asked.contains(&key.get_ref().as_ref()) {
                 let line = self.report.line(&key.span());

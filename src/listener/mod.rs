@@ -8,16 +8,20 @@ pub mod drain;
 mod guard;
 #[doc(hidden)]
 pub mod head;
+pub mod tls;
 
 use std::io;
-use std::net::{SocketAddr, TcpListener as StdListener};
+use std::net::{IpAddr, SocketAddr, TcpListener as StdListener};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
+use rustls::ServerConfig;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 
 use crate::proxy::Proxy;
@@ -91,9 +95,14 @@ impl Drop for Counted {
     }
 }
 
+/// The TLS configuration of a listener; new connections take the current one.
+pub type SharedTls = Arc<ArcSwap<ServerConfig>>;
+
 /// Accepts callers on one socket until the drain begins; each is served in a task of its own, on this thread.
+/// With `tls` they have to speak TLS.
 pub async fn accept(
     listener: TcpListener,
+    tls: Option<SharedTls>,
     proxy: Rc<Proxy>,
     connections: Connections,
     tasks: TaskTracker,
@@ -121,20 +130,44 @@ pub async fn accept(
         // Answers are written whole: waiting for more to send would only cost time.
         let _ = stream.set_nodelay(true);
         let (counted, open) = connections.count();
-        if open > proxy.limits().max_connections {
-            tokio::task::spawn_local(tasks.track_future(turn_away(stream, counted)));
-            continue;
-        }
-        let connection = connection::serve(stream, peer.ip(), Rc::clone(&proxy), drain.clone());
+        let serving = callers_turn(stream, peer.ip(), tls.clone(), Rc::clone(&proxy), drain.clone(), open);
         tokio::task::spawn_local(tasks.track_future(async move {
-            connection.await;
+            serving.await;
             drop(counted);
         }));
     }
 }
 
+/// One caller from the accept to the end of its connection; `open` is how many there are, with this one.
+async fn callers_turn(
+    stream: TcpStream,
+    peer: IpAddr,
+    tls: Option<SharedTls>,
+    proxy: Rc<Proxy>,
+    drain: Drain,
+    open: usize,
+) {
+    let too_many = open > proxy.limits().max_connections;
+    let Some(tls) = tls else {
+        return match too_many {
+            true => turn_away(stream).await,
+            false => connection::serve(stream, peer, proxy, drain).await,
+        };
+    };
+    // A handshake only to say "busy" would be more work than the call.
+    if too_many {
+        return;
+    }
+    let handshake = TlsAcceptor::from(tls.load_full()).accept(stream);
+    match tokio::time::timeout(proxy.limits().header_timeout, handshake).await {
+        Ok(Ok(stream)) => connection::serve(stream, peer, proxy, drain).await,
+        Ok(Err(error)) => tracing::debug!(%peer, %error, "a TLS handshake failed"),
+        Err(_) => tracing::debug!(%peer, "a TLS handshake took longer than limits.header_timeout"),
+    }
+}
+
 /// Says that there are too many connections, without reading what the caller wants.
-async fn turn_away(mut stream: TcpStream, _counted: Counted) {
+async fn turn_away(mut stream: TcpStream) {
     let refusal = Refusal::Busy("too many connections; try again, or raise limits.max_connections");
     let shape = refusal.shape();
     let body = format!(r#"{{"errcode":{},"errmsg":"wxgate: {}"}}"#, shape.errcode, refusal.message());

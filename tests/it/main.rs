@@ -14,5 +14,6 @@ mod examples;
 mod request;
 mod sandbox;
 mod secrets;
+mod tls;
 mod token;
 mod way_out;

@@ -35,8 +35,9 @@ fn keys_at_the_top() {
             (
                 "listen = ['127.0.0.1:1', '0.0.0.0:80']",
                 "listen: found \"0.0.0.0:80\", want a loopback address such as \"127.0.0.1:8080\": whoever reaches \
-                 this one could use the WeChat account. Say in [[caller]] who may call; set open_to_everyone = \
-                 true only if something else (a firewall, a private network) decides who reaches it",
+                 this one could use the WeChat account. Say in [[caller]] who may call (or, for [tls], ask for \
+                 certificates with `client_ca`); set open_to_everyone = true only if something else (a firewall, a \
+                 private network) decides who reaches it",
             ),
             ("open_to_everyone = true\nlisten = '0.0.0.0:80'", ""),
             ("state_dir = 7", "state_dir: found 7, want a path in quotes"),
@@ -50,7 +51,6 @@ fn keys_at_the_top() {
             ("appid = 'wx1'", "appid: unknown key here, it belongs under [[account]]"),
             ("store = 3", "store: found a number, want a table: `[store]`"),
             ("caller = []", ""),
-            ("tls.listen = []", "tls: not supported by this version of wxgate yet; remove it"),
             ("admin = 1", "admin: not supported by this version of wxgate yet; remove it"),
         ],
     );

@@ -27,6 +27,8 @@ pub(crate) const SECRET: &str = wxgate::sandbox::DEFAULT_SECRET;
 /// A running proxy.
 pub(crate) struct Gate {
     pub(crate) addr: SocketAddr,
+    /// Of the HTTPS listener, where the settings ask for one.
+    pub(crate) tls_addr: Option<SocketAddr>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
     state: PathBuf,
@@ -96,12 +98,19 @@ impl Gate {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 let app = App::bind(config).await.unwrap();
-                ready.send(app.addresses()[0]).unwrap();
+                ready.send(app.listening().iter().map(|l| l.address).collect::<Vec<_>>()).unwrap();
                 app.run(async { _ = stopped.await }).await.unwrap();
             });
         });
-        let addr = is_ready.await.expect("wxgate starts");
-        Self { addr, stop: Some(stop), thread: Some(thread), state, _dir: dir }
+        let addrs = is_ready.await.expect("wxgate starts");
+        Self {
+            addr: addrs[0],
+            tls_addr: addrs.get(1).copied(),
+            stop: Some(stop),
+            thread: Some(thread),
+            state,
+            _dir: dir,
+        }
     }
 
     /// Its state directory.
