@@ -1,0 +1,278 @@
+//! Wires the parts into a running proxy: sockets first, then tokens, then workers.
+//!
+//! One thread with one current-thread runtime per worker serves callers and shares nothing with the others
+//! but the token cells; the runtime that calls [`App::run`] does the rest (token tasks, orders). The figures
+//! behind that choice are in ARCHITECTURE.md. Knows no command line and no signal.
+
+mod tokens;
+mod worker;
+
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::{mpsc, watch};
+
+use crate::config::Config;
+use crate::listener::drain::{DrainSender, drain};
+use crate::listener::{self, Bound, Connections, SharedTls};
+use crate::proxy::Shared;
+use crate::proxy::replay::Budget;
+use crate::upstream::tls;
+use tokens::Tokens;
+use worker::{Report, Settings, Way, Worker};
+
+/// What callers have to speak to a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scheme {
+    /// Plain HTTP.
+    Http,
+    /// HTTP over TLS.
+    Https,
+}
+
+/// One address that callers can reach; shown as a URL.
+#[derive(Debug, Clone, Copy)]
+pub struct Listening {
+    /// Plain or TLS.
+    pub scheme: Scheme,
+    /// The real address, also where port 0 was asked for.
+    pub address: SocketAddr,
+}
+
+impl fmt::Display for Listening {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = match self.scheme {
+            Scheme::Http => "http",
+            Scheme::Https => "https",
+        };
+        write!(f, "{scheme}://{}", self.address)
+    }
+}
+
+/// Why wxgate could not go on, or not follow an order; the text says what to do.
+#[derive(Debug)]
+pub struct StartError(String);
+
+impl StartError {
+    fn because(cause: impl fmt::Display) -> Self {
+        Self(cause.to_string())
+    }
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// What a running proxy can be told. When nobody can order any more, it stops.
+#[derive(Debug)]
+pub enum Order {
+    /// Go on with this configuration.
+    Reload(Box<Config>),
+    /// Accept no more, let requests in flight finish for up to `shutdown_grace`, end.
+    Stop,
+}
+
+/// A proxy that serves callers.
+pub struct App {
+    config: Config,
+    listening: Vec<Listening>,
+    /// For the HTTPS listeners, where there are any.
+    server_tls: Option<SharedTls>,
+    tokens: Tokens,
+    settings: watch::Sender<Settings>,
+    budget: Arc<Budget>,
+    drain: DrainSender,
+    reports: mpsc::UnboundedReceiver<Report>,
+}
+
+impl App {
+    /// Opens the sockets and the state, starts the token tasks on the current runtime and the workers on
+    /// threads of their own. When it returns, callers are served.
+    ///
+    /// # Errors
+    /// When an address is taken, the state directory cannot be written, there is no trust root, or a worker
+    /// cannot begin.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        let mut bound = bind(&config)?;
+        let server_tls = match &config.tls {
+            Some(tls) => Some(Arc::new(ArcSwap::new(server_config(tls)?))),
+            None => None,
+        };
+        let tls = tls::client_config(config.upstream.ca.as_deref()).map_err(StartError::because)?;
+        let mut tokens = Tokens::default();
+        let budget = Budget::new(config.limits.replay_total);
+        let shared = Shared {
+            accounts: tokens.apply(&config, &tls).await?,
+            callers: config.callers.clone(),
+            limits: config.limits.clone(),
+            budget: Arc::clone(&budget),
+            access_log: config.access_log,
+        };
+        let warm = config.upstream.warm_connections.div_ceil(config.workers);
+        let way = Way { upstream: config.upstream.clone(), tls, warm };
+        let (settings, _) = watch::channel(Settings { shared: Arc::new(shared), way: Arc::new(way) });
+        let (drain_sender, drain) = drain();
+        let (report, reports) = mpsc::unbounded_channel();
+        let connections = Connections::default();
+        for index in 0..config.workers {
+            let worker = Worker {
+                sockets: sockets_of_one(&mut bound, server_tls.as_ref()),
+                settings: settings.subscribe(),
+                connections: connections.clone(),
+                drain: drain.clone(),
+                reports: report.clone(),
+            };
+            worker.start(index)?;
+        }
+        let listening = bound.iter().map(|(bound, scheme)| Listening { scheme: *scheme, address: bound.address });
+        let listening = listening.collect();
+        let mut app =
+            Self { config, listening, server_tls, tokens, settings, budget, drain: drain_sender, reports };
+        for _ in 0..app.config.workers {
+            app.worker_is(Report::Ready).await?;
+        }
+        Ok(app)
+    }
+
+    /// The real addresses: those of `listen`, then those of `tls.listen`, each in the order of the configuration.
+    pub fn listening(&self) -> &[Listening] {
+        &self.listening
+    }
+
+    /// Serves until it is told to stop.
+    ///
+    /// # Errors
+    /// When a worker ends by itself: half a proxy would look alive and serve some callers only.
+    pub async fn run(mut self, mut orders: mpsc::Receiver<Order>) -> Result<(), StartError> {
+        loop {
+            tokio::select! {
+                order = orders.recv() => match order {
+                    Some(Order::Reload(config)) => self.reload(*config).await,
+                    Some(Order::Stop) | None => break,
+                },
+                report = self.reports.recv() => {
+                    let words = match report {
+                        Some(Report::Failed(words)) => words,
+                        _ => "a worker has ended by itself, which is a fault in wxgate".to_owned(),
+                    };
+                    return Err(StartError(format!("{words}; start wxgate again")));
+                }
+            }
+        }
+        self.end().await;
+        Ok(())
+    }
+
+    async fn worker_is(&mut self, wanted: Report) -> Result<(), StartError> {
+        match (self.reports.recv().await, wanted) {
+            (Some(Report::Ready), Report::Ready) | (Some(Report::Ended), Report::Ended) => Ok(()),
+            (Some(Report::Failed(words)), _) => Err(StartError(words)),
+            _ => Err(StartError("a worker has ended by itself, which is a fault in wxgate".to_owned())),
+        }
+    }
+
+    /// Goes on with another configuration, or, when that cannot be, with the present one.
+    async fn reload(&mut self, config: Config) {
+        for key in self.needs_restart(&config) {
+            tracing::warn!("`{key}` has changed; that takes effect with a restart");
+        }
+        match self.apply(config).await {
+            Ok(()) => tracing::info!("the configuration has been read again"),
+            Err(error) => tracing::error!(%error, "the new configuration cannot be used; going on with the old one"),
+        }
+    }
+
+    async fn apply(&mut self, config: Config) -> Result<(), StartError> {
+        let certificates = match (&self.server_tls, &config.tls) {
+            (Some(shared), Some(tls)) => Some((shared, server_config(tls)?)),
+            _ => None,
+        };
+        let tls = tls::client_config(config.upstream.ca.as_deref()).map_err(StartError::because)?;
+        let accounts = self.tokens.apply(&config, &tls).await?;
+        if let Some((shared, certificates)) = certificates {
+            shared.store(certificates);
+        }
+        let shared = Shared {
+            accounts,
+            callers: config.callers.clone(),
+            limits: config.limits.clone(),
+            budget: Arc::clone(&self.budget),
+            access_log: config.access_log,
+        };
+        let warm = config.upstream.warm_connections.div_ceil(self.config.workers);
+        // The trust roots may have changed in their file: the way out is always made anew.
+        let way = Way { upstream: config.upstream.clone(), tls, warm };
+        self.settings.send_replace(Settings { shared: Arc::new(shared), way: Arc::new(way) });
+        let (listen, workers) = (self.config.listen.clone(), self.config.workers);
+        self.config = Config { listen, workers, ..config };
+        Ok(())
+    }
+
+    /// The keys whose new values a running process cannot take over.
+    fn needs_restart(&self, new: &Config) -> Vec<&'static str> {
+        let old = &self.config;
+        let addresses = |config: &Config| config.tls.as_ref().map(|tls| tls.listen.clone());
+        [
+            ("listen", old.listen != new.listen),
+            ("tls.listen", addresses(old) != addresses(new)),
+            ("workers", old.workers != new.workers),
+            ("log_format", old.log_format != new.log_format),
+            ("limits.replay_total", old.limits.replay_total != new.limits.replay_total),
+        ]
+        .into_iter()
+        .filter_map(|(key, changed)| changed.then_some(key))
+        .collect()
+    }
+
+    async fn end(mut self) {
+        self.drain.begin();
+        let grace = self.config.shutdown_grace;
+        let finished = async {
+            for _ in 0..self.config.workers {
+                // However it ended: it has ended.
+                let _ = self.worker_is(Report::Ended).await;
+            }
+        };
+        if tokio::time::timeout(grace, finished).await.is_err() {
+            tracing::warn!(
+                grace = %humantime::format_duration(grace),
+                "some requests did not finish within shutdown_grace and are cut off"
+            );
+        }
+        let _ = tokio::time::timeout(Duration::from_secs(10), self.tokens.end()).await;
+    }
+}
+
+fn bind(config: &Config) -> Result<Vec<(Bound, Scheme)>, StartError> {
+    let plain = config.listen.iter().map(|address| (*address, Scheme::Http));
+    let https = config.tls.iter().flat_map(|tls| &tls.listen).map(|address| (*address, Scheme::Https));
+    plain
+        .chain(https)
+        .map(|(address, scheme)| Ok((listener::bind(address, config.workers)?, scheme)))
+        .collect::<io::Result<Vec<_>>>()
+        .map_err(StartError::because)
+}
+
+fn server_config(tls: &crate::config::Tls) -> Result<Arc<rustls::ServerConfig>, StartError> {
+    listener::tls::server_config(tls).map_err(|e| StartError(format!("tls.{}: {}", e.key, e.words)))
+}
+
+/// The sockets of one more worker.
+fn sockets_of_one(
+    bound: &mut [(Bound, Scheme)],
+    tls: Option<&SharedTls>,
+) -> Vec<(TcpListener, Option<SharedTls>)> {
+    let of_one = |(bound, scheme): &mut (Bound, Scheme)| {
+        let tls = tls.filter(|_| *scheme == Scheme::Https);
+        Some((bound.take()?, tls.cloned()))
+    };
+    bound.iter_mut().filter_map(of_one).collect()
+}

@@ -1,0 +1,138 @@
+//! The token tasks of all accounts, and what becomes of them when the configuration is read again.
+//!
+//! A task whose account has not changed goes on; its readers, and so the requests in flight, notice nothing.
+//! Knows nothing of sockets and workers.
+
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+
+use super::StartError;
+use crate::config::{self, Config, TokenApi};
+use crate::proxy::Account;
+use crate::proxy::route::Rules;
+use crate::secret::Secret;
+use crate::token::{self, Issuer, Reader, Store, Subject, Task};
+
+/// All token tasks.
+#[derive(Default)]
+pub(super) struct Tokens(Vec<Running>);
+
+/// One account's task and what it was started with.
+struct Running {
+    origin: Origin,
+    task: Task,
+    reader: Reader,
+}
+
+/// Everything that a token task depends on; with the same origin a task can go on.
+#[derive(PartialEq, Eq)]
+struct Origin {
+    name: String,
+    appid: String,
+    secret: Secret,
+    token_api: TokenApi,
+    state_dir: std::path::PathBuf,
+    upstream: config::Upstream,
+    /// The contents of `upstream.ca`, which may change while its name stays.
+    ca: Option<Vec<u8>>,
+}
+
+impl Origin {
+    fn all(config: &Config) -> Vec<Self> {
+        // A file that cannot be read has been said already, when the trust roots were made of it.
+        let ca = config.upstream.ca.as_ref().and_then(|path| std::fs::read(path).ok());
+        let origin = |account: &config::Account| Self {
+            name: account.name.clone(),
+            appid: account.appid.clone(),
+            secret: account.secret.clone(),
+            token_api: account.token_api,
+            state_dir: config.state_dir.clone(),
+            upstream: config.upstream.clone(),
+            ca: ca.clone(),
+        };
+        config.accounts.iter().map(origin).collect()
+    }
+
+    fn issuer(&self, tls: &rustls::ClientConfig) -> Result<Issuer, StartError> {
+        Issuer::new(&self.upstream, tls, &self.appid, self.secret.clone()).map_err(StartError::because)
+    }
+
+    fn store(&self) -> Result<Store, StartError> {
+        let upstream = token::base_url(&self.upstream);
+        Store::open(&self.state_dir, &self.appid, &upstream, self.token_api).map_err(StartError::because)
+    }
+
+    fn start(self, issuer: Issuer, store: Store) -> Running {
+        let subject =
+            Subject { name: self.name.clone(), appid: self.appid.clone(), token_api: self.token_api };
+        let (reader, task) = token::spawn(subject, issuer, Arc::new(store));
+        Running { origin: self, task, reader }
+    }
+}
+
+impl Tokens {
+    /// Starts, keeps and ends tasks until they are those of the configuration; what requests need of each
+    /// account, in the order of the configuration.
+    ///
+    /// # Errors
+    /// When a state file cannot be opened. Then nothing has changed, except where an account was to be
+    /// started anew in place: its task has ended, and its requests go on with its last token.
+    pub(super) async fn apply(
+        &mut self,
+        config: &Config,
+        tls: &rustls::ClientConfig,
+    ) -> Result<Vec<Account>, StartError> {
+        // First everything that may fail and touches nobody.
+        let mut fresh = Vec::new();
+        for origin in Origin::all(config) {
+            if self.0.iter().any(|running| running.origin == origin) {
+                continue;
+            }
+            let issuer = origin.issuer(tls)?;
+            let in_use = self.0.iter().any(|running| running.origin.appid == origin.appid);
+            // A state file that is in use is opened when its task has ended and stored its state.
+            let store = if in_use { None } else { Some(origin.store()?) };
+            fresh.push((origin, issuer, store));
+        }
+        let wanted = Origin::all(config);
+        let (kept, ended): (Vec<_>, Vec<_>) =
+            self.0.drain(..).partition(|running| wanted.contains(&running.origin));
+        self.0 = kept;
+        shut_down(ended).await;
+        for (origin, issuer, store) in fresh {
+            let store = match store {
+                Some(store) => store,
+                None => origin.store()?,
+            };
+            self.0.push(origin.start(issuer, store));
+        }
+        Ok(config.accounts.iter().filter_map(|account| self.account(account)).collect())
+    }
+
+    fn account(&self, account: &config::Account) -> Option<Account> {
+        let running = self.0.iter().find(|running| running.origin.appid == account.appid)?;
+        Some(Account {
+            name: account.name.as_str().into(),
+            appid: account.appid.clone(),
+            rules: Rules {
+                hosts: account.hosts.clone(),
+                prefix: account.prefix.clone(),
+                paths: account.paths.clone(),
+            },
+            refresh_on: account.refresh_on.clone(),
+            token: running.reader.clone(),
+        })
+    }
+
+    /// Ends all tasks; each stores its state first.
+    pub(super) async fn end(self) {
+        shut_down(self.0).await;
+    }
+}
+
+/// Each gives itself a few seconds at most, and all of them the same ones.
+async fn shut_down(ended: Vec<Running>) {
+    let ending: JoinSet<()> = ended.into_iter().map(|running| running.task.shutdown()).collect();
+    ending.join_all().await;
+}

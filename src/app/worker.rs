@@ -1,0 +1,150 @@
+//! One worker: a thread with a runtime of its own that serves callers.
+//!
+//! It shares nothing with the other workers but the token cells and a few counters. New settings reach it
+//! while it serves; requests in flight finish with the ones they began with.
+
+use std::net::TcpListener;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread;
+
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio_util::task::TaskTracker;
+
+use super::StartError;
+use crate::config;
+use crate::listener::drain::Drain;
+use crate::listener::{self, Connections, SharedTls};
+use crate::proxy::{Current, Proxy, Shared};
+use crate::upstream::Upstream;
+
+/// What workers serve by; replaced as a whole when the configuration is read again.
+#[derive(Clone)]
+pub(super) struct Settings {
+    pub(super) shared: Arc<Shared>,
+    pub(super) way: Arc<Way>,
+}
+
+/// The way to the API host.
+pub(super) struct Way {
+    pub(super) upstream: config::Upstream,
+    pub(super) tls: Arc<rustls::ClientConfig>,
+    /// Idle connections that each worker keeps ready.
+    pub(super) warm: usize,
+}
+
+/// What a worker tells of itself.
+pub(super) enum Report {
+    /// It accepts callers.
+    Ready,
+    /// It has ended, at the end of a drain or because of a fault.
+    Ended,
+    /// It could not begin.
+    Failed(String),
+}
+
+/// What a worker thread takes with it.
+pub(super) struct Worker {
+    pub(super) sockets: Vec<(TcpListener, Option<SharedTls>)>,
+    pub(super) settings: watch::Receiver<Settings>,
+    pub(super) connections: Connections,
+    pub(super) drain: Drain,
+    pub(super) reports: mpsc::UnboundedSender<Report>,
+}
+
+/// Says that the worker has ended, also when it ends in a panic.
+struct Farewell(mpsc::UnboundedSender<Report>);
+
+impl Drop for Farewell {
+    fn drop(&mut self) {
+        // Nobody listens any more when the process is about to end.
+        let _ = self.0.send(Report::Ended);
+    }
+}
+
+impl Worker {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub(super) fn start(self, index: usize) -> Result<(), StartError> {
+        let name = format!("worker-{index}");
+        let spawned = thread::Builder::new().name(name.clone()).spawn(move || self.run());
+        spawned.map(drop).map_err(|e| StartError::because(format!("cannot start the thread {name}: {e}")))
+    }
+
+    fn run(self) {
+        let reports = self.reports.clone();
+        let _farewell = Farewell(reports.clone());
+        let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+        let outcome = match runtime {
+            Ok(runtime) => runtime.block_on(self.serve()),
+            Err(error) => Err(format!("cannot make the runtime of a worker: {error}")),
+        };
+        if let Err(words) = outcome {
+            let _ = reports.send(Report::Failed(words));
+        }
+    }
+
+    async fn serve(mut self) -> Result<(), String> {
+        let settings = self.settings.borrow_and_update().clone();
+        let mut out = Out::new(settings.way)?;
+        let current = Rc::new(Current::new(Proxy::new(settings.shared, Rc::clone(&out.upstream))));
+        let tasks = TaskTracker::new();
+        for (socket, tls) in self.sockets {
+            let listener = tokio::net::TcpListener::from_std(socket)
+                .map_err(|e| format!("a worker cannot accept connections: {e}"))?;
+            let (connections, drain) = (self.connections.clone(), self.drain.clone());
+            let accepting =
+                listener::accept(listener, tls, Rc::clone(&current), connections, tasks.clone(), drain);
+            tokio::task::spawn_local(accepting);
+        }
+        let _ = self.reports.send(Report::Ready);
+        loop {
+            tokio::select! {
+                () = self.drain.begun() => break,
+                changed = self.settings.changed() => {
+                    // The sender goes when the process ends, and then the drain has begun.
+                    let Ok(()) = changed else { break };
+                    let settings = self.settings.borrow_and_update().clone();
+                    if !Arc::ptr_eq(&out.way, &settings.way) {
+                        match Out::new(settings.way) {
+                            Ok(new) => out = new,
+                            // It was possible when the configuration was read: the old way is still good.
+                            Err(error) => tracing::error!(error, "a worker keeps its old upstream settings"),
+                        }
+                    }
+                    current.replace(Proxy::new(settings.shared, Rc::clone(&out.upstream)));
+                }
+            }
+        }
+        tasks.close();
+        tasks.wait().await;
+        Ok(())
+    }
+}
+
+/// The connections of one worker to the API host, kept ready until dropped.
+struct Out {
+    way: Arc<Way>,
+    upstream: Rc<Upstream>,
+    keeper: JoinHandle<()>,
+}
+
+impl Out {
+    fn new(way: Arc<Way>) -> Result<Self, String> {
+        let upstream = Upstream::new(&way.upstream, Arc::clone(&way.tls), way.warm).map_err(|e| e.to_string())?;
+        let upstream = Rc::new(upstream);
+        let warm = Rc::clone(&upstream);
+        let keeper = tokio::task::spawn_local(async move { warm.keep_warm().await });
+        Ok(Self { way, upstream, keeper })
+    }
+}
+
+impl Drop for Out {
+    fn drop(&mut self) {
+        self.keeper.abort();
+    }
+}
