@@ -107,6 +107,11 @@ async fn two_accounts_get_tokens_of_their_own() {
     assert_eq!(gate.get("/cgi-bin/user/get").await.errcode(), 0);
     let stats = wechat.handle.stats();
     assert_eq!(stats.fetches.token, 3);
+    // And a file for each.
+    for appid in [APPID, OTHER] {
+        let file = gate.state_dir().join(format!("{appid}.json"));
+        until("the token is stored", || file.is_file()).await;
+    }
     let calls =
         |appid: &str| stats.per_token.iter().filter(|t| t.appid == appid).map(|t| t.calls).sum::<u64>();
     assert_eq!((calls(APPID), calls(OTHER)), (3, 3));
