@@ -3,15 +3,17 @@
 //! hyper does HTTP, the guard decides what hyper sees, the proxy answers. HTTP/1 unless the first bytes are
 //! HTTP/2's preface.
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::Request;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::rt::Executor;
@@ -19,15 +21,23 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
 
 use super::drain::Drain;
 use super::guard::{Busy, Guard, refusal_asked_for};
 use crate::proxy::Proxy;
 use crate::proxy::answer::AnswerBody;
+use crate::proxy::refusal::Refusal;
 use crate::upstream::BodyError;
 
 /// HTTP/2 guards: what one caller may have open, and what its headers may be.
 const STREAMS: u32 = 128;
+
+/// hyper's own limit for the buffer of a connection; a larger `max_header_bytes` needs a larger one.
+const BUFFER: usize = 408 << 10;
+
+/// How long an HTTP/2 caller without open requests may take to say goodbye.
+const GOODBYE: Duration = Duration::from_secs(2);
 
 /// Serves a caller until it leaves, misbehaves, or the drain ends the connection.
 pub(super) async fn serve<S>(io: S, peer: IpAddr, proxy: Rc<Proxy>, mut drain: Drain)
@@ -36,13 +46,24 @@ where
 {
     let busy = Busy::default();
     let guard = Guard::new(io, busy.clone(), proxy.limits());
-    let service = service_fn(|request| answer(&proxy, request, peer, busy.clone()));
+    let service = service_fn(|request| {
+        let busy = busy.clone();
+        busy.set(true);
+        async {
+            let answer = match refusal_asked_for(&request) {
+                Some(refusal) => proxy.refuse(&refusal, peer),
+                None => proxy.serve(request, peer).await,
+            };
+            Ok::<_, Infallible>(answer.map(|body| Served { body, over: Over::Http1(busy) }))
+        }
+    });
     let mut connection = http1::Builder::new()
         .preserve_header_case(true)
         // For the fields that wxgate writes itself; the upstream's keep their spelling.
         .title_case_headers(true)
         // The upstream's Date passes; wxgate adds no field.
         .auto_date_header(false)
+        .max_buf_size(BUFFER.max(proxy.limits().max_header_bytes + (8 << 10)))
         .serve_connection(TokioIo::new(guard), service);
     // Errors here are the caller's: it left, or what it sent broke off. The access log has its line.
     tokio::select! {
@@ -55,7 +76,7 @@ where
     }
     let guard = connection.into_parts().io.into_inner();
     if guard.is_http2() {
-        serve_http2(guard, peer, proxy, drain).await;
+        serve_http2(guard.into_http2(), peer, proxy, drain).await;
     } else {
         guard.close().await;
     }
@@ -66,28 +87,98 @@ where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let idle = proxy.limits().idle_timeout;
-    let max_header = u32::try_from(proxy.limits().max_header_bytes).unwrap_or(u32::MAX);
-    let service = service_fn(|request| {
+    let max_header = proxy.limits().max_header_bytes;
+    // Far above the limit hyper answers for itself, without a body.
+    let far_above = u32::try_from(max_header.saturating_mul(4)).unwrap_or(u32::MAX);
+    let streams = Streams::new();
+    let service = service_fn(|request: Request<Incoming>| {
         let proxy = Rc::clone(&proxy);
-        // The guard keeps no time limits here.
-        async move { answer(&proxy, request, peer, Busy::default()).await }
+        let stream = streams.begin();
+        async move {
+            let answer = match head_size(&request) > max_header {
+                true => proxy.refuse(&Refusal::HeadTooLarge, peer),
+                false => proxy.serve(request, peer).await,
+            };
+            Ok::<_, Infallible>(answer.map(|body| Served { body, over: Over::Http2(stream) }))
+        }
     });
     let mut connection = pin!(
         http2::Builder::new(Local)
             .timer(TokioTimer::new())
             .max_concurrent_streams(STREAMS)
-            .max_header_list_size(max_header)
+            .max_header_list_size(far_above)
             .keep_alive_interval(idle)
             .keep_alive_timeout(idle)
             .serve_connection(TokioIo::new(guard), service)
     );
     tokio::select! {
         biased;
-        _ = connection.as_mut() => {}
-        () = drain.begun() => {
-            connection.as_mut().graceful_shutdown();
-            let _ = connection.await;
+        _ = connection.as_mut() => return,
+        () = drain.begun() => {}
+        // The guard keeps no time limits here.
+        () = streams.quiet_for(idle) => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    tokio::select! {
+        _ = connection => {}
+        // A caller that does not answer must not hold up the end of the program.
+        () = streams.silent_for(GOODBYE) => {}
+    }
+}
+
+/// Bytes of an HTTP/2 request head, as HTTP/1 would have counted them.
+fn head_size(request: &Request<Incoming>) -> usize {
+    let fields = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
+    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    fields.sum::<usize>() + target
+}
+
+/// The requests that are open on one HTTP/2 connection.
+#[derive(Clone)]
+struct Streams(Rc<Open>);
+
+struct Open {
+    streams: Cell<usize>,
+    /// When the last one ended.
+    quiet_since: Cell<Instant>,
+}
+
+/// One of them, until dropped.
+struct Stream(Rc<Open>);
+
+impl Streams {
+    fn new() -> Self {
+        Self(Rc::new(Open { streams: Cell::new(0), quiet_since: Cell::new(Instant::now()) }))
+    }
+
+    fn begin(&self) -> Stream {
+        self.0.streams.set(self.0.streams.get() + 1);
+        Stream(Rc::clone(&self.0))
+    }
+
+    /// Waits until there has been no request for so long, counted from now.
+    async fn silent_for(&self, limit: Duration) {
+        self.0.quiet_since.set(Instant::now());
+        self.quiet_for(limit).await;
+    }
+
+    /// Waits until there has been no request for so long.
+    async fn quiet_for(&self, limit: Duration) {
+        loop {
+            let open = self.0.streams.get() > 0;
+            let end = if open { Instant::now() } else { self.0.quiet_since.get() } + limit;
+            if !open && Instant::now() >= end {
+                return;
+            }
+            tokio::time::sleep_until(end).await;
         }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.0.streams.set(self.0.streams.get() - 1);
+        self.0.quiet_since.set(Instant::now());
     }
 }
 
@@ -105,29 +196,25 @@ where
     }
 }
 
-async fn answer(
-    proxy: &Proxy,
-    request: Request<Incoming>,
-    peer: IpAddr,
-    busy: Busy,
-) -> Result<Response<Served>, Infallible> {
-    busy.set(true);
-    let answer = match refusal_asked_for(&request) {
-        Some(refusal) => proxy.refuse(&refusal, peer),
-        None => proxy.serve(request, peer).await,
-    };
-    Ok(answer.map(|body| Served { body, busy }))
-}
-
-/// An answer's body that tells the guard when it is over.
+/// An answer's body that tells when it is over.
 struct Served {
     body: AnswerBody,
-    busy: Busy,
+    over: Over,
+}
+
+/// Whom it tells.
+enum Over {
+    /// The guard.
+    Http1(Busy),
+    /// The count of open streams, by its mere drop.
+    Http2(#[expect(dead_code, reason = "held until dropped")] Stream),
 }
 
 impl Drop for Served {
     fn drop(&mut self) {
-        self.busy.set(false);
+        if let Over::Http1(busy) = &self.over {
+            busy.set(false);
+        }
     }
 }
 

@@ -84,6 +84,8 @@ enum State {
     },
     Sized(u64),
     Chunked(Chunks),
+    /// HTTP/2's preface has come: hyper's HTTP/1 side sees an end, and nothing else.
+    Preface,
     /// HTTP/2: hyper's own guards are at work.
     Through,
     /// Nothing more comes from this caller.
@@ -144,18 +146,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
 
     /// Whether the caller began with HTTP/2's preface; then hyper's HTTP/1 side has seen nothing but an end.
     pub(super) fn is_http2(&self) -> bool {
-        matches!(self.state, State::Through)
+        matches!(self.state, State::Preface)
+    }
+
+    /// Lets everything through, from the preface on.
+    pub(super) fn into_http2(mut self) -> Self {
+        self.approved = self.kept.len();
+        self.state = State::Through;
+        self
     }
 
     /// Ends the connection so that the caller can read the last answer: no more is written, and what still
     /// comes is thrown away for a while. Closing at once would reset the connection and lose the answer.
     pub(super) async fn close(mut self) {
         let clean = matches!(self.state, State::Head { .. }) && self.kept.is_empty();
-        if self.io.shutdown().await.is_err() || clean {
-            return;
-        }
-        let mut waste = BytesMut::with_capacity(16 * 1024);
         let drain = async {
+            // Over TLS the goodbye has to be written, and its reader may be gone.
+            if self.io.shutdown().await.is_err() || clean {
+                return;
+            }
+            let mut waste = BytesMut::with_capacity(16 * 1024);
             let mut total = 0;
             while total < LINGER_BYTES {
                 waste.clear();
@@ -173,7 +183,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
     fn consider(state: &mut State, bytes: &[u8], searched: &mut usize, max_head: usize) -> Verdict {
         match state {
             State::Through => Verdict::Pass(bytes.len()),
-            State::Refused | State::Broken => Verdict::Wait,
+            State::Preface | State::Refused | State::Broken => Verdict::Wait,
             State::Sized(left) => {
                 let here = (*left).min(bytes.len() as u64);
                 *left -= here;
@@ -206,7 +216,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
         };
         *searched = bytes.len();
         if matches!(state, State::Head { first: true }) && end.is_some() && bytes.starts_with(HTTP2_PREFACE) {
-            *state = State::Through;
+            *state = State::Preface;
             return Verdict::Http2;
         }
         if end.unwrap_or(bytes.len()) > max_head {
@@ -236,12 +246,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
         self.state = State::Refused;
     }
 
-    /// Lets hyper's HTTP/1 side see an end, and keeps everything for its HTTP/2 side.
-    fn hand_over(&mut self) -> Poll<io::Result<()>> {
-        self.approved = self.kept.len();
-        Poll::Ready(Ok(()))
-    }
-
     /// Hands approved bytes to hyper.
     fn release(&mut self, buf: &mut ReadBuf<'_>) {
         let length = self.approved.min(buf.remaining());
@@ -262,11 +266,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
                 self.reading.clear();
                 return Poll::Pending;
             }
-            State::Head { .. } if !self.kept.is_empty() => (self.limits.head, Limit::Head),
+            // Empty lines alone, as old clients send them after a body, begin no head.
+            State::Head { .. } if head::leading_empty_lines(&self.kept) < self.kept.len() => {
+                (self.limits.head, Limit::Head)
+            }
             State::Head { first: true } => (self.limits.head, Limit::Idle),
             State::Head { first: false } => (self.limits.idle, Limit::Idle),
             State::Sized(_) | State::Chunked(_) => (self.limits.idle, Limit::Body),
-            State::Through | State::Refused | State::Broken => return Poll::Pending,
+            State::Preface | State::Through | State::Refused | State::Broken => return Poll::Pending,
         };
         self.reading.poll(limit, cx).map(|()| what)
     }
@@ -292,6 +299,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guard<S> {
                 return Poll::Ready(Ok(()));
             }
             match this.state {
+                State::Preface => return Poll::Ready(Ok(())),
                 State::Refused => return Poll::Pending,
                 State::Broken => return Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
                 _ => {}
@@ -304,7 +312,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guard<S> {
                     }
                     Verdict::Wait => {}
                     Verdict::Refuse(refusal) => this.refuse(&refusal),
-                    Verdict::Http2 => return this.hand_over(),
+                    Verdict::Http2 => {}
                 }
                 continue;
             }
@@ -327,7 +335,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guard<S> {
                         Verdict::Pass(_) => return Poll::Ready(Ok(())),
                         Verdict::Wait => {}
                         Verdict::Refuse(refusal) => this.refuse(&refusal),
-                        Verdict::Http2 => return this.hand_over(),
+                        Verdict::Http2 => {}
                     }
                     continue;
                 }
@@ -392,8 +400,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<S> {
         self.limited(cx, outcome)
     }
 
-    /// Does nothing: [`Guard::close`] ends the connection, once the last answer can be read.
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    /// Does nothing before HTTP/2: [`Guard::close`] ends the connection, once the last answer can be read.
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !matches!(self.state, State::Through) {
+            return Poll::Ready(Ok(()));
+        }
+        let outcome = Pin::new(&mut self.io).poll_shutdown(cx);
+        self.limited(cx, outcome)
     }
 }

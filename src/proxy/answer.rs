@@ -104,7 +104,28 @@ pub fn refusal(refusal: &Refusal) -> Response<AnswerBody> {
         }),
     );
     answer.headers_mut().insert(ERROR, HeaderValue::from_static(shape.code));
+    if ends_connection(refusal) {
+        // hyper leaves the field out of HTTP/2 answers.
+        answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     answer
+}
+
+/// Whether the caller's next bytes cannot be trusted, or are the rest of a body that nobody wants.
+fn ends_connection(refusal: &Refusal) -> bool {
+    match refusal {
+        Refusal::BadRequest(_) | Refusal::TooLarge(_) | Refusal::HeadTooLarge | Refusal::CallerTimeout(_) => {
+            true
+        }
+        Refusal::NotFound(_)
+        | Refusal::Denied(_)
+        | Refusal::Method
+        | Refusal::UpstreamUnreachable { .. }
+        | Refusal::UpstreamTimeout
+        | Refusal::NoToken(_)
+        | Refusal::TokenRefused { .. }
+        | Refusal::Busy(_) => false,
+    }
 }
 
 /// The answer to a caller that asks for a token and gets the placeholder.

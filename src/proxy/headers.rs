@@ -5,6 +5,7 @@
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
+use super::target::hex;
 use crate::token::Token;
 
 /// What callers get to see where the token would be, and what they get when they ask for one.
@@ -56,9 +57,22 @@ pub fn to_caller(headers: &mut HeaderMap, token: Option<&Token>) {
         // RFC 9112 section 6.3: with both, the length is a lie (and hyper's server would drop the caller).
         headers.remove(header::CONTENT_LENGTH);
     }
+    one_length(headers);
     drop_hop_by_hop(headers);
     if let Some(token) = token {
         mask_token(headers, token);
+    }
+}
+
+/// hyper has taken `5, 5`, and two lines that agree, for what they mean; not every caller does.
+fn one_length(headers: &mut HeaderMap) {
+    let mut lines = headers.get_all(header::CONTENT_LENGTH).iter();
+    let Some(first) = lines.next() else { return };
+    let one = first.as_bytes().split(|b| *b == b',').next().unwrap_or_default().trim_ascii();
+    if (lines.next().is_some() || one.len() < first.len())
+        && let Ok(value) = HeaderValue::from_bytes(one)
+    {
+        headers.insert(header::CONTENT_LENGTH, value);
     }
 }
 
@@ -90,7 +104,7 @@ fn drop_where(headers: &mut HeaderMap, condition: impl Fn(&HeaderName) -> bool) 
 fn keep_readable_codings(headers: &mut HeaderMap) {
     let readable = |entry: &&str| {
         let coding = entry.split(';').next().unwrap_or_default().trim();
-        READABLE.iter().any(|known| coding.eq_ignore_ascii_case(known))
+        coding.is_empty() || READABLE.iter().any(|known| coding.eq_ignore_ascii_case(known))
     };
     let entries = |line: &HeaderValue| {
         let text = line.to_str().unwrap_or_default().to_owned();
@@ -123,30 +137,56 @@ fn join_cookies(headers: &mut HeaderMap) {
 
 /// A redirect that repeats the request's query would hand the token to the caller.
 fn mask_token(headers: &mut HeaderMap, token: &Token) {
-    let raw = token.value.expose().as_bytes();
-    let encoded = &token.pair.expose().as_bytes()["access_token=".len()..];
+    let token = token.value.expose().as_bytes();
     for value in headers.values_mut() {
-        if value.len() < raw.len() {
-            continue;
-        }
-        let mut text = value.as_bytes().to_vec();
-        let found = replace(&mut text, encoded) | replace(&mut text, raw);
-        if found && let Ok(masked) = HeaderValue::from_bytes(&text) {
-            *value = masked;
+        // Nearly every value is shorter than a token.
+        if value.len() >= token.len()
+            && let Some(text) = masked(value.as_bytes(), token)
+            && let Ok(text) = HeaderValue::from_bytes(&text)
+        {
+            *value = text;
         }
     }
 }
 
-/// Puts the placeholder wherever `needle` stands; whether it stood anywhere.
-fn replace(text: &mut Vec<u8>, needle: &[u8]) -> bool {
-    let mut found = false;
-    let mut from = 0;
-    while let Some(at) = text[from..].windows(needle.len().max(1)).position(|window| window == needle) {
-        text.splice(from + at..from + at + needle.len(), PLACEHOLDER.bytes());
-        from += at + PLACEHOLDER.len();
-        found = true;
+/// The text with the placeholder wherever the token stands, in any percent-encoding of it; `None` where it
+/// stands nowhere.
+fn masked(text: &[u8], token: &[u8]) -> Option<Vec<u8>> {
+    let mut out = None;
+    let mut copied = 0;
+    let mut at = 0;
+    while at < text.len() {
+        match spelled(&text[at..], token) {
+            Some(length) if length > 0 => {
+                let out: &mut Vec<u8> = out.get_or_insert_default();
+                out.extend_from_slice(&text[copied..at]);
+                out.extend_from_slice(PLACEHOLDER.as_bytes());
+                at += length;
+                copied = at;
+            }
+            _ => at += 1,
+        }
     }
-    found
+    out.map(|mut out| {
+        out.extend_from_slice(&text[copied..]);
+        out
+    })
+}
+
+/// How many bytes at the beginning of `text` spell the token.
+fn spelled(text: &[u8], token: &[u8]) -> Option<usize> {
+    if text.starts_with(token) {
+        return Some(token.len());
+    }
+    let mut at = 0;
+    for byte in token {
+        at += match text.get(at..)? {
+            [b'%', high, low, ..] if hex(*high).zip(hex(*low)).is_some_and(|(h, l)| h << 4 | l == *byte) => 3,
+            [first, ..] if first == byte => 1,
+            _ => return None,
+        };
+    }
+    Some(at)
 }
 
 #[cfg(test)]
@@ -213,6 +253,8 @@ mod tests {
             (&["zstd;q=1.0, GZIP;q=0.5 , *"], "GZIP;q=0.5"),
             (&["zstd"], "identity"),
             (&["*"], "identity"),
+            (&[""], ""),
+            (&["gzip,,br"], "gzip,,br"),
             (&["gzip", "zstd, br"], "gzip, br"),
         ] {
             let fields: Vec<_> = lines.iter().map(|line| ("accept-encoding", *line)).collect();
@@ -235,11 +277,33 @@ mod tests {
     }
 
     #[test]
+    fn a_length_that_is_said_twice_is_said_once() {
+        for lines in [&["5"][..], &["5", "5"], &["5, 5"], &["5,5", "5"]] {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append(header::CONTENT_LENGTH, HeaderValue::from_static(line));
+            }
+            to_caller(&mut headers, None);
+            assert_eq!(headers, map(&[("content-length", "5")]), "{lines:?}");
+        }
+    }
+
+    #[test]
     fn the_token_is_masked_wherever_it_stands() {
-        let mut text = b"https://h/?access_token=TOK&b=TOK".to_vec();
-        assert!(replace(&mut text, b"TOK"));
-        let right = format!("https://h/?access_token={PLACEHOLDER}&b={PLACEHOLDER}");
-        assert_eq!(String::from_utf8(text).unwrap(), right);
-        assert!(!replace(&mut b"nothing".to_vec(), b"TOK"));
+        let p = PLACEHOLDER;
+        for (text, right) in [
+            ("https://h/?access_token=T+/k&b=T+/k", format!("https://h/?access_token={p}&b={p}")),
+            ("T%2B%2Fk", p.to_owned()),
+            ("?a=T%2b%2fk&c", format!("?a={p}&c")),
+            ("T+%2F%6B", p.to_owned()),
+            ("TT+/k", format!("T{p}")),
+        ] {
+            assert_eq!(masked(text.as_bytes(), b"T+/k"), Some(right.into_bytes()), "{text}");
+        }
+        for text in ["", "T+/", "T%2B%2", "T%zz/k", "nothing"] {
+            assert_eq!(masked(text.as_bytes(), b"T+/k"), None, "{text}");
+        }
+        assert_eq!(masked(b"a%25b", b"a%b"), Some(p.into()));
+        assert_eq!(masked(b"a%b", b"a%b"), Some(p.into()));
     }
 }

@@ -5,15 +5,18 @@
 //! passed on as it comes and can be sent once. The outcome is a type, so that nothing can replay what is
 //! gone. Nothing here talks to the upstream.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http_body_util::BodyExt;
-use hyper::body::{Body, Incoming};
+use hyper::body::{Body, Frame, Incoming};
 
 use super::refusal::Refusal;
 use crate::config::Limits;
+use crate::deadline::Deadline;
 use crate::upstream::RequestBody;
 
 /// Chunks below this are gathered into larger ones: a caller that sends single bytes must not make wxgate
@@ -33,6 +36,8 @@ pub enum Gathered {
         rest: Option<Incoming>,
         /// Bytes of both.
         length: u64,
+        /// The longest pause that the caller may make.
+        pause: Duration,
     },
 }
 
@@ -49,8 +54,8 @@ impl Gathered {
     pub fn take(&mut self) -> RequestBody {
         match self {
             Self::Whole(held) => held.body(),
-            Self::Stream { beginning, rest, length } => match rest.take() {
-                Some(rest) => RequestBody::stream(beginning.chunks(), rest, *length),
+            Self::Stream { beginning, rest, length, pause } => match rest.take() {
+                Some(rest) => RequestBody::stream(beginning.chunks(), rest, *length, *pause),
                 None => RequestBody::whole([]),
             },
         }
@@ -168,6 +173,7 @@ pub async fn gather(mut body: Incoming, limits: &Limits, budget: &Arc<Budget>) -
     if body.is_end_stream() {
         return Ok(Gathered::Whole(held));
     }
+    let pause = limits.idle_timeout;
     let length = body.size_hint().exact();
     if length.is_some_and(|length| length > limits.max_body) {
         return Err(over_max_body());
@@ -175,12 +181,13 @@ pub async fn gather(mut body: Incoming, limits: &Limits, budget: &Arc<Budget>) -
     if let Some(length) = length
         && length > limits.replay_per_request as u64
     {
-        return Ok(Gathered::Stream { beginning: held, rest: Some(body), length });
+        return Ok(Gathered::Stream { beginning: held, rest: Some(body), length, pause });
     }
     let mut tail = BytesMut::new();
-    while let Some(frame) = body.frame().await {
+    let mut stall = Deadline::default();
+    while let Some(frame) = next(&mut body, &mut stall, pause).await {
         // Trailers end here, like the chunks.
-        let Ok(chunk) = frame.map_err(|e| broken(&e))?.into_data() else { continue };
+        let Ok(chunk) = frame?.into_data() else { continue };
         let after = held.len() + chunk.len();
         if length.is_none() && after > limits.replay_per_request {
             return Err(if after as u64 > limits.max_body { over_max_body() } else { without_length() });
@@ -192,12 +199,31 @@ pub async fn gather(mut body: Incoming, limits: &Limits, budget: &Arc<Budget>) -
             held.flush(&mut tail);
             // The chunk that did not fit is passed on with what was read, and not counted: it is one read.
             held.chunks.push(chunk);
-            return Ok(Gathered::Stream { beginning: held, rest: Some(body), length });
+            return Ok(Gathered::Stream { beginning: held, rest: Some(body), length, pause });
         }
     }
     held.flush(&mut tail);
     Ok(Gathered::Whole(held))
 }
+
+/// The next part of a body. The listener's guard cuts stalled HTTP/1 callers off; an HTTP/2 caller can leave
+/// one stream alone while the connection lives.
+async fn next(
+    body: &mut Incoming,
+    stall: &mut Deadline,
+    pause: Duration,
+) -> Option<Result<Frame<Bytes>, Refusal>> {
+    std::future::poll_fn(|cx| {
+        if let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(cx) {
+            stall.clear();
+            return Poll::Ready(frame.map(|frame| frame.map_err(|e| broken(&e))));
+        }
+        stall.poll(pause, cx).map(|()| Some(Err(Refusal::CallerTimeout(STALLED))))
+    })
+    .await
+}
+
+const STALLED: &str = "the request body stalled; send it without long pauses";
 
 fn over_max_body() -> Refusal {
     Refusal::TooLarge("the request body is larger than limits.max_body allows".into())
@@ -218,7 +244,7 @@ pub fn broken(error: &hyper::Error) -> Refusal {
         if let Some(io) = cause.downcast_ref::<std::io::Error>()
             && io.kind() == std::io::ErrorKind::TimedOut
         {
-            return Refusal::CallerTimeout("the request body stalled; send it without long pauses");
+            return Refusal::CallerTimeout(STALLED);
         }
         source = cause.source();
     }

@@ -6,20 +6,54 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-/// Counts what the connection has taken of a request body, so that a slow upload is told from a dead one.
-pub(super) type Progress = Rc<Cell<u64>>;
+use crate::deadline::Deadline;
+
+/// How far a request body has come, so that a slow upload is told from a dead upstream.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Progress(Rc<Counters>);
+
+#[derive(Debug, Default)]
+struct Counters {
+    taken: Cell<u64>,
+    owed: Cell<bool>,
+}
+
+impl Progress {
+    /// Grows whenever the connection takes more of the body.
+    pub(super) fn taken(&self) -> u64 {
+        self.0.taken.get()
+    }
+
+    /// Whether the connection waits for more from the caller.
+    pub(super) fn is_owed(&self) -> bool {
+        self.0.owed.get()
+    }
+}
+
+/// A request body that the caller sends on.
+#[derive(Debug)]
+struct Rest {
+    incoming: Incoming,
+    stall: Deadline,
+    /// The longest pause.
+    limit: Duration,
+}
+
+/// Why a caller's body broke off; a pause that was too long is an [`std::io::ErrorKind::TimedOut`] within.
+pub(super) type CallerError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A request body of known length.
 #[derive(Debug)]
 pub struct RequestBody {
     ready: VecDeque<Bytes>,
-    rest: Option<Incoming>,
+    rest: Option<Rest>,
     left: u64,
     progress: Progress,
 }
@@ -32,44 +66,62 @@ impl RequestBody {
         Self { ready, rest: None, left, progress: Progress::default() }
     }
 
-    /// A body of `length` bytes, of which the beginning is here and the rest still comes from the caller.
-    pub fn stream(beginning: impl IntoIterator<Item = Bytes>, rest: Incoming, length: u64) -> Self {
+    /// A body of `length` bytes, of which the beginning is here and the rest still comes from the caller,
+    /// with no pause longer than `limit`.
+    pub fn stream(
+        beginning: impl IntoIterator<Item = Bytes>,
+        rest: Incoming,
+        length: u64,
+        limit: Duration,
+    ) -> Self {
         let ready = beginning.into_iter().collect();
-        Self { ready, rest: Some(rest), left: length, progress: Progress::default() }
+        let rest = Some(Rest { incoming: rest, stall: Deadline::default(), limit });
+        Self { ready, rest, left: length, progress: Progress::default() }
     }
 
-    /// A counter that grows whenever the connection takes more of this body.
+    /// How far this body has come, to be looked at while the connection has it.
     pub(super) fn progress(&self) -> Progress {
-        Rc::clone(&self.progress)
+        self.progress.clone()
     }
 
     fn taken(&mut self, chunk: Bytes) -> Frame<Bytes> {
         self.left = self.left.saturating_sub(chunk.len() as u64);
-        self.progress.set(self.progress.get() + 1);
+        let counters = &self.progress.0;
+        counters.taken.set(counters.taken.get() + 1);
+        counters.owed.set(false);
         Frame::data(chunk)
     }
 }
 
 impl Body for RequestBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = CallerError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, CallerError>>> {
         if let Some(chunk) = self.ready.pop_front() {
             return Poll::Ready(Some(Ok(self.taken(chunk))));
         }
         while let Some(rest) = self.rest.as_mut() {
-            match ready!(Pin::new(rest).poll_frame(cx)) {
+            let Poll::Ready(frame) = Pin::new(&mut rest.incoming).poll_frame(cx) else {
+                if rest.stall.poll(rest.limit, cx).is_ready() {
+                    let stalled = std::io::Error::from(std::io::ErrorKind::TimedOut);
+                    return Poll::Ready(Some(Err(stalled.into())));
+                }
+                self.progress.0.owed.set(true);
+                return Poll::Pending;
+            };
+            rest.stall.clear();
+            match frame {
                 Some(Ok(frame)) => {
                     // Trailers end here: `Trailer` is hop-by-hop, and the WeChat API refuses chunked bodies.
                     if let Ok(chunk) = frame.into_data() {
                         return Poll::Ready(Some(Ok(self.taken(chunk))));
                     }
                 }
-                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
                 None => self.rest = None,
             }
         }

@@ -101,7 +101,8 @@ impl Connection {
     }
 
     /// Sends a request and waits for the head of the response, at most `limit` after the last part of the
-    /// request body was taken. Dropping the future closes the connection.
+    /// request body was taken. While the caller owes more of the body, the wait is not the upstream's doing.
+    /// Dropping the future closes the connection.
     pub(super) async fn exchange(
         mut self,
         request: Request<RequestBody>,
@@ -110,7 +111,7 @@ impl Connection {
         self.traffic.written.set(false);
         self.traffic.read.set(false);
         let progress = request.body().progress();
-        let mut seen = progress.get();
+        let mut seen = progress.taken();
         let response = self.sender.try_send_request(request);
         tokio::pin!(response);
         self.waiting.clear();
@@ -127,8 +128,9 @@ impl Connection {
             if let Poll::Ready(outcome) = response.as_mut().poll(cx) {
                 return Poll::Ready(Some(outcome));
             }
-            if progress.get() != seen {
-                seen = progress.get();
+            // A caller's pause is not the upstream's.
+            if progress.taken() != seen || progress.is_owed() {
+                seen = progress.taken();
                 self.waiting.clear();
             }
             self.waiting.poll(limit, cx).map(|()| None)

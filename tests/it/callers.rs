@@ -61,10 +61,9 @@ async fn a_stranger_is_denied_in_wechats_form_and_the_upstream_sees_nothing() {
 #[tokio::test]
 async fn a_callers_rules_can_forbid_a_call() {
     let fake = fake().await;
-    let rules = format!(
-        "[[caller]]\nname = \"cms\"\nfrom = [\"127.0.0.0/8\"]\nallow = [\"GET /cgi-bin/*\", \"POST /cgi-bin/message/*\"]\n"
-    );
-    let gate = gate(&fake, &rules).await;
+    let rules = "[[caller]]\nname = \"cms\"\nfrom = [\"127.0.0.0/8\"]\n\
+                 allow = [\"GET /cgi-bin/*\", \"POST /cgi-bin/message/*\"]\n";
+    let gate = gate(&fake, rules).await;
     assert_eq!(gate.get("/cgi-bin/user/get").await.status, 200);
     assert_eq!(gate.post("/cgi-bin/message/custom/send", "{}").await.status, 200);
     let denied = gate.post("/cgi-bin/clear_quota", "{}").await;

@@ -1,6 +1,7 @@
 //! The main promise: a caller never sees a dead token, and a dead token never costs more than one fetch.
 
 mod bursts;
+mod gives_up;
 mod lives;
 mod restarts;
 mod rules;

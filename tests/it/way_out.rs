@@ -34,7 +34,7 @@ async fn an_address_that_is_not_whitelisted_is_named_to_caller_and_operator() {
     assert_eq!(refused.header("X-Wxgate-Error"), Some("token-refused"));
     let said = refused.json()["errmsg"].as_str().unwrap().to_owned();
     assert!(said.starts_with("wxgate: ") && said.contains("127.0.0.1"), "{said}");
-    let line = child.line("40164").await;
+    let line = child.line("refuses to issue a token: 40164").await;
     let line: serde_json::Value = serde_json::from_str(&line).unwrap();
     assert_eq!(line["level"], "ERROR");
     let said = line["message"].as_str().unwrap();
@@ -107,6 +107,11 @@ async fn two_accounts_get_tokens_of_their_own() {
     assert_eq!(gate.get("/cgi-bin/user/get").await.errcode(), 0);
     let stats = wechat.handle.stats();
     assert_eq!(stats.fetches.token, 3);
+    // And a file for each.
+    for appid in [APPID, OTHER] {
+        let file = gate.state_dir().join(format!("{appid}.json"));
+        until("the token is stored", || file.is_file()).await;
+    }
     let calls =
         |appid: &str| stats.per_token.iter().filter(|t| t.appid == appid).map(|t| t.calls).sum::<u64>();
     assert_eq!((calls(APPID), calls(OTHER)), (3, 3));

@@ -18,6 +18,7 @@ async fn a_process_killed_while_it_stores_leaves_a_state_that_the_next_one_start
     let wechat = WeChat::start().await;
     let dir = tempfile::tempdir().unwrap();
     let state = dir.path().join("state");
+    let file = state.join(format!("{APPID}.json"));
     let fetches = || wechat.handle.stats().fetches.token;
     let mut generation = 0;
     for round in 0..=ROUNDS {
@@ -31,6 +32,7 @@ async fn a_process_killed_while_it_stores_leaves_a_state_that_the_next_one_start
             assert_eq!(child.code().await, 0);
             break;
         }
+        until("the token in use is stored", || file.is_file()).await;
         let before = fetches();
         wechat.handle.steal_token();
         let caller = tokio::spawn(async move { Connection::plain(addr).await.send(&call).await });
@@ -41,9 +43,7 @@ async fn a_process_killed_while_it_stores_leaves_a_state_that_the_next_one_start
         assert_eq!(child.ended().await.code(), None, "ended by the signal");
         // Its caller may have been answered before that, or not.
         _ = caller.await.unwrap();
-        let record: Value =
-            serde_json::from_slice(&std::fs::read(state.join(format!("{APPID}.json"))).unwrap())
-                .expect("a whole file");
+        let record: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).expect("a whole file");
         let stored = record["generation"].as_u64().unwrap();
         assert!(stored >= generation, "round {round}: {stored} after {generation}");
         generation = stored;

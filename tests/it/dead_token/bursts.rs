@@ -152,6 +152,26 @@ async fn bodies_of_stolen_calls_are_sent_again_whole() {
     check(&gate.send(&marked_call("end")).await, "end");
 }
 
+#[tokio::test]
+async fn a_repeated_call_differs_in_its_token_alone() {
+    let fake = Fake::issuing(
+        |nth| format!("token-that-is-good-from-the-second-on-{nth}."),
+        |seen| match seen.line().contains("on-1.") {
+            true => Reply::json(REFUSED),
+            false => Reply::json("{}"),
+        },
+    )
+    .await;
+    let gate = Gate::before(&fake.url()).await;
+    let body: Vec<u8> = (0..1_u32 << 20).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    let fields = ["Content-Type: application/octet-stream", "X-oDD: 1", "x-odd: 2"];
+    assert_eq!(gate.send(&request("POST", "/cgi-bin/x?b=2", &fields, &body)).await.text(), "{}");
+    let [first, second] = &fake.seen()[..] else { panic!("{} calls", fake.calls()) };
+    assert_eq!(first.head.replace("on-1.", "on-2."), second.head);
+    assert!(first.body == body && second.body == body, "byte for byte");
+    assert_eq!(first.connection, second.connection, "no handshake for the repetition");
+}
+
 /// The results of all tasks; one that panicked fails the test.
 async fn all<T>(tasks: Vec<JoinHandle<T>>) -> Vec<T> {
     let mut results = Vec::new();

@@ -6,5 +6,6 @@ pub(crate) mod child;
 pub(crate) mod fake;
 pub(crate) mod gate;
 pub(crate) mod https;
+pub(crate) mod raw;
 pub(crate) mod until;
 pub(crate) mod wechat;

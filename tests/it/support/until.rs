@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 /// Far more than any of it takes on an idle machine; tests share few cores.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Looks again and again until `probe` has a value.
 pub(crate) async fn until_some<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
