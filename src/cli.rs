@@ -1,15 +1,17 @@
 //! The command line: what can be asked for, and which exit code says what came of it.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use sd_notify::NotifyState;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
 
-use crate::app::App;
-use crate::config::{Config, ConfigErrors, Loaded};
+use crate::app::{App, Order};
+use crate::config::{Config, Loaded};
 use crate::{check, demo, logging, sandbox};
 
 /// A clean stop.
@@ -37,7 +39,8 @@ Without --config: ./wxgate.toml if it exists, else the environment alone:
 WXGATE_LOG sets the log level: error, warn, info, debug or trace.
 
 Exit codes: 0 a clean stop; 1 it could not go on; 2 wrong usage or wrong configuration.
-Signals: SIGTERM and SIGINT finish the requests in flight and stop; a second one stops at once.";
+Signals: SIGTERM and SIGINT finish the requests in flight and stop; a second one stops at once. SIGHUP reads
+configuration and certificates again; when they are wrong, it says so and goes on with the old ones.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -92,13 +95,12 @@ pub fn main() -> ExitCode {
 }
 
 fn load(path: Option<PathBuf>) -> Result<Loaded, u8> {
-    Config::load(path.as_deref(), &|name| std::env::var_os(name)).map_err(|errors| match errors {
-        ConfigErrors::NothingConfigured | ConfigErrors::Wrong(_) => say(WRONG, format_args!("{errors}")),
-    })
+    Config::load(path.as_deref(), &|name| std::env::var_os(name))
+        .map_err(|errors| say(WRONG, format_args!("{errors}")))
 }
 
 async fn serve(args: ServeArgs) -> u8 {
-    let loaded = match load(args.config) {
+    let loaded = match load(args.config.clone()) {
         Ok(loaded) => loaded,
         Err(code) => return code,
     };
@@ -110,50 +112,96 @@ async fn serve(args: ServeArgs) -> u8 {
         Ok(signals) => signals,
         Err(error) => return say(FAILED, format_args!("cannot listen for signals: {error}")),
     };
-    let app = match App::bind(loaded.config).await {
+    let app = match App::start(loaded.config).await {
         Ok(app) => app,
         Err(error) => return say(FAILED, format_args!("{error}")),
     };
     for listening in app.listening() {
         tracing::info!("listening on {listening} (callers)");
     }
-    // Without systemd there is nobody to tell.
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-    match app.run(signals.first()).await {
+    tell_systemd(&[NotifyState::Ready]);
+    match app.run(signals.orders(Some(args.config))).await {
         Ok(()) => CLEAN,
         Err(error) => say(FAILED, format_args!("{error}")),
     }
 }
 
-/// SIGTERM and SIGINT.
+/// The signals that wxgate understands.
 pub(crate) struct Signals {
     term: Signal,
     int: Signal,
+    hup: Signal,
 }
 
 impl Signals {
     pub(crate) fn new() -> std::io::Result<Self> {
-        Ok(Self { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? })
+        Ok(Self {
+            term: signal(SignalKind::terminate())?,
+            int: signal(SignalKind::interrupt())?,
+            hup: signal(SignalKind::hangup())?,
+        })
     }
 
-    /// Over with the first of either; the second ends the process at once.
-    pub(crate) async fn first(mut self) {
-        self.next().await;
-        tracing::info!("stopping: no more connections, requests in flight may finish");
-        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    /// Turns signals into orders from now on. `config` is what the command line named as the file to read again
+    /// at SIGHUP; `None`: there is nothing to read again.
+    pub(crate) fn orders(mut self, config: Option<Option<PathBuf>>) -> mpsc::Receiver<Order> {
+        let (orders, received) = mpsc::channel(1);
         tokio::spawn(async move {
-            self.next().await;
-            tracing::warn!("stopping at once");
+            loop {
+                tokio::select! {
+                    _ = self.term.recv() => break,
+                    _ = self.int.recv() => break,
+                    _ = self.hup.recv() => if let Some(path) = &config {
+                        reload(path.as_deref(), &orders).await;
+                    },
+                }
+            }
+            tracing::info!("stopping: no more connections, requests in flight may finish");
+            tell_systemd(&[NotifyState::Stopping]);
+            // An error means that the proxy has ended by itself, and so does the process in a moment.
+            let _ = orders.send(Order::Stop).await;
+            tokio::select! {
+                _ = self.term.recv() => {}
+                _ = self.int.recv() => {}
+            }
+            say(FAILED, format_args!("a second signal: stopping at once"));
             std::process::exit(i32::from(FAILED));
         });
+        received
     }
+}
 
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.term.recv() => {}
-            _ = self.int.recv() => {}
+/// Reads the configuration of a running process again; a wrong one is said, and changes nothing.
+async fn reload(path: Option<&Path>, orders: &mpsc::Sender<Order>) {
+    // systemd wants to know when a reload began (sd_notify(3), RELOADING=1).
+    if let Ok(now) = NotifyState::monotonic_usec_now() {
+        tell_systemd(&[NotifyState::Reloading, now]);
+    }
+    match Config::load(path, &|name| std::env::var_os(name)) {
+        Ok(loaded) => {
+            for warning in &loaded.warnings {
+                tracing::warn!("{warning}");
+            }
+            let (done, is_done) = oneshot::channel();
+            let order = Order::Reload { config: Box::new(loaded.config), done };
+            if orders.send(order).await.is_ok() {
+                // Whether it could be used has been said; either way the reload is over.
+                let _ = is_done.await;
+            }
+        }
+        Err(errors) => {
+            for line in errors.to_string().lines() {
+                tracing::error!("{line}");
+            }
+            tracing::error!("the new configuration is wrong; going on with the old one");
         }
     }
+    tell_systemd(&[NotifyState::Ready]);
+}
+
+/// Without systemd there is nobody to tell.
+fn tell_systemd(states: &[NotifyState<'_>]) {
+    let _ = sd_notify::notify(states);
 }
 
 /// Writes to stderr before there is a log, or when the log is of no use any more.

@@ -56,7 +56,7 @@ async fn run(out: &mut dyn Write) -> Result<(), String> {
     tracing::info!("listening on {} (sandbox)", sandbox.url());
     tracing::info!("listening on {proxy} (callers)");
     let wechat = tokio::spawn(sandbox.run(std::future::pending()));
-    let outcome = app.run(signals.first()).await;
+    let outcome = app.run(signals.orders(None)).await;
     wechat.abort();
     outcome.map_err(|e| words(&e))
 }
@@ -81,7 +81,7 @@ async fn proxy(listen: &str, upstream: &str, ca: &Path, dir: &Path) -> Result<Ap
     );
     let loaded =
         Config::from_toml(&text, &dir.join("demo.toml"), &|_| None).map_err(|errors| errors.to_string())?;
-    App::bind(loaded.config).await.map_err(|e| e.to_string())
+    App::start(loaded.config).await.map_err(|e| e.to_string())
 }
 
 /// What a newcomer reads: three commands that work as printed.

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::config::Config;
 use crate::listener::drain::{DrainSender, drain};
@@ -74,8 +74,13 @@ impl std::error::Error for StartError {}
 /// What a running proxy can be told. When nobody can order any more, it stops.
 #[derive(Debug)]
 pub enum Order {
-    /// Go on with this configuration.
-    Reload(Box<Config>),
+    /// Go on with another configuration.
+    Reload {
+        /// The new one.
+        config: Box<Config>,
+        /// Told when it is in use, or has turned out to be unusable.
+        done: oneshot::Sender<()>,
+    },
     /// Accept no more, let requests in flight finish for up to `shutdown_grace`, end.
     Stop,
 }
@@ -132,7 +137,8 @@ impl App {
             };
             worker.start(index)?;
         }
-        let listening = bound.iter().map(|(bound, scheme)| Listening { scheme: *scheme, address: bound.address });
+        let listening =
+            bound.iter().map(|(bound, scheme)| Listening { scheme: *scheme, address: bound.address });
         let listening = listening.collect();
         let mut app =
             Self { config, listening, server_tls, tokens, settings, budget, drain: drain_sender, reports };
@@ -155,7 +161,11 @@ impl App {
         loop {
             tokio::select! {
                 order = orders.recv() => match order {
-                    Some(Order::Reload(config)) => self.reload(*config).await,
+                    Some(Order::Reload { config, done }) => {
+                        self.reload(*config).await;
+                        // Whoever ordered it need not wait.
+                        let _ = done.send(());
+                    }
                     Some(Order::Stop) | None => break,
                 },
                 report = self.reports.recv() => {
@@ -186,7 +196,9 @@ impl App {
         }
         match self.apply(config).await {
             Ok(()) => tracing::info!("the configuration has been read again"),
-            Err(error) => tracing::error!(%error, "the new configuration cannot be used; going on with the old one"),
+            Err(error) => {
+                tracing::error!(%error, "the new configuration cannot be used; going on with the old one")
+            }
         }
     }
 

@@ -135,7 +135,8 @@ struct Out {
 
 impl Out {
     fn new(way: Arc<Way>) -> Result<Self, String> {
-        let upstream = Upstream::new(&way.upstream, Arc::clone(&way.tls), way.warm).map_err(|e| e.to_string())?;
+        let upstream =
+            Upstream::new(&way.upstream, Arc::clone(&way.tls), way.warm).map_err(|e| e.to_string())?;
         let upstream = Rc::new(upstream);
         let warm = Rc::clone(&upstream);
         let keeper = tokio::task::spawn_local(async move { warm.keep_warm().await });

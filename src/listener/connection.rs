@@ -25,7 +25,7 @@ use tokio::time::Instant;
 
 use super::drain::Drain;
 use super::guard::{Busy, Guard, refusal_asked_for};
-use crate::proxy::Proxy;
+use crate::proxy::Current;
 use crate::proxy::answer::AnswerBody;
 use crate::proxy::refusal::Refusal;
 use crate::upstream::BodyError;
@@ -40,16 +40,19 @@ const BUFFER: usize = 408 << 10;
 const GOODBYE: Duration = Duration::from_secs(2);
 
 /// Serves a caller until it leaves, misbehaves, or the drain ends the connection.
-pub(super) async fn serve<S>(io: S, peer: IpAddr, proxy: Rc<Proxy>, mut drain: Drain)
+pub(super) async fn serve<S>(io: S, peer: IpAddr, current: Rc<Current>, mut drain: Drain)
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let busy = Busy::default();
+    let proxy = current.get();
     let guard = Guard::new(io, busy.clone(), proxy.limits());
     let service = service_fn(|request| {
         let busy = busy.clone();
         busy.set(true);
-        async {
+        // Each request by the configuration of its moment.
+        let proxy = current.get();
+        async move {
             let answer = match refusal_asked_for(&request) {
                 Some(refusal) => proxy.refuse(&refusal, peer),
                 None => proxy.serve(request, peer).await,
@@ -76,23 +79,24 @@ where
     }
     let guard = connection.into_parts().io.into_inner();
     if guard.is_http2() {
-        serve_http2(guard.into_http2(), peer, proxy, drain).await;
+        serve_http2(guard.into_http2(), peer, current, drain).await;
     } else {
         guard.close().await;
     }
 }
 
-async fn serve_http2<S>(guard: Guard<S>, peer: IpAddr, proxy: Rc<Proxy>, mut drain: Drain)
+async fn serve_http2<S>(guard: Guard<S>, peer: IpAddr, current: Rc<Current>, mut drain: Drain)
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
+    let proxy = current.get();
     let idle = proxy.limits().idle_timeout;
     let max_header = proxy.limits().max_header_bytes;
     // Far above the limit hyper answers for itself, without a body.
     let far_above = u32::try_from(max_header.saturating_mul(4)).unwrap_or(u32::MAX);
     let streams = Streams::new();
     let service = service_fn(|request: Request<Incoming>| {
-        let proxy = Rc::clone(&proxy);
+        let proxy = current.get();
         let stream = streams.begin();
         async move {
             let answer = match head_size(&request) > max_header {

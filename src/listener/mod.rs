@@ -24,7 +24,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 
-use crate::proxy::Proxy;
+use crate::proxy::Current;
 use crate::proxy::refusal::Refusal;
 use drain::Drain;
 
@@ -103,7 +103,7 @@ pub type SharedTls = Arc<ArcSwap<ServerConfig>>;
 pub async fn accept(
     listener: TcpListener,
     tls: Option<SharedTls>,
-    proxy: Rc<Proxy>,
+    current: Rc<Current>,
     connections: Connections,
     tasks: TaskTracker,
     mut drain: Drain,
@@ -130,7 +130,7 @@ pub async fn accept(
         // Answers are written whole: waiting for more to send would only cost time.
         let _ = stream.set_nodelay(true);
         let (counted, open) = connections.count();
-        let serving = callers_turn(stream, peer.ip(), tls.clone(), Rc::clone(&proxy), drain.clone(), open);
+        let serving = callers_turn(stream, peer.ip(), tls.clone(), Rc::clone(&current), drain.clone(), open);
         tokio::task::spawn_local(tasks.track_future(async move {
             serving.await;
             drop(counted);
@@ -143,15 +143,15 @@ async fn callers_turn(
     stream: TcpStream,
     peer: IpAddr,
     tls: Option<SharedTls>,
-    proxy: Rc<Proxy>,
+    current: Rc<Current>,
     drain: Drain,
     open: usize,
 ) {
-    let too_many = open > proxy.limits().max_connections;
+    let too_many = open > current.get().limits().max_connections;
     let Some(tls) = tls else {
         return match too_many {
             true => turn_away(stream).await,
-            false => connection::serve(stream, peer, proxy, drain).await,
+            false => connection::serve(stream, peer, current, drain).await,
         };
     };
     // A handshake only to say "busy" would be more work than the call.
@@ -159,8 +159,8 @@ async fn callers_turn(
         return;
     }
     let handshake = TlsAcceptor::from(tls.load_full()).accept(stream);
-    match tokio::time::timeout(proxy.limits().header_timeout, handshake).await {
-        Ok(Ok(stream)) => connection::serve(stream, peer, proxy, drain).await,
+    match tokio::time::timeout(current.get().limits().header_timeout, handshake).await {
+        Ok(Ok(stream)) => connection::serve(stream, peer, current, drain).await,
         Ok(Err(error)) => tracing::debug!(%peer, %error, "a TLS handshake failed"),
         Err(_) => tracing::debug!(%peer, "a TLS handshake took longer than limits.header_timeout"),
     }

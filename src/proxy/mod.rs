@@ -16,7 +16,9 @@ pub mod replay;
 pub mod route;
 pub mod target;
 
+use std::cell::RefCell;
 use std::net::IpAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -72,26 +74,41 @@ pub struct Shared {
     pub access_log: bool,
 }
 
-/// One worker's proxy: what all share, and its own connections.
+/// One worker's proxy by one configuration: what all workers share, and the worker's own connections.
 pub struct Proxy {
     shared: Arc<Shared>,
-    upstream: Upstream,
+    upstream: Rc<Upstream>,
+}
+
+/// The proxy that a worker's next request is served by; requests in flight keep the one they began with.
+pub struct Current(RefCell<Rc<Proxy>>);
+
+impl Current {
+    /// Begins with this one.
+    pub fn new(proxy: Proxy) -> Self {
+        Self(RefCell::new(Rc::new(proxy)))
+    }
+
+    /// The present one.
+    pub fn get(&self) -> Rc<Proxy> {
+        Rc::clone(&self.0.borrow())
+    }
+
+    /// From now on this one.
+    pub fn replace(&self, proxy: Proxy) {
+        self.0.replace(Rc::new(proxy));
+    }
 }
 
 impl Proxy {
     /// A proxy that sends through `upstream`.
-    pub fn new(shared: Arc<Shared>, upstream: Upstream) -> Self {
+    pub fn new(shared: Arc<Shared>, upstream: Rc<Upstream>) -> Self {
         Self { shared, upstream }
     }
 
     /// The limits that listeners enforce.
     pub fn limits(&self) -> &Limits {
         &self.shared.limits
-    }
-
-    /// The way out, to keep it warm.
-    pub fn upstream(&self) -> &Upstream {
-        &self.upstream
     }
 
     /// Serves one request from its head to the head of its answer. Dropping the future ends the upstream's

@@ -11,6 +11,7 @@ mod dead_token;
 mod demo;
 mod documents;
 mod examples;
+mod reload;
 mod request;
 mod sandbox;
 mod secrets;

@@ -13,8 +13,8 @@ use std::sync::{Mutex, OnceLock};
 use std::thread::JoinHandle;
 
 use tempfile::TempDir;
-use tokio::sync::oneshot;
-use wxgate::app::App;
+use tokio::sync::{mpsc, oneshot};
+use wxgate::app::{App, Order};
 use wxgate::config::Config;
 use wxgate::logging::{self, LogGuard};
 
@@ -29,7 +29,7 @@ pub(crate) struct Gate {
     pub(crate) addr: SocketAddr,
     /// Of the HTTPS listener, where the settings ask for one.
     pub(crate) tls_addr: Option<SocketAddr>,
-    stop: Option<oneshot::Sender<()>>,
+    orders: Option<mpsc::Sender<Order>>,
     thread: Option<JoinHandle<()>>,
     state: PathBuf,
     _dir: Option<TempDir>,
@@ -93,20 +93,20 @@ impl Gate {
         let loaded = Config::from_toml(text, Path::new("/nowhere/wxgate.toml"), &|_| None);
         let config = loaded.unwrap_or_else(|e| panic!("{e}")).config;
         let (ready, is_ready) = oneshot::channel();
-        let (stop, stopped) = oneshot::channel::<()>();
+        let (orders, received) = mpsc::channel(1);
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
-                let app = App::bind(config).await.unwrap();
+                let app = App::start(config).await.unwrap();
                 ready.send(app.listening().iter().map(|l| l.address).collect::<Vec<_>>()).unwrap();
-                app.run(async { _ = stopped.await }).await.unwrap();
+                app.run(received).await.unwrap();
             });
         });
         let addrs = is_ready.await.expect("wxgate starts");
         Self {
             addr: addrs[0],
             tls_addr: addrs.get(1).copied(),
-            stop: Some(stop),
+            orders: Some(orders),
             thread: Some(thread),
             state,
             _dir: dir,
@@ -118,13 +118,23 @@ impl Gate {
         &self.state
     }
 
+    /// Goes on with other settings; returns when they are in use.
+    pub(crate) async fn reload(&self, url: &str, settings: &Settings) {
+        let text = configuration(url, settings, &self.state);
+        let loaded = Config::from_toml(&text, Path::new("/nowhere/wxgate.toml"), &|_| None);
+        let config = Box::new(loaded.unwrap_or_else(|e| panic!("{e}")).config);
+        let (done, is_done) = oneshot::channel();
+        self.orders.as_ref().unwrap().send(Order::Reload { config, done }).await.unwrap();
+        is_done.await.unwrap();
+    }
+
     /// Asks it to stop and waits until it has.
     pub(crate) fn stop(mut self) {
         self.end();
     }
 
     fn end(&mut self) {
-        drop(self.stop.take());
+        drop(self.orders.take());
         if let Some(thread) = self.thread.take() {
             let ended = thread.join();
             // A test that is failing already must not panic again.

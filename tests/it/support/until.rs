@@ -21,3 +21,12 @@ pub(crate) async fn until_some<T>(what: &str, mut probe: impl FnMut() -> Option<
 pub(crate) async fn until(what: &str, mut probe: impl FnMut() -> bool) {
     until_some(what, || probe().then_some(())).await;
 }
+
+/// As [`until`] with a probe that has to wait for something itself.
+pub(crate) async fn until_async(what: &str, mut probe: impl AsyncFnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !probe().await {
+        assert!(Instant::now() < end, "not within {PATIENCE:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}

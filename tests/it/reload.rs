@@ -1,0 +1,139 @@
+//! Reading the configuration again: what changes, what stays, and that nobody is cut off.
+
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::support::child::{Child, wxgate};
+use crate::support::fake::{Fake, Reply, TOKEN};
+use crate::support::gate::{APPID, Gate, SECRET, Settings};
+use crate::support::https::{Connection, request};
+use crate::support::until::{until, until_async};
+use crate::support::wechat::WeChat;
+
+async fn ok() -> Fake {
+    Fake::answering(|_| Reply::json(r#"{"errcode":0}"#)).await
+}
+
+#[tokio::test]
+async fn rules_change_for_the_next_request_of_an_open_connection() {
+    let fake = ok().await;
+    let gate = Gate::before(&fake.url()).await;
+    let mut caller = Connection::plain(gate.addr).await;
+    let call = request("GET", "/datacube/x", &[], b"");
+    assert_eq!(caller.send(&call).await.unwrap().status, 404);
+    let wider =
+        Settings { account: "paths = [\"/cgi-bin/\", \"/datacube/\"]".to_owned(), ..Settings::default() };
+    gate.reload(&fake.url(), &wider).await;
+    until_async("the workers have the new rules", async || caller.send(&call).await.unwrap().status == 200)
+        .await;
+    let closed = Settings { tables: "[[caller]]\nname = \"a\"\nkey = \"k-e-y-1\"\n".to_owned(), ..wider };
+    gate.reload(&fake.url(), &closed).await;
+    until_async("the workers know the callers", async || caller.send(&call).await.unwrap().status == 403)
+        .await;
+}
+
+#[tokio::test]
+async fn an_unchanged_account_keeps_its_token_and_a_new_one_gets_its_own() {
+    let wechat =
+        WeChat::with(&["--appid", APPID, "--secret", SECRET, "--appid", "wx2", "--secret", "s3cret-of-wx2"])
+            .await;
+    let gate = Gate::before(&wechat.url).await;
+    assert_eq!(gate.get("/cgi-bin/user/get").await.errcode(), 0);
+    let two = Settings {
+        tables:
+            "[[account]]\nname = \"two\"\nappid = \"wx2\"\nsecret = \"s3cret-of-wx2\"\nprefix = \"/two\"\n"
+                .to_owned(),
+        ..Settings::default()
+    };
+    gate.reload(&wechat.url, &two).await;
+    until_async("the second account answers", async || {
+        let response = gate.get("/two/cgi-bin/user/get").await;
+        response.status == 200 && response.errcode() == 0
+    })
+    .await;
+    assert_eq!(gate.get("/cgi-bin/user/get").await.errcode(), 0);
+    assert_eq!(wechat.handle.stats().fetches.token, 2);
+    // Gone again: its prefix leads nowhere, and the first account still has its first token.
+    gate.reload(&wechat.url, &Settings::default()).await;
+    until_async("the second account is gone", async || gate.get("/two/cgi-bin/user/get").await.status == 404)
+        .await;
+    assert_eq!(gate.get("/cgi-bin/user/get").await.errcode(), 0);
+    assert_eq!(wechat.handle.stats().fetches.token, 2);
+}
+
+#[tokio::test]
+async fn an_account_with_another_secret_goes_on_with_its_stored_token() {
+    let fake = ok().await;
+    let gate = Gate::before(&fake.url()).await;
+    assert_eq!(gate.get("/cgi-bin/x").await.status, 200);
+    let stable = Settings { account: "refresh_on = [40001]".to_owned(), ..Settings::default() };
+    // The name of the account is part of its task: this starts the task anew, in place.
+    gate.reload(&fake.url(), &Settings { upstream: "response_timeout = \"7s\"".to_owned(), ..stable }).await;
+    until_async("calls go on", async || gate.get("/cgi-bin/x").await.status == 200).await;
+    assert_eq!(fake.fetches(), 1);
+    assert!(fake.seen().iter().all(|seen| seen.head.contains(TOKEN)));
+}
+
+#[tokio::test]
+async fn a_request_in_flight_finishes_with_the_configuration_it_began_with() {
+    let (release, released) = tokio::sync::watch::channel(false);
+    let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nslow".to_vec();
+    let slow = Fake::answering(move |_| Reply::Held(released.clone(), answer.clone())).await;
+    let fake = ok().await;
+    let gate = Gate::before(&slow.url()).await;
+    let addr = gate.addr;
+    let waiting = tokio::spawn(async move {
+        let mut caller = Connection::plain(addr).await;
+        caller.send(&request("GET", "/cgi-bin/slow", &[], b"")).await.unwrap().body
+    });
+    until("the call is under way", || !slow.seen().is_empty()).await;
+    gate.reload(&fake.url(), &Settings::default()).await;
+    until_async("new calls go to the new upstream", async || {
+        tokio::time::timeout(Duration::from_secs(2), gate.get("/cgi-bin/x"))
+            .await
+            .is_ok_and(|r| r.status == 200)
+    })
+    .await;
+    assert!(!waiting.is_finished());
+    release.send(true).unwrap();
+    assert_eq!(waiting.await.unwrap(), b"slow");
+}
+
+/// The real binary, told by the real signal.
+#[tokio::test]
+async fn sighup_reads_the_file_again_and_a_wrong_one_changes_nothing() {
+    let fake = ok().await;
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("wxgate.toml");
+    let write = |more: &str| {
+        let text = format!(
+            "listen = [\"127.0.0.1:0\"]\nstate_dir = \"state\"\nlog_format = \"text\"\n[upstream]\nurl = {:?}\n\
+             [[account]]\nappid = \"{APPID}\"\nsecret = \"{SECRET}\"\n{more}\n",
+            fake.url()
+        );
+        std::fs::write(&file, text).unwrap();
+    };
+    write("");
+    let mut child =
+        Child::start(wxgate(dir.path(), &["serve", "--config", "wxgate.toml"]).env("HOME", dir.path()));
+    let addr = child.addr().await;
+    let mut caller = Connection::plain(addr).await;
+    let call = request("GET", "/datacube/x", &[], b"");
+    assert_eq!(caller.send(&call).await.unwrap().status, 404);
+
+    write("paths = 7\npats = []");
+    child.signal("HUP");
+    child.line("going on with the old one").await;
+    assert!(child.stderr().contains("paths"));
+    assert_eq!(caller.send(&call).await.unwrap().status, 404);
+
+    write("paths = [\"/datacube/\"]");
+    child.signal("HUP");
+    child.line("has been read again").await;
+    until_async("the new rules", async || caller.send(&call).await.unwrap().status == 200).await;
+    // The port that the system chose has stayed, for new callers too.
+    assert_eq!(Connection::plain(addr).await.send(&call).await.unwrap().status, 200);
+    child.signal("TERM");
+    assert_eq!(child.code().await, 0);
+}
