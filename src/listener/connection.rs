@@ -79,7 +79,7 @@ where
     }
     let guard = connection.into_parts().io.into_inner();
     if guard.is_http2() {
-        serve_http2(guard.into_http2(), peer, current, drain).await;
+        Box::pin(serve_http2(guard.into_http2(), peer, current, drain)).await;
     } else {
         guard.close().await;
     }

@@ -150,7 +150,7 @@ async fn callers_turn(
     let too_many = open > current.get().limits().max_connections;
     let Some(tls) = tls else {
         return match too_many {
-            true => turn_away(stream).await,
+            true => Box::pin(turn_away(stream)).await,
             false => connection::serve(stream, peer, current, drain).await,
         };
     };
@@ -160,7 +160,7 @@ async fn callers_turn(
     }
     let handshake = TlsAcceptor::from(tls.load_full()).accept(stream);
     match tokio::time::timeout(current.get().limits().header_timeout, handshake).await {
-        Ok(Ok(stream)) => connection::serve(stream, peer, current, drain).await,
+        Ok(Ok(stream)) => Box::pin(connection::serve(stream, peer, current, drain)).await,
         Ok(Err(error)) => tracing::debug!(%peer, %error, "a TLS handshake failed"),
         Err(_) => tracing::debug!(%peer, "a TLS handshake took longer than limits.header_timeout"),
     }

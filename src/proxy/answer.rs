@@ -26,7 +26,8 @@ pub const RETRY: HeaderName = HeaderName::from_static("x-wxgate-retry");
 /// An answer's body: bytes that are here, then what still comes.
 pub struct AnswerBody {
     ready: Option<Bytes>,
-    rest: Option<ResponseBody>,
+    /// Boxed, since most answers are small and are here in full, and every answer is handed on several times.
+    rest: Option<Box<ResponseBody>>,
     record: Option<Record>,
 }
 
@@ -38,7 +39,7 @@ impl AnswerBody {
 
     /// A body that flows from the upstream, behind the part that has been looked at.
     pub fn stream(beginning: Bytes, rest: ResponseBody) -> Self {
-        Self { ready: Some(beginning).filter(|b| !b.is_empty()), rest: Some(rest), record: None }
+        Self { ready: Some(beginning).filter(|b| !b.is_empty()), rest: Some(Box::new(rest)), record: None }
     }
 
     /// Lets the record of the request end with its body.
@@ -65,22 +66,22 @@ impl Body for AnswerBody {
         let frame = match this.ready.take() {
             Some(bytes) => Some(Ok(Frame::data(bytes))),
             None => match &mut this.rest {
-                Some(rest) => std::task::ready!(Pin::new(rest).poll_frame(cx)),
+                Some(rest) => std::task::ready!(Pin::new(&mut **rest).poll_frame(cx)),
                 None => None,
             },
         };
         if let Some(record) = &mut this.record {
-            match &frame {
-                Some(Ok(frame)) => record.bytes += frame.data_ref().map_or(0, |data| data.len() as u64),
-                Some(Err(error)) => record.broke_off(error),
+            record.note(|line| match &frame {
+                Some(Ok(frame)) => line.bytes += frame.data_ref().map_or(0, |data| data.len() as u64),
+                Some(Err(error)) => line.error = Some(error.to_string()),
                 None => {}
-            }
+            });
         }
         Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.ready.is_none() && self.rest.as_ref().is_none_or(ResponseBody::is_end_stream)
+        self.ready.is_none() && self.rest.as_ref().is_none_or(|rest| rest.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {

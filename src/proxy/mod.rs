@@ -143,11 +143,15 @@ impl Proxy {
             path: route.path,
         });
         let caller = callers::judge(&self.shared.callers, peer, &parts.headers, asked)?;
-        record.caller = caller.map(|caller| Arc::clone(&caller.name));
+        record.note(|line| line.caller = caller.map(|caller| Arc::clone(&caller.name)));
         let route = route?;
         let account = &self.shared.accounts[route.account];
-        record.account = Some(Arc::clone(&account.name));
-        let body = replay::gather(body, &self.shared.limits, &self.shared.budget).await?;
+        record.note(|line| line.account = Some(Arc::clone(&account.name)));
+        // What is rare is boxed, here and below: a future is as large as the largest of its ways.
+        let body = match body.is_end_stream() {
+            true => Gathered::nothing(&self.shared.budget),
+            false => Box::pin(replay::gather(body, &self.shared.limits, &self.shared.budget)).await?,
+        };
         if let Kind::Issue(issue) = route.kind {
             let body = if let Gathered::Whole(held) = &body { held.concat() } else { Vec::new() };
             let objection =
@@ -158,8 +162,7 @@ impl Proxy {
             if !caller.is_some_and(|caller| caller.real_token) {
                 return Ok(answer::placeholder());
             }
-            let token = account.token.first(FIRST_TOKEN_WAIT).await.map_err(absent)?;
-            return Ok(answer::real_token(&token));
+            return Ok(answer::real_token(&*token_of(account).await?));
         }
         let headers = self.outgoing_headers(&parts.method, parts.version, parts.headers, &body);
         let mut call = Call {
@@ -172,8 +175,7 @@ impl Proxy {
         };
         match route.kind {
             Kind::Foreign => {
-                let (answer, errcode) = self.attempt(&mut call, None, record).await?;
-                record.errcode = errcode;
+                let (answer, _) = Box::pin(self.attempt(&mut call, None, record)).await?;
                 Ok(answer)
             }
             Kind::Token | Kind::Issue(_) => self.with_token(account, &mut call, record).await,
@@ -187,9 +189,8 @@ impl Proxy {
         call: &mut Call<'_>,
         record: &mut Record,
     ) -> Result<Response<AnswerBody>, Refusal> {
-        let token = account.token.first(FIRST_TOKEN_WAIT).await.map_err(absent)?;
+        let token = token_of(account).await?;
         let (answer, errcode) = self.attempt(call, Some(&token), record).await?;
-        record.errcode = errcode;
         let is_refused = |errcode: Option<i64>| errcode.is_some_and(|e| account.refresh_on.contains(&e));
         if !is_refused(errcode) {
             if account.token.suspects(call.path) {
@@ -201,10 +202,9 @@ impl Proxy {
             account.token.start_renewal(&token, call.path);
             return Ok(marked(answer, "body-too-large"));
         }
-        match account.token.renew(&token, call.path, REFRESH_WAIT).await {
+        match Box::pin(account.token.renew(&token, call.path, REFRESH_WAIT)).await {
             Renewal::Newer(newer) => {
-                let (second, errcode) = self.attempt(call, Some(&newer), record).await?;
-                record.errcode = errcode;
+                let (second, errcode) = Box::pin(self.attempt(call, Some(&newer), record)).await?;
                 account.token.replay_outcome(call.path, newer.generation, is_refused(errcode));
                 Ok(second)
             }
@@ -226,7 +226,7 @@ impl Proxy {
         };
         let target = PathAndQuery::from_maybe_shared(Bytes::from(target))
             .map_err(|_| Refusal::BadRequest("path and query are too long".into()))?;
-        record.attempts += 1;
+        record.note(|line| line.attempts += 1);
         let body = call.body.take();
         let request = call.request(&target, body);
         let response = self
@@ -234,7 +234,9 @@ impl Proxy {
             .send(request, || call.body.again().map(|body| call.request(&target, body)))
             .await
             .map_err(send_refusal)?;
-        receive(response, token, &call.method).await
+        let (answer, errcode) = receive(response, token, &call.method).await?;
+        record.note(|line| line.errcode = errcode);
+        Ok((answer, errcode))
     }
 
     /// What the upstream gets to see of the caller's fields.
@@ -357,14 +359,25 @@ impl Beginning {
     }
 }
 
+/// The account's token, waited for where there is none yet.
+async fn token_of(account: &Account) -> Result<Arc<Token>, Refusal> {
+    match account.token.current() {
+        Ok(token) => Ok(token),
+        Err(_) => Box::pin(account.token.first(FIRST_TOKEN_WAIT)).await.map_err(absent),
+    }
+}
+
 fn finish(answer: Response<AnswerBody>, mut record: Record) -> Response<AnswerBody> {
-    record.status = answer.status().as_u16();
+    record.note(|line| line.status = answer.status().as_u16());
     answer.map(|body| body.with_record(record))
 }
 
 fn refused(refusal: &Refusal, mut record: Record) -> Response<AnswerBody> {
-    record.refused(refusal.shape().code, refusal.cause());
-    record.errcode = Some(refusal.shape().errcode);
+    record.note(|line| {
+        let code = refusal.shape().code;
+        line.error = Some(refusal.cause().map_or(code.to_owned(), |cause| format!("{code}: {cause}")));
+        line.errcode = Some(refusal.shape().errcode);
+    });
     finish(answer::refusal(refusal), record)
 }
 

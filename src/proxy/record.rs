@@ -11,9 +11,11 @@ use http::Method;
 
 use crate::logging::path_only;
 
+/// The record of one request; nothing at all where no log is kept.
+pub struct Record(Option<Box<Line>>);
+
 /// The facts of one request, gathered on its way.
-pub struct Record {
-    enabled: bool,
+pub struct Line {
     started: Instant,
     peer: IpAddr,
     method: Method,
@@ -31,21 +33,17 @@ pub struct Record {
     /// How often the request was sent to the upstream.
     pub attempts: u32,
     /// What went wrong, in words that may be shown in a log.
-    error: Option<String>,
+    pub error: Option<String>,
 }
 
 impl Record {
     /// Begins the record of a request.
     pub fn begin(enabled: bool, peer: IpAddr, method: &Method, path: &str) -> Self {
-        // Without a log there is nobody to copy the path for.
-        let (method, path) =
-            if enabled { (method.clone(), path_only(path).to_owned()) } else { Default::default() };
-        Self {
-            enabled,
+        let line = || Line {
             started: Instant::now(),
             peer,
-            method,
-            path,
+            method: method.clone(),
+            path: path_only(path).to_owned(),
             caller: None,
             account: None,
             status: 0,
@@ -53,28 +51,20 @@ impl Record {
             bytes: 0,
             attempts: 0,
             error: None,
+        };
+        Self(enabled.then(|| Box::new(line())))
+    }
+
+    /// Writes something down.
+    pub fn note(&mut self, write: impl FnOnce(&mut Line)) {
+        if let Some(line) = &mut self.0 {
+            write(line);
         }
-    }
-
-    /// Notes why wxgate answered by itself.
-    pub fn refused(&mut self, code: &str, cause: Option<&str>) {
-        self.error = Some(match cause {
-            Some(cause) => format!("{code}: {cause}"),
-            None => code.to_owned(),
-        });
-    }
-
-    /// Notes that the answer's body did not come to its end.
-    pub fn broke_off(&mut self, error: &dyn std::fmt::Display) {
-        self.error = Some(error.to_string());
     }
 }
 
-impl Drop for Record {
+impl Drop for Line {
     fn drop(&mut self) {
-        if !self.enabled {
-            return;
-        }
         if self.status == 0 {
             self.error = Some("the caller went away".to_owned());
         }

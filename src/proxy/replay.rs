@@ -42,6 +42,11 @@ pub enum Gathered {
 }
 
 impl Gathered {
+    /// No body at all.
+    pub fn nothing(budget: &Arc<Budget>) -> Self {
+        Self::Whole(Held::new(budget))
+    }
+
     /// Bytes of the whole body.
     pub fn length(&self) -> u64 {
         match self {

@@ -92,7 +92,7 @@ impl Connector {
     }
 
     /// DNS, TCP and TLS within the time limit.
-    pub(super) async fn connect(&self) -> Result<Connection, ConnectError> {
+    pub(super) async fn connect(&self) -> Result<Box<Connection>, ConnectError> {
         match tokio::time::timeout(self.limit, self.attempt()).await {
             Ok(outcome) => outcome,
             Err(_) => Err(ConnectError::new(format!(
@@ -103,7 +103,7 @@ impl Connector {
         }
     }
 
-    async fn attempt(&self) -> Result<Connection, ConnectError> {
+    async fn attempt(&self) -> Result<Box<Connection>, ConnectError> {
         let tcp = self.tcp.clone().call(self.uri.clone()).await;
         let tcp =
             tcp.map_err(|e| ConnectError::new(format!("{}: {}", self.place(), chain(&e))))?.into_inner();

@@ -35,7 +35,8 @@ struct Traffic {
     read: Cell<bool>,
 }
 
-/// A connection that is ready for one exchange after the other.
+/// A connection that is ready for one exchange after the other. It is boxed for life: it is handed on with
+/// every request, from the pool to the exchange to the response's body and back.
 pub(super) struct Connection {
     sender: http1::SendRequest<RequestBody>,
     /// `None` once it has ended: a finished future must not be polled again.
@@ -71,7 +72,7 @@ pub(super) enum Why {
 
 impl Connection {
     /// Makes an HTTP/1.1 connection of a stream; sends nothing.
-    pub(super) async fn new(wire: Wire) -> hyper::Result<Self> {
+    pub(super) async fn new(wire: Wire) -> hyper::Result<Box<Self>> {
         let traffic = Rc::new(Traffic::default());
         let tap = Tap { wire, traffic: Rc::clone(&traffic) };
         let (sender, driver) = http1::Builder::new()
@@ -80,7 +81,8 @@ impl Connection {
             .title_case_headers(true)
             .handshake(TokioIo::new(tap))
             .await?;
-        Ok(Self { sender, driver: Some(Box::pin(driver)), traffic, waiting: Deadline::default() })
+        let driver = Some(Box::pin(driver));
+        Ok(Box::new(Self { sender, driver, traffic, waiting: Deadline::default() }))
     }
 
     /// Lets the connection make what progress it can; whether it is still open.
@@ -104,10 +106,10 @@ impl Connection {
     /// request body was taken. While the caller owes more of the body, the wait is not the upstream's doing.
     /// Dropping the future closes the connection.
     pub(super) async fn exchange(
-        mut self,
+        mut self: Box<Self>,
         request: Request<RequestBody>,
         limit: Duration,
-    ) -> Result<(Response<Incoming>, Self), Broken> {
+    ) -> Result<(Response<Incoming>, Box<Self>), Broken> {
         self.traffic.written.set(false);
         self.traffic.read.set(false);
         let progress = request.body().progress();

@@ -91,7 +91,8 @@ impl Upstream {
         let idempotent = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
         let connection = match self.pool.take() {
             Some(connection) => connection,
-            None => self.connector.connect().await.map_err(SendError::Connect)?,
+            // Boxed like all that is rare here: a future is as large as its largest way.
+            None => Box::pin(self.connector.connect()).await.map_err(SendError::Connect)?,
         };
         let broken = match connection.exchange(request, self.response_timeout).await {
             Ok((response, connection)) => return Ok(self.attach(response, connection)),
@@ -108,7 +109,11 @@ impl Upstream {
                 None => return Err(send_error(broken)),
             },
         };
-        // A new connection: the idle ones may have died with this one.
+        Box::pin(self.send_again(request)).await
+    }
+
+    /// Over a new connection: the idle ones may have died with the one that broke.
+    async fn send_again(&self, request: Request<RequestBody>) -> Result<Response<ResponseBody>, SendError> {
         let connection = self.connector.connect().await.map_err(SendError::Connect)?;
         match connection.exchange(request, self.response_timeout).await {
             Ok((response, connection)) => Ok(self.attach(response, connection)),
@@ -128,7 +133,7 @@ impl Upstream {
     fn attach(
         &self,
         response: Response<hyper::body::Incoming>,
-        connection: Connection,
+        connection: Box<Connection>,
     ) -> Response<ResponseBody> {
         response.map(|incoming| {
             ResponseBody::new(incoming, connection, Rc::clone(&self.pool), self.response_timeout)

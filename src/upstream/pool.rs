@@ -24,13 +24,13 @@ pub(super) struct Pool {
 }
 
 struct Idle {
-    connection: Connection,
+    connection: Box<Connection>,
     since: Instant,
 }
 
 impl Pool {
     /// A connection that is open as far as anybody can know, if there is one.
-    pub(super) fn take(&self) -> Option<Connection> {
+    pub(super) fn take(&self) -> Option<Box<Connection>> {
         loop {
             // The borrow ends before the connection is polled.
             let mut idle = self.idle.borrow_mut().pop()?;
@@ -41,7 +41,7 @@ impl Pool {
     }
 
     /// Keeps a connection whose exchange is over, unless it has ended or has unread bytes.
-    pub(super) fn give_back(&self, mut connection: Connection) {
+    pub(super) fn give_back(&self, mut connection: Box<Connection>) {
         if connection.is_usable() {
             let mut idle = self.idle.borrow_mut();
             if idle.len() < MOST_IDLE {

@@ -19,7 +19,7 @@ use crate::deadline::Deadline;
 /// The body of an upstream's response.
 pub struct ResponseBody {
     incoming: Incoming,
-    connection: Option<Connection>,
+    connection: Option<Box<Connection>>,
     pool: Rc<Pool>,
     stall: Deadline,
     limit: Duration,
@@ -46,7 +46,12 @@ impl std::fmt::Display for BodyError {
 impl std::error::Error for BodyError {}
 
 impl ResponseBody {
-    pub(super) fn new(incoming: Incoming, connection: Connection, pool: Rc<Pool>, limit: Duration) -> Self {
+    pub(super) fn new(
+        incoming: Incoming,
+        connection: Box<Connection>,
+        pool: Rc<Pool>,
+        limit: Duration,
+    ) -> Self {
         let mut body =
             Self { incoming, connection: Some(connection), pool, stall: Deadline::default(), limit };
         if body.incoming.is_end_stream() {
