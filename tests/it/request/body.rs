@@ -1,6 +1,9 @@
 //! Request bodies: lengths, limits, streams.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
 
 use super::assert_refused;
 use crate::support::fake::{Fake, Reply};
@@ -200,32 +203,31 @@ async fn a_caller_who_stops_in_the_middle_of_a_body_gets_408() {
 
 #[tokio::test]
 async fn when_replay_total_is_used_up_bodies_with_a_length_are_streamed_and_others_told_to_try_again() {
-    let (fake, gate) = limited("replay_total = \"100KiB\"\nreplay_per_request = \"100KiB\"").await;
-    // One body takes most of it and stays unfinished.
+    let signal = Arc::new(Notify::new());
+    let wait = Arc::clone(&signal);
+    let fake =
+        Fake::answering(move |seen| match (Reply::json("{}"), seen.line().contains("/cgi-bin/holder?")) {
+            (Reply::Bytes(bytes), true) => Reply::Then(Vec::new(), Arc::clone(&wait), bytes),
+            (reply, _) => reply,
+        })
+        .await;
+    let limits = "replay_total = \"100KiB\"\nreplay_per_request = \"100KiB\"".to_owned();
+    let gate = Gate::with(&fake.url(), Settings { limits, ..Settings::default() }).await;
+    // One body takes most of it for as long as its call has no answer.
     let mut holder = Raw::to(gate.addr).await;
-    holder.write("POST /cgi-bin/holder HTTP/1.1\r\nHost: h\r\nContent-Length: 90000\r\n\r\n").await;
-    holder.write(vec![b'a'; 89_999]).await;
+    let holders = sized(&vec![b'a'; 90_000]);
+    holder.write(String::from_utf8(holders).unwrap().replace("/cgi-bin/x", "/cgi-bin/holder")).await;
+    until("the call arrives", || fake.calls() == 1).await;
     let body = noise(50_000);
-    // Until the holder's bytes have been read, the others still fit.
-    let mut response = Raw::to(gate.addr).await.ask(chunked(&body, 1000)).await;
-    for _ in 0..200 {
-        if response.status != 200 {
-            break;
-        }
-        response = Raw::to(gate.addr).await.ask(chunked(&body, 1000)).await;
-    }
+    let response = Raw::to(gate.addr).await.ask(chunked(&body, 1000)).await;
     assert_refused(&response, 503, -1, "busy", "no room");
     assert_eq!(Raw::to(gate.addr).await.ask(sized(&body)).await.status, 200);
     assert!(fake.seen().pop().unwrap().body == body);
-    holder.write("a").await;
+    signal.notify_one();
     assert_eq!(holder.answer(false).await.status, 200);
-    // Its room is free again.
-    let mut response = Raw::to(gate.addr).await.ask(chunked(&body, 1000)).await;
-    for _ in 0..200 {
-        if response.status == 200 {
-            break;
-        }
-        response = Raw::to(gate.addr).await.ask(chunked(&body, 1000)).await;
+    // Its room is free again, soon after the last byte of its answer.
+    let deadline = Instant::now() + PATIENCE;
+    while Raw::to(gate.addr).await.ask(chunked(&body, 1000)).await.status != 200 {
+        assert!(Instant::now() < deadline, "the room is never free again");
     }
-    assert_eq!(response.status, 200);
 }
