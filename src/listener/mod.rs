@@ -130,22 +130,21 @@ pub async fn accept(
         // Answers are written whole: waiting for more to send would only cost time.
         let _ = stream.set_nodelay(true);
         let (counted, open) = connections.count();
-        let serving = callers_turn(stream, peer.ip(), tls.clone(), Rc::clone(&current), drain.clone(), open);
-        tokio::task::spawn_local(tasks.track_future(async move {
-            serving.await;
-            drop(counted);
-        }));
+        let (current, drain) = (Rc::clone(&current), drain.clone());
+        let serving = callers_turn(stream, peer.ip(), tls.clone(), current, drain, (counted, open));
+        tokio::task::spawn_local(tasks.track_future(serving));
     }
 }
 
-/// One caller from the accept to the end of its connection; `open` is how many there are, with this one.
+/// One caller from the accept to the end of its connection; `open` is how many there are, with this one, which
+/// is counted until then.
 async fn callers_turn(
     stream: TcpStream,
     peer: IpAddr,
     tls: Option<SharedTls>,
     current: Rc<Current>,
     drain: Drain,
-    open: usize,
+    (_counted, open): (Counted, usize),
 ) {
     let too_many = open > current.get().limits().max_connections;
     let Some(tls) = tls else {

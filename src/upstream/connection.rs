@@ -96,6 +96,11 @@ impl Connection {
         self.driver.is_some()
     }
 
+    /// Whether the exchange is over as far as has been seen, without looking again.
+    pub(super) fn is_idle(&self) -> bool {
+        self.driver.is_some() && self.sender.is_ready()
+    }
+
     /// Whether another exchange can begin now: open, nothing unread, nothing half done.
     pub(super) fn is_usable(&mut self) -> bool {
         // Nobody waits here, so nobody needs to be woken.

@@ -14,6 +14,10 @@ use super::connection::Connection;
 /// 75 s and the 60 s of common load balancers are above it.
 const IDLE_LIMIT: Duration = Duration::from_secs(50);
 
+/// After a shorter rest than this a look at a connection tells nothing: whatever the upstream has done to it
+/// since comes to light with the first poll of the exchange, before anything of a request is written.
+const SHORT_REST: Duration = Duration::from_millis(1);
+
 /// More idle connections than this are closed rather than kept.
 const MOST_IDLE: usize = 512;
 
@@ -34,7 +38,8 @@ impl Pool {
         loop {
             // The borrow ends before the connection is polled.
             let mut idle = self.idle.borrow_mut().pop()?;
-            if idle.since.elapsed() < IDLE_LIMIT && idle.connection.is_usable() {
+            let rested = idle.since.elapsed();
+            if rested < SHORT_REST || (rested < IDLE_LIMIT && idle.connection.is_usable()) {
                 return Some(idle.connection);
             }
         }
@@ -42,7 +47,7 @@ impl Pool {
 
     /// Keeps a connection whose exchange is over, unless it has ended or has unread bytes.
     pub(super) fn give_back(&self, mut connection: Box<Connection>) {
-        if connection.is_usable() {
+        if connection.is_idle() || connection.is_usable() {
             let mut idle = self.idle.borrow_mut();
             if idle.len() < MOST_IDLE {
                 idle.push(Idle { connection, since: Instant::now() });

@@ -294,7 +294,9 @@ async fn hostile_answers_are_whole_or_502_or_broken_and_never_leak_into_the_next
         };
         assert!(outcomes.contains(&outcome), "{shown:?}: {outcome:?}");
         if outcome == Broken {
-            assert_eq!(raw.rest().await, b"");
+            // How much of it got through before the break is chance; nothing else may come.
+            let rest = raw.rest().await;
+            assert!(answer.contains(&*String::from_utf8_lossy(&rest)), "{shown:?} {rest:?}");
             raw = Raw::to(gate.addr).await;
         }
         for _ in 0..3 {
