@@ -235,6 +235,8 @@ pub(super) enum Notice {
     PathBlocked {
         /// Without query.
         path: Box<str>,
+        /// For how long.
+        block: Duration,
     },
     /// A forced refresh was not allowed; said at most every ten minutes.
     Limited,

@@ -286,8 +286,8 @@ impl Machine {
     }
 
     fn count_refusal(&mut self, path: &str, generation: u64, now: Now, out: &mut Vec<Action>) {
-        if self.paths.refused(path, generation, now.mono) {
-            out.push(Action::Say(Notice::PathBlocked { path: path.into() }));
+        if let Some(block) = self.paths.refused(path, generation, now.mono) {
+            out.push(Action::Say(Notice::PathBlocked { path: path.into(), block }));
         }
     }
 }

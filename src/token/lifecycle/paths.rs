@@ -1,8 +1,12 @@
 //! "Not the token's fault": paths that are refused whatever the token is.
 //!
 //! Some calls answer 40001 whatever the token (an interface of another kind of account, say). A path that is
-//! refused twice in a row with a token just fetched for it starts no fetch for a while. The records are
-//! bounded: callers choose paths. Which calls are refused, and what a refusal is, is not decided here.
+//! refused twice in a row with a token just fetched for it starts no fetch for ten minutes. Each further block
+//! without a success in between lasts twice as long as the one before, up to a day: at ten minutes each, one such
+//! path alone would spend all that `stable_token` allows in a day within three hours.
+//!
+//! The records are bounded: callers choose paths. Which calls are refused, and what a refusal is, is not decided
+//! here.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -12,8 +16,10 @@ use tokio::time::Instant;
 
 /// Refusals in a row, each with a token fetched for the path, that stop its fetches.
 const IN_A_ROW: u32 = 2;
-/// How long such a path starts no fetch.
-pub(super) const BLOCKED_FOR: Duration = Duration::from_secs(600);
+/// How long such a path starts no fetch for the first time.
+const FIRST_BLOCK: Duration = Duration::from_secs(600);
+/// No block is longer.
+const LONGEST_BLOCK: Duration = Duration::from_secs(86_400);
 /// Records at one moment; the one untouched for longest makes room.
 const MOST: usize = 1024;
 
@@ -25,6 +31,8 @@ struct Record {
     /// generation say the same thing once.
     counted: u64,
     in_a_row: u32,
+    /// Blocks so far.
+    blocks: u32,
     blocked_until: Option<Instant>,
     touched: Instant,
 }
@@ -49,26 +57,34 @@ impl Paths {
         {
             self.records.remove(&oldest);
         }
-        let record =
-            Record { granted: generation, counted: 0, in_a_row: 0, blocked_until: None, touched: now };
+        let record = Record {
+            granted: generation,
+            counted: 0,
+            in_a_row: 0,
+            blocks: 0,
+            blocked_until: None,
+            touched: now,
+        };
         self.records.insert(path.into(), record);
         self.changed = true;
     }
 
-    /// A request of this path was refused with `generation`. True when that blocks the path from now on.
-    pub(super) fn refused(&mut self, path: &str, generation: u64, now: Instant) -> bool {
-        let Some(record) = self.records.get_mut(path) else { return false };
+    /// A request of this path was refused with `generation`. For how long that blocks the path, if it does.
+    pub(super) fn refused(&mut self, path: &str, generation: u64, now: Instant) -> Option<Duration> {
+        let record = self.records.get_mut(path)?;
         if record.granted != generation || record.counted >= generation {
-            return false;
+            return None;
         }
         record.counted = generation;
         record.in_a_row += 1;
         record.touched = now;
         if record.in_a_row < IN_A_ROW {
-            return false;
+            return None;
         }
-        record.blocked_until = Some(now + BLOCKED_FOR);
-        true
+        let block = block(record.blocks);
+        record.blocks = record.blocks.saturating_add(1);
+        record.blocked_until = Some(now + block);
+        Some(block)
     }
 
     /// A request of this path was not refused: nothing is held against it any more.
@@ -87,6 +103,11 @@ impl Paths {
     }
 }
 
+/// How long a block lasts that `before` others came before.
+fn block(before: u32) -> Duration {
+    FIRST_BLOCK.saturating_mul(2_u32.saturating_pow(before)).min(LONGEST_BLOCK)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,10 +117,10 @@ mod tests {
         let now = Instant::now();
         let mut paths = Paths::default();
         paths.granted("/a", 2, now);
-        assert!((0..500).all(|_| !paths.refused("/a", 2, now)));
+        assert!((0..500).all(|_| paths.refused("/a", 2, now).is_none()));
         assert!(!paths.blocked("/a", now));
         paths.granted("/a", 3, now);
-        assert!(paths.refused("/a", 3, now), "the second generation in a row");
+        assert!(paths.refused("/a", 3, now).is_some(), "the second generation in a row");
         assert!(paths.blocked("/a", now) && !paths.blocked("/b", now));
     }
 
@@ -107,25 +128,32 @@ mod tests {
     fn only_a_token_fetched_for_the_path_counts() {
         let now = Instant::now();
         let mut paths = Paths::default();
-        assert!(!paths.refused("/a", 2, now) && !paths.refused("/a", 3, now));
+        assert_eq!((paths.refused("/a", 2, now), paths.refused("/a", 3, now)), (None, None));
         paths.granted("/a", 4, now);
-        assert!(!paths.refused("/a", 5, now) && !paths.refused("/a", 6, now));
+        assert_eq!((paths.refused("/a", 5, now), paths.refused("/a", 6, now)), (None, None));
         assert!(!paths.blocked("/a", now));
     }
 
     #[test]
-    fn after_ten_minutes_one_more_refusal_blocks_again() {
-        let now = Instant::now();
+    fn each_further_block_is_twice_as_long_up_to_a_day() {
+        let mut now = Instant::now();
         let mut paths = Paths::default();
-        for generation in [2, 3] {
+        let mut minutes = Vec::new();
+        for generation in 2..13 {
             paths.granted("/a", generation, now);
-            paths.refused("/a", generation, now);
+            let Some(block) = paths.refused("/a", generation, now) else { continue };
+            minutes.push(block.as_secs() / 60);
+            assert!(paths.blocked("/a", now + block - Duration::from_secs(1)));
+            now += block;
+            assert!(!paths.blocked("/a", now));
         }
-        assert!(paths.blocked("/a", now + Duration::from_secs(599)));
-        let later = now + BLOCKED_FOR;
-        assert!(!paths.blocked("/a", later));
-        paths.granted("/a", 9, later);
-        assert!(paths.refused("/a", 9, later) && paths.blocked("/a", later));
+        assert_eq!(minutes, [10, 20, 40, 80, 160, 320, 640, 1280, 1440, 1440]);
+        assert_eq!(block(u32::MAX), LONGEST_BLOCK);
+        paths.succeeded("/a");
+        for (generation, blocked) in [(20, None), (21, Some(FIRST_BLOCK))] {
+            paths.granted("/a", generation, now);
+            assert_eq!(paths.refused("/a", generation, now), blocked, "a success starts anew");
+        }
     }
 
     #[test]

@@ -378,6 +378,25 @@ fn a_path_refused_twice_in_a_row_with_fresh_tokens_starts_no_fetch_for_ten_minut
 }
 
 #[test]
+fn a_path_that_is_always_refused_does_not_spend_the_days_forced_refreshes() {
+    let mut run = Run::with_token(StableToken);
+    let (mut forced, mut value) = (0, "A".to_owned());
+    for n in 0..DAY / 60 {
+        run.report(run.generation(), "/bad");
+        while let Some(how) = run.flight() {
+            if how == How::StableForced {
+                forced += 1;
+                value = format!("V{n}");
+            }
+            run.answer(issued(&value, 7200));
+            run.replayed("/bad", run.generation(), true);
+        }
+        run.pass(60);
+    }
+    assert!(forced <= 10, "{forced} of 18");
+}
+
+#[test]
 fn a_success_in_between_starts_the_count_anew() {
     let mut run = Run::with_token(Token);
     for n in 1..=6 {
