@@ -2,8 +2,8 @@
 //!
 //! No async, no I/O, no log and no clock in here: the task in `refresher.rs` does what the actions say and
 //! hands every event in with the time at which it happened. This file is the vocabulary; `machine.rs` decides
-//! when to fetch, `outcome.rs` what a fetch's answer means, `bucket.rs` and `paths.rs` who may cause one,
-//! `outside.rs` what is stored and shown.
+//! when to fetch, `schedule.rs` at what time, `outcome.rs` what a fetch's answer means, `bucket.rs` and `paths.rs`
+//! who may cause one, `outside.rs` what is stored and shown.
 
 mod bucket;
 mod machine;
@@ -62,14 +62,22 @@ pub(super) enum Event {
         /// Who waits for it.
         waiter: WaiterId,
     },
-    /// What came of a second sending, or of the first sending of a suspect path.
-    ReplayOutcome {
+    /// A second sending was refused too.
+    RefusedAgain {
         /// Without query.
         path: Box<str>,
         /// Of the token it was sent with.
         generation: u64,
-        /// Whether the upstream refused that token.
-        refused: bool,
+    },
+    /// A second sending, or the first one of a suspect path, was not refused.
+    Succeeded {
+        /// Without query.
+        path: Box<str>,
+    },
+    /// A request of whatever path was not refused with this generation. Older ones change nothing.
+    Proved {
+        /// Of the token it was sent with.
+        generation: u64,
     },
     /// The fetch that [`Action::Fetch`] asked for is over.
     Fetched {

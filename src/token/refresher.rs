@@ -80,7 +80,6 @@ pub(crate) fn spawn_with(
     let (sender, reports) = mpsc::channel(QUEUE);
     let (stop, stopped) = oneshot::channel();
     let refresher = Refresher {
-        quota: machine.quota(),
         machine,
         subject,
         issuer: Arc::new(issuer),
@@ -101,7 +100,6 @@ pub(crate) fn spawn_with(
 struct Refresher<I> {
     machine: Machine,
     subject: Subject,
-    quota: Option<u32>,
     issuer: Arc<I>,
     keep: Arc<dyn Keep>,
     wall: WallClock,
@@ -138,7 +136,8 @@ impl<I: Issue> Refresher<I> {
                 saved = finished(&mut self.saving) => self.saved(saved),
                 n = reports.recv_many(&mut batch, BATCH), if !reports.is_closed() || !reports.is_empty() => {
                     if n > 0 {
-                        let events: Vec<_> = batch.drain(..).map(|message| self.event(message)).collect();
+                        let mut events = vec![Event::Proved { generation: self.shared.proven() }];
+                        events.extend(batch.drain(..).map(|message| self.event(message)));
                         self.step(events);
                     }
                 }
@@ -159,9 +158,8 @@ impl<I: Issue> Refresher<I> {
             Message::Report { generation, path, answer } => {
                 Event::Reported { generation, path, waiter: answer.map(|answer| self.waiter(answer)) }
             }
-            Message::Outcome { path, generation, refused } => {
-                Event::ReplayOutcome { path, generation, refused }
-            }
+            Message::RefusedAgain { path, generation } => Event::RefusedAgain { path, generation },
+            Message::Succeeded { path } => Event::Succeeded { path },
             Message::Admin { answer } => Event::AdminRefresh { waiter: self.waiter(answer) },
         }
     }
@@ -205,7 +203,7 @@ impl<I: Issue> Refresher<I> {
             }
             Action::Say(notice) => {
                 let Subject { name, appid, token_api } = &self.subject;
-                notice::say(name, appid, *token_api, self.quota, &notice);
+                notice::say(name, appid, *token_api, self.machine.quota(), &notice);
             }
         }
     }

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 use super::bucket::{Bucket, Forced};
-use super::paths::Paths;
+use super::paths::{Paths, Verdict};
 use super::schedule::WORTH_WAITING;
 use super::{Action, Event, How, Notice, Now, Outcome, Reason, WaiterId};
 use crate::config::TokenApi;
@@ -134,13 +134,11 @@ impl Machine {
                     self.fetch_for(waiter, Reason::Admin, now, &mut out);
                 }
             }
-            Event::ReplayOutcome { path, generation, refused } => {
-                if refused {
-                    self.count_refusal(&path, generation, now, &mut out);
-                } else {
-                    self.paths.succeeded(&path);
-                }
+            Event::RefusedAgain { path, generation } => {
+                self.count_refusal(&path, generation, now, &mut out);
             }
+            Event::Succeeded { path } => self.paths.succeeded(&path),
+            Event::Proved { generation } => self.paths.proved(generation),
             Event::Fetched { answer, jitter } => self.fetched(answer, jitter, now, &mut out),
             Event::TimerDue => {
                 if self.flight.is_none() && self.due.is_some_and(|due| due <= now.mono) {
@@ -286,7 +284,7 @@ impl Machine {
     }
 
     fn count_refusal(&mut self, path: &str, generation: u64, now: Now, out: &mut Vec<Action>) {
-        if let Some(block) = self.paths.refused(path, generation, now.mono) {
+        if let Verdict::Blocked(block) = self.paths.refused(path, generation, now.mono) {
             out.push(Action::Say(Notice::PathBlocked { path: path.into(), block }));
         }
     }

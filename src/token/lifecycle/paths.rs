@@ -5,6 +5,16 @@
 //! without a success in between lasts twice as long as the one before, up to a day: at ten minutes each, one such
 //! path alone would spend all that `stable_token` allows in a day within three hours.
 //!
+//! But a refused token may be a dead one: while another system goes on fetching, every path is refused, and to
+//! block them all would leave nobody to heal the account. So a refusal counts against its path in two cases:
+//!
+//! - the token was good: some request, of whatever path, was not refused with that generation (it is proven);
+//! - or the path stands alone: no other path was refused with that generation. When another one follows, the count
+//!   is taken back. A path that has been blocked before is no such company: it is refused in any case.
+//!
+//! A single bad path is thus blocked whether or not anybody else calls; several bad paths are once one good call
+//! proves a token, and until then spend what the limits in `bucket.rs` allow.
+//!
 //! The records are bounded: callers choose paths. Which calls are refused, and what a refusal is, is not decided
 //! here.
 
@@ -27,6 +37,13 @@ const MOST: usize = 1024;
 struct Record {
     /// The generation last fetched for this path.
     granted: u64,
+    tally: Tally,
+    touched: Instant,
+}
+
+/// What is held against a path.
+#[derive(Debug, Clone, Copy, Default)]
+struct Tally {
     /// The generation whose refusal was counted last: any number of requests that were refused with one
     /// generation say the same thing once.
     counted: u64,
@@ -34,13 +51,46 @@ struct Record {
     /// Blocks so far.
     blocks: u32,
     blocked_until: Option<Instant>,
-    touched: Instant,
+}
+
+impl Tally {
+    fn was_blocked(self) -> bool {
+        self.blocks > 0
+    }
+}
+
+/// Who was refused with the newest generation that anybody was refused with.
+#[derive(Debug, Clone, Default)]
+struct Refusals {
+    generation: u64,
+    /// The first path that was not blocked before.
+    first: Option<Arc<str>>,
+    /// What was held against the first path before this generation counted against it.
+    before: Option<Tally>,
+    /// Others were refused too.
+    several: bool,
+}
+
+/// What a refusal means for its path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Nothing new.
+    Nothing,
+    /// It counts against the path.
+    Counted,
+    /// It is the one that blocks the path for so long.
+    Blocked(Duration),
+    /// It shows that the generation is dead: what it counted against another path is taken back.
+    TakenBack,
 }
 
 /// The records of one account.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Paths {
     records: HashMap<Arc<str>, Record>,
+    /// The newest generation with which a request was not refused.
+    proven: u64,
+    refusals: Refusals,
     changed: bool,
 }
 
@@ -57,34 +107,71 @@ impl Paths {
         {
             self.records.remove(&oldest);
         }
-        let record = Record {
-            granted: generation,
-            counted: 0,
-            in_a_row: 0,
-            blocks: 0,
-            blocked_until: None,
-            touched: now,
-        };
+        let record = Record { granted: generation, tally: Tally::default(), touched: now };
         self.records.insert(path.into(), record);
         self.changed = true;
     }
 
-    /// A request of this path was refused with `generation`. For how long that blocks the path, if it does.
-    pub(super) fn refused(&mut self, path: &str, generation: u64, now: Instant) -> Option<Duration> {
-        let record = self.records.get_mut(path)?;
-        if record.granted != generation || record.counted >= generation {
-            return None;
+    /// A request, of whatever path, was not refused with `generation`.
+    pub(super) fn proved(&mut self, generation: u64) {
+        self.proven = self.proven.max(generation);
+    }
+
+    /// A request of this path was refused with `generation`.
+    pub(super) fn refused(&mut self, path: &str, generation: u64, now: Instant) -> Verdict {
+        if generation != self.proven
+            && let Some(verdict) = self.company(path, generation)
+        {
+            return verdict;
         }
-        record.counted = generation;
-        record.in_a_row += 1;
+        let Some(record) = self.records.get_mut(path) else { return Verdict::Nothing };
+        if record.granted != generation || record.tally.counted >= generation {
+            return Verdict::Nothing;
+        }
+        if self.refusals.generation == generation && self.refusals.first.as_deref() == Some(path) {
+            self.refusals.before = Some(record.tally);
+        }
         record.touched = now;
-        if record.in_a_row < IN_A_ROW {
-            return None;
+        let tally = &mut record.tally;
+        tally.counted = generation;
+        tally.in_a_row = tally.in_a_row.saturating_add(1);
+        if tally.in_a_row < IN_A_ROW {
+            return Verdict::Counted;
         }
-        let block = block(record.blocks);
-        record.blocks = record.blocks.saturating_add(1);
-        record.blocked_until = Some(now + block);
-        Some(block)
+        let block = block(tally.blocks);
+        tally.blocks = tally.blocks.saturating_add(1);
+        tally.blocked_until = Some(now + block);
+        Verdict::Blocked(block)
+    }
+
+    /// Enters a refusal with a generation that nobody has proved; a verdict when it does not count because the
+    /// path is not the only one.
+    fn company(&mut self, path: &str, generation: u64) -> Option<Verdict> {
+        let refusals = &mut self.refusals;
+        if generation < refusals.generation {
+            // Late news of a token that is gone: who else was refused with it is not known any more.
+            return Some(Verdict::Nothing);
+        }
+        if generation > refusals.generation {
+            *refusals = Refusals { generation, ..Refusals::default() };
+        }
+        let was_blocked = self.records.get(path).is_some_and(|record| record.tally.was_blocked());
+        match &refusals.first {
+            Some(first) if **first == *path => {}
+            _ if was_blocked => {}
+            None => refusals.first = Some(path.into()),
+            Some(first) => {
+                refusals.several = true;
+                if let Some(before) = refusals.before.take()
+                    && let Some(record) = self.records.get_mut(first)
+                    && record.tally.counted == generation
+                {
+                    record.tally = before;
+                    return Some(Verdict::TakenBack);
+                }
+            }
+        }
+        refusals.several.then_some(Verdict::Nothing)
     }
 
     /// A request of this path was not refused: nothing is held against it any more.
@@ -94,7 +181,7 @@ impl Paths {
 
     /// Whether this path may start no fetch.
     pub(super) fn blocked(&self, path: &str, now: Instant) -> bool {
-        self.records.get(path).and_then(|record| record.blocked_until).is_some_and(|until| now < until)
+        self.records.get(path).and_then(|record| record.tally.blocked_until).is_some_and(|until| now < until)
     }
 
     /// The paths whose success the task wants to hear of, if they changed since the last time.
@@ -117,10 +204,13 @@ mod tests {
         let now = Instant::now();
         let mut paths = Paths::default();
         paths.granted("/a", 2, now);
-        assert!((0..500).all(|_| paths.refused("/a", 2, now).is_none()));
+        assert!((0..500).all(|n| (paths.refused("/a", 2, now) == Verdict::Counted) == (n == 0)));
         assert!(!paths.blocked("/a", now));
         paths.granted("/a", 3, now);
-        assert!(paths.refused("/a", 3, now).is_some(), "the second generation in a row");
+        assert!(
+            paths.refused("/a", 3, now) == Verdict::Blocked(FIRST_BLOCK),
+            "the second generation in a row"
+        );
         assert!(paths.blocked("/a", now) && !paths.blocked("/b", now));
     }
 
@@ -128,9 +218,9 @@ mod tests {
     fn only_a_token_fetched_for_the_path_counts() {
         let now = Instant::now();
         let mut paths = Paths::default();
-        assert_eq!((paths.refused("/a", 2, now), paths.refused("/a", 3, now)), (None, None));
+        assert!([2, 3].iter().all(|&n| paths.refused("/a", n, now) == Verdict::Nothing));
         paths.granted("/a", 4, now);
-        assert_eq!((paths.refused("/a", 5, now), paths.refused("/a", 6, now)), (None, None));
+        assert!([5, 6].iter().all(|&n| paths.refused("/a", n, now) == Verdict::Nothing));
         assert!(!paths.blocked("/a", now));
     }
 
@@ -141,7 +231,7 @@ mod tests {
         let mut minutes = Vec::new();
         for generation in 2..13 {
             paths.granted("/a", generation, now);
-            let Some(block) = paths.refused("/a", generation, now) else { continue };
+            let Verdict::Blocked(block) = paths.refused("/a", generation, now) else { continue };
             minutes.push(block.as_secs() / 60);
             assert!(paths.blocked("/a", now + block - Duration::from_secs(1)));
             now += block;
@@ -150,10 +240,61 @@ mod tests {
         assert_eq!(minutes, [10, 20, 40, 80, 160, 320, 640, 1280, 1440, 1440]);
         assert_eq!(block(u32::MAX), LONGEST_BLOCK);
         paths.succeeded("/a");
-        for (generation, blocked) in [(20, None), (21, Some(FIRST_BLOCK))] {
+        for (generation, blocked) in [(20, Verdict::Counted), (21, Verdict::Blocked(FIRST_BLOCK))] {
             paths.granted("/a", generation, now);
             assert_eq!(paths.refused("/a", generation, now), blocked, "a success starts anew");
         }
+    }
+
+    /// Fetched for both paths, refused on both, and that so often.
+    fn both_refused(paths: &mut Paths, generations: std::ops::Range<u64>, now: Instant) {
+        for generation in generations {
+            ["/a", "/b"].iter().for_each(|path| paths.granted(path, generation, now));
+            for path in ["/a", "/b", "/a"] {
+                paths.refused(path, generation, now);
+            }
+        }
+    }
+
+    #[test]
+    fn a_dead_token_is_no_paths_fault() {
+        let now = Instant::now();
+        let mut paths = Paths::default();
+        both_refused(&mut paths, 2..12, now);
+        assert!(!paths.blocked("/a", now) && !paths.blocked("/b", now));
+        // Blocked alone, and let go when the next path is refused with the same token.
+        for generation in [12, 13] {
+            paths.granted("/a", generation, now);
+            paths.refused("/a", generation, now);
+        }
+        assert!(paths.blocked("/a", now));
+        assert_eq!(paths.refused("/c", 13, now), Verdict::TakenBack);
+        assert!(!paths.blocked("/a", now));
+        assert_eq!(paths.refused("/a", 13, now), Verdict::Nothing);
+    }
+
+    #[test]
+    fn a_proven_token_is_not_to_blame() {
+        let now = Instant::now();
+        let mut paths = Paths::default();
+        both_refused(&mut paths, 2..4, now);
+        for generation in [4, 5] {
+            paths.proved(generation);
+            both_refused(&mut paths, generation..generation + 1, now);
+        }
+        assert!(paths.blocked("/a", now) && paths.blocked("/b", now));
+    }
+
+    #[test]
+    fn a_path_that_was_blocked_before_is_no_company() {
+        let now = Instant::now();
+        let mut paths = Paths::default();
+        for (path, generation) in [("/a", 2), ("/a", 3), ("/b", 4), ("/b", 5)] {
+            paths.granted(path, generation, now);
+            paths.refused("/a", generation, now);
+            paths.refused(path, generation, now);
+        }
+        assert!(paths.blocked("/a", now) && paths.blocked("/b", now));
     }
 
     #[test]

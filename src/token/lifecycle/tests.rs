@@ -354,7 +354,8 @@ fn a_path_refused_twice_in_a_row_with_fresh_tokens_starts_no_fetch_for_ten_minut
     run.answers();
     run.report(3, "/bad");
     assert_eq!((run.answers(), run.fetches()), ("L ".to_owned(), 3));
-    // Another path still gets its fetch, and the blocked one is served by it.
+    // Another path, for which the token worked, still gets its fetch, and the blocked one is served by it.
+    run.proved(3);
     run.report(3, "/good");
     run.report(3, "/bad");
     run.answer(issued("X", 7200));
@@ -394,6 +395,37 @@ fn a_path_that_is_always_refused_does_not_spend_the_days_forced_refreshes() {
         run.pass(60);
     }
     assert!(forced <= 10, "{forced} of 18");
+}
+
+/// Two paths are refused with each new token, and their replays too.
+fn two_paths_refused(run: &mut Run, proven: bool) -> String {
+    for n in 1..=3 {
+        if proven {
+            run.proved(n);
+        }
+        run.report(n, "/a");
+        run.report(n, "/b");
+        run.answers();
+        if run.flight().is_some() {
+            run.answer(issued(&format!("T{n}"), 7200));
+            if proven {
+                run.proved(n + 1);
+            }
+            run.replayed("/a", n + 1, true);
+            run.replayed("/b", n + 1, true);
+        }
+    }
+    run.answers()
+}
+
+#[test]
+fn tokens_that_die_at_once_block_nobody_and_a_proven_one_clears_nobody() {
+    let mut stolen = Run::with_token(Token);
+    assert_eq!(two_paths_refused(&mut stolen, false), "N4 N4 ");
+    let mut good = Run::with_token(Token);
+    two_paths_refused(&mut good, true);
+    assert_eq!(good.fetches(), 3);
+    assert_eq!(good.said(|x| matches!(x, Notice::PathBlocked { .. })), 2);
 }
 
 #[test]

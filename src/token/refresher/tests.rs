@@ -270,6 +270,26 @@ async fn a_path_that_is_not_the_tokens_fault_is_watched_and_cleared_by_a_success
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_success_of_any_path_shows_that_the_token_is_not_to_blame() {
+    for proven in [false, true] {
+        let fake = Fake::healthy();
+        let (reader, _task, mut token, _) = started(Plain, &fake).await;
+        for _ in 0..2 {
+            let both = tokio::join!(reader.renew(&token, "/a", LIMIT), reader.renew(&token, "/b", LIMIT));
+            let (Renewal::Newer(newer), Renewal::Newer(_)) = both else { panic!() };
+            if proven {
+                reader.proved(newer.generation);
+                reader.proved(1);
+            }
+            ["/a", "/b"].iter().for_each(|path| reader.replay_outcome(path, newer.generation, true));
+            token = newer;
+        }
+        let third = reader.renew(&token, "/a", LIMIT).await;
+        assert_eq!(matches!(third, Renewal::Limited), proven, "{third:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_cell_is_cleared_at_the_instant_the_token_ends() {
     let fake = Fake::new(|n, _| (0, if n == 1 { issued(1) } else { busy() }));
     let (reader, _task, token, _) = started(Plain, &fake).await;
