@@ -47,6 +47,15 @@ pub(super) enum Trouble {
     Refused(i64, String),
 }
 
+/// Why a token other than the current one is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Wanted {
+    /// Somebody asked for a refresh by hand.
+    ByHand,
+    /// The current token was refused.
+    Refused,
+}
+
 /// Somebody who caused or joined a fetch.
 #[derive(Debug)]
 pub(super) struct Waiter {
@@ -68,8 +77,8 @@ pub(crate) struct Machine {
     pub(super) trouble: Option<Trouble>,
     /// Passing failures since the last success.
     pub(super) failures: u32,
-    /// The current token was refused (or a refresh asked for by hand) and there is no newer one yet.
-    pub(super) wanted: bool,
+    /// A newer token than the last one is wanted, and there is none yet.
+    pub(super) wanted: Option<Wanted>,
     pub(super) waiting: Vec<Waiter>,
     pub(super) bucket: Option<Bucket>,
     pub(super) forced: Forced,
@@ -78,8 +87,8 @@ pub(crate) struct Machine {
     pub(super) paths: Paths,
     pub(super) day: i64,
     pub(super) fetches: u32,
-    /// When reports led to a new token.
-    pub(super) forced_lately: VecDeque<Instant>,
+    /// When reports led to a new token, and to which generation.
+    pub(super) forced_lately: VecDeque<(Instant, u64)>,
     pub(super) warned_somebody_else: Option<Instant>,
     warned_limited: Option<Instant>,
     pub(super) last_refresh: Option<LastRefresh>,
@@ -98,7 +107,7 @@ impl Machine {
             due: None,
             trouble: None,
             failures: 0,
-            wanted: false,
+            wanted: None,
             waiting: Vec::new(),
             bucket: None,
             forced: Forced::default(),
@@ -128,7 +137,7 @@ impl Machine {
             Event::AdminRefresh { waiter } => {
                 let waiter = Waiter { id: Some(waiter), path: None };
                 if self.flight.is_some() {
-                    self.wanted = self.held.is_some();
+                    self.want(Wanted::ByHand);
                     self.waiting.push(waiter);
                 } else {
                     self.fetch_for(waiter, Reason::Admin, now, &mut out);
@@ -170,7 +179,7 @@ impl Machine {
             return;
         }
         self.held = None;
-        self.wanted = false;
+        self.wanted = None;
         self.handed_back = None;
         out.push(Action::Publish(Err(self.absent())));
         out.push(Action::Say(Notice::Ended { generation: self.generation }));
@@ -194,7 +203,9 @@ impl Machine {
         self.count_refusal(&path, generation, now, out);
         let blocked = self.paths.blocked(&path, now.mono);
         if self.flight.is_some() {
-            self.wanted |= !blocked && self.held.is_some();
+            if !blocked {
+                self.want(Wanted::Refused);
+            }
             return self.wait(Waiter { id, path: (!blocked).then_some(path) });
         }
         if blocked && self.held.is_some() {
@@ -204,7 +215,7 @@ impl Machine {
         let waiter = Waiter { id, path: (!blocked).then_some(path) };
         if self.held.is_none() || self.trouble.is_some() {
             // A fetch is coming anyway, at the time that the backoff says.
-            self.wanted |= self.held.is_some();
+            self.want(Wanted::Refused);
             if self.due.is_none_or(|due| due <= now.mono + WORTH_WAITING) {
                 self.wait(waiter);
             } else {
@@ -213,6 +224,12 @@ impl Machine {
             return;
         }
         self.fetch_for(waiter, Reason::Forced, now, out);
+    }
+
+    fn want(&mut self, why: Wanted) {
+        if self.held.is_some() {
+            self.wanted = self.wanted.max(Some(why));
+        }
     }
 
     /// Joins the fetch that is under way or near. Reports that nobody waits for are kept for their path's sake
@@ -233,7 +250,7 @@ impl Machine {
                 .is_some_and(|(generation, until)| generation == self.generation && now.mono < until),
         };
         if allowed {
-            self.wanted = self.held.is_some();
+            self.want(if reason == Reason::Admin { Wanted::ByHand } else { Wanted::Refused });
             self.waiting.push(waiter);
             self.fetch(self.usual(), reason, now, out);
         } else {
@@ -284,7 +301,16 @@ impl Machine {
     }
 
     fn count_refusal(&mut self, path: &str, generation: u64, now: Now, out: &mut Vec<Action>) {
-        if let Verdict::Blocked(block) = self.paths.refused(path, generation, now.mono) {
+        let verdict = self.paths.refused(path, generation, now.mono);
+        match verdict {
+            Verdict::Nothing => {}
+            // The refresh that brought this token was the path's doing, nobody else's.
+            Verdict::Counted | Verdict::Blocked(_) => {
+                self.forced_lately.retain(|&(_, forced)| forced != generation);
+            }
+            Verdict::TakenBack => self.forced_lately.push_back((now.mono, generation)),
+        }
+        if let Verdict::Blocked(block) = verdict {
             out.push(Action::Say(Notice::PathBlocked { path: path.into(), block }));
         }
     }

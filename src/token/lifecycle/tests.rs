@@ -473,6 +473,26 @@ fn three_forced_refreshes_in_ten_minutes_are_said_once_in_ten_minutes() {
 }
 
 #[test]
+fn refreshes_that_a_bad_call_or_a_person_caused_are_nobody_elses() {
+    let mut bad_call = Run::with_token(Token);
+    for n in 1..=6 {
+        bad_call.proved(n);
+        bad_call.report(n, &format!("/bad/{n}"));
+        bad_call.answer(issued(&format!("T{n}"), 7200));
+        bad_call.replayed(&format!("/bad/{n}"), n + 1, true);
+    }
+    assert_eq!(bad_call.said(|x| *x == Notice::SomebodyElse), 0);
+    let mut by_hand = Run::with_token(Token);
+    for n in 1..=6 {
+        by_hand.pass(48);
+        by_hand.admin();
+        by_hand.answer(issued(&format!("T{n}"), 60));
+    }
+    assert_eq!(by_hand.said(|x| *x == Notice::SomebodyElse), 0);
+    assert_eq!(by_hand.last_fetched().0, Reason::Ahead, "it joined");
+}
+
+#[test]
 fn fetches_are_counted_by_beijings_day_and_over_restarts() {
     // The harness starts at 12:00 in Beijing.
     let mut run = Run::with_token(Token);
