@@ -69,6 +69,8 @@ pub(super) struct Waiter {
 pub(crate) struct Machine {
     pub(super) api: TokenApi,
     pub(super) held: Option<Held>,
+    /// The last token after its end, until there is another: an upstream may hand out its value once more.
+    pub(super) ended: Option<Held>,
     pub(super) generation: u64,
     pub(super) flight: Option<Flight>,
     /// When the next fetch is sent unless something causes one earlier; `None` before the start and while a
@@ -102,6 +104,7 @@ impl Machine {
         Self {
             api,
             held: None,
+            ended: None,
             generation: 0,
             flight: None,
             due: None,
@@ -178,8 +181,7 @@ impl Machine {
         if self.held.as_ref().is_none_or(|held| held.token.expires_at > now.mono) {
             return;
         }
-        self.held = None;
-        self.wanted = None;
+        self.ended = self.held.take();
         self.handed_back = None;
         out.push(Action::Publish(Err(self.absent())));
         out.push(Action::Say(Notice::Ended { generation: self.generation }));
@@ -227,7 +229,7 @@ impl Machine {
     }
 
     fn want(&mut self, why: Wanted) {
-        if self.held.is_some() {
+        if self.held.is_some() || self.ended.is_some() {
             self.wanted = self.wanted.max(Some(why));
         }
     }

@@ -29,7 +29,12 @@ impl Machine {
                 }
                 self.trouble = None;
                 self.failures = 0;
-                if self.held.as_ref().is_some_and(|held| held.token.value == value) {
+                let is_it = |held: &mut Held| held.token.value == value;
+                // What was refused and has ended meanwhile is not a newer token when it comes again.
+                if self.held.is_none() {
+                    self.held = self.ended.take_if(is_it);
+                }
+                if self.held.as_mut().is_some_and(is_it) {
                     self.same(flight, life, now, out);
                 } else {
                     self.renewed(flight, value, life, now, out);
@@ -47,6 +52,7 @@ impl Machine {
         let ends = now.mono + life;
         let token = Arc::new(Token::new(self.generation, value, ends));
         let expires_at = now.wall + life;
+        self.ended = None;
         self.held = Some(Held { token: token.clone(), life, issued_at: now.wall, expires_at });
         self.due = Some(now.mono + (life - margin(life)));
         self.handed_back = None;

@@ -301,6 +301,19 @@ fn what_the_normal_mode_handed_back_is_forgotten_when_the_token_ends() {
 }
 
 #[test]
+fn a_refused_token_that_ends_meanwhile_does_not_come_back_as_a_newer_one() {
+    let mut run = Run::start(StableToken, None);
+    run.answer(issued("A", 5));
+    run.report(1, "/a");
+    run.skip_to_end_of_life();
+    assert!(run.cell().is_err() && run.flight() == Some(How::StableNormal));
+    run.answer(issued("A", 300));
+    assert_eq!((run.flight(), run.answers()), (Some(How::StableForced), String::new()));
+    run.answer(issued("B", 7200));
+    assert_eq!((run.answers(), run.generation()), ("N2 ".to_owned(), 2));
+}
+
+#[test]
 fn eighteen_forced_stable_tokens_in_any_24_hours() {
     let mut run = Run::with_token(StableToken);
     let mut forced = 0;
