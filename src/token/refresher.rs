@@ -27,6 +27,8 @@ use crate::config::TokenApi;
 const QUEUE: usize = 4096;
 /// Reports that are taken together before the cell's suspects are published.
 const BATCH: usize = 256;
+/// A write that failed is tried again after this long, whatever there is to store meanwhile.
+const WRITE_AGAIN: Duration = Duration::from_secs(30);
 /// At shutdown a fetch under way is worth this long: its token has ended the old one.
 const LAST_FETCH: Duration = Duration::from_secs(3);
 /// At shutdown a write under way is worth this long.
@@ -91,7 +93,7 @@ pub(crate) fn spawn_with(
         flight: None,
         saving: None,
         unsaved: false,
-        save_failed: false,
+        write_again: None,
     };
     let joined = tokio::spawn(refresher.run(reports, stopped));
     (Reader { shared, task: sender }, Task { stop, joined })
@@ -110,7 +112,8 @@ struct Refresher<I> {
     saving: Option<JoinHandle<Result<(), String>>>,
     /// The file is behind the machine.
     unsaved: bool,
-    save_failed: bool,
+    /// The last write failed; the next one is not before this.
+    write_again: Option<Instant>,
 }
 
 impl<I: Issue> Refresher<I> {
@@ -124,6 +127,7 @@ impl<I: Issue> Refresher<I> {
         let mut batch = Vec::with_capacity(BATCH);
         loop {
             let deadline = self.machine.deadline();
+            let write_again = self.write_again.filter(|_| self.saving.is_none());
             tokio::select! {
                 // A resolved or a dropped sender both mean: stop.
                 _ = &mut stopped => break,
@@ -141,6 +145,7 @@ impl<I: Issue> Refresher<I> {
                         self.step(events);
                     }
                 }
+                () = sleep_until(write_again.unwrap_or_else(Instant::now)), if write_again.is_some() => self.save(),
                 () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
                     self.step([Event::TimerDue]);
                 }
@@ -210,11 +215,11 @@ impl<I: Issue> Refresher<I> {
 
     /// One write at a time; what changes meanwhile goes into the next one.
     fn save(&mut self) {
-        if !self.unsaved || self.saving.is_some() {
+        let now = self.now();
+        if !self.unsaved || self.saving.is_some() || self.write_again.is_some_and(|at| now.mono < at) {
             return;
         }
         self.unsaved = false;
-        let now = self.now();
         let (keep, record) = (self.keep.clone(), self.machine.record(now));
         self.saving = Some(spawn_blocking(move || keep.save(&record)));
     }
@@ -223,16 +228,18 @@ impl<I: Issue> Refresher<I> {
         let account = &self.subject.name;
         match saved.unwrap_or_else(|| Err("the writing thread ended early".to_owned())) {
             Ok(()) => {
-                if std::mem::take(&mut self.save_failed) {
+                if self.write_again.take().is_some() {
                     info!(account, "the token file can be written again");
                 }
             }
             Err(why) => {
-                if !std::mem::replace(&mut self.save_failed, true) {
+                self.unsaved = true;
+                if self.write_again.replace(Instant::now() + WRITE_AGAIN).is_none() {
                     error!(
                         account,
                         "the token cannot be stored: {why}; serving goes on, but a restart will fetch a new token. \
-                         Is the disk full or read-only?"
+                         Is the disk full or read-only? It is tried again every {} s",
+                        WRITE_AGAIN.as_secs()
                     );
                 }
             }
@@ -254,6 +261,8 @@ impl<I: Issue> Refresher<I> {
                 }
             }
         }
+        // The last chance: not the time to wait for the disk.
+        self.write_again = self.write_again.map(|_| Instant::now());
         self.unsaved = true;
         self.save();
         while let Ok(saved) = timeout(LAST_WRITE, finished(&mut self.saving)).await {

@@ -1,7 +1,7 @@
 //! The task on paused time, with an issuer in memory.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::*;
 use crate::config::TokenApi::{StableToken, Token as Plain};
@@ -87,6 +87,7 @@ fn refused() -> Answer {
 struct Memory {
     record: Mutex<Option<Record>>,
     full: AtomicBool,
+    writes: AtomicUsize,
 }
 
 impl Keep for Memory {
@@ -95,6 +96,7 @@ impl Keep for Memory {
     }
 
     fn save(&self, record: &Record) -> Result<(), String> {
+        self.writes.fetch_add(1, Ordering::SeqCst);
         if self.full.load(Ordering::SeqCst) {
             return Err("no space left on device".to_owned());
         }
@@ -310,6 +312,25 @@ async fn a_disk_that_fills_up_costs_no_caller_an_answer() {
     keep.full.store(false, Ordering::SeqCst);
     task.shutdown().await;
     assert_eq!(keep.load().unwrap().generation, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_failed_is_tried_again_every_30_seconds_and_not_more_often() {
+    let fake = Fake::healthy();
+    let (reader, _task, mut token, keep) = started(Plain, &fake).await;
+    tokio::time::sleep(secs(1)).await;
+    keep.full.store(true, Ordering::SeqCst);
+    let before = keep.writes.load(Ordering::SeqCst);
+    for n in 0..9 {
+        reader.renew(&token, &format!("/{n}"), LIMIT).await;
+        token = reader.current().unwrap();
+        tokio::time::sleep(secs(10)).await;
+    }
+    let tried = keep.writes.load(Ordering::SeqCst) - before;
+    assert!((3..=5).contains(&tried), "{tried} in 90 s");
+    keep.full.store(false, Ordering::SeqCst);
+    tokio::time::sleep(secs(31)).await;
+    assert_eq!(keep.load().unwrap().generation, 10);
 }
 
 #[tokio::test(start_paused = true)]
