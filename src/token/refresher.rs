@@ -18,7 +18,7 @@ use tracing::{error, info};
 
 use super::cell::{Message, Reader, Renewal, Shared};
 use super::issue::Issue;
-use super::lifecycle::{Action, Answer, Event, Machine, Now, WaiterId};
+use super::lifecycle::{Action, Answer, Event, How, Machine, Now, WaiterId};
 use super::notice;
 use super::store::Keep;
 use crate::config::TokenApi;
@@ -29,6 +29,8 @@ const QUEUE: usize = 4096;
 const BATCH: usize = 256;
 /// A write that failed is tried again after this long, whatever there is to store meanwhile.
 const WRITE_AGAIN: Duration = Duration::from_secs(30);
+/// `force_refresh` is sent once it is in the file that it was; on a slow disk after this long in any case.
+const BOOKED_FIRST: Duration = Duration::from_secs(1);
 /// At shutdown a fetch under way is worth this long: its token has ended the old one.
 const LAST_FETCH: Duration = Duration::from_secs(3);
 /// At shutdown a write under way is worth this long.
@@ -92,6 +94,7 @@ pub(crate) fn spawn_with(
         next_waiter: 0,
         flight: None,
         saving: None,
+        booked: None,
         unsaved: false,
         write_again: None,
     };
@@ -110,6 +113,8 @@ struct Refresher<I> {
     next_waiter: WaiterId,
     flight: Option<JoinHandle<Answer>>,
     saving: Option<JoinHandle<Result<(), String>>>,
+    /// Dropped when the file holds all that was known when it was made.
+    booked: Option<oneshot::Sender<()>>,
     /// The file is behind the machine.
     unsaved: bool,
     /// The last write failed; the next one is not before this.
@@ -196,7 +201,14 @@ impl<I: Issue> Refresher<I> {
         match action {
             Action::Fetch(how) => {
                 let issuer = self.issuer.clone();
-                self.flight = Some(tokio::spawn(async move { issuer.fetch(how).await }));
+                let (booked, written) = oneshot::channel();
+                // A process killed between sending and writing would send more than 20 a day after a restart.
+                // The other calls have quotas far above what a restart could forget.
+                self.booked = (how == How::StableForced).then_some(booked);
+                self.flight = Some(tokio::spawn(async move {
+                    let _: Result<Result<(), _>, _> = timeout(BOOKED_FIRST, written).await;
+                    issuer.fetch(how).await
+                }));
             }
             Action::Publish(slot) => self.shared.publish(slot),
             Action::Store => self.unsaved = true,
@@ -216,12 +228,21 @@ impl<I: Issue> Refresher<I> {
     /// One write at a time; what changes meanwhile goes into the next one.
     fn save(&mut self) {
         let now = self.now();
-        if !self.unsaved || self.saving.is_some() || self.write_again.is_some_and(|at| now.mono < at) {
+        if self.write_again.is_some_and(|at| now.mono < at) {
+            // Nothing waits for a disk that fails.
+            self.booked = None;
+            return;
+        }
+        if !self.unsaved || self.saving.is_some() {
             return;
         }
         self.unsaved = false;
-        let (keep, record) = (self.keep.clone(), self.machine.record(now));
-        self.saving = Some(spawn_blocking(move || keep.save(&record)));
+        let (keep, record, booked) = (self.keep.clone(), self.machine.record(now), self.booked.take());
+        self.saving = Some(spawn_blocking(move || {
+            let saved = keep.save(&record);
+            drop(booked);
+            saved
+        }));
     }
 
     fn saved(&mut self, saved: Option<Result<(), String>>) {
@@ -253,12 +274,10 @@ impl<I: Issue> Refresher<I> {
             && let Ok(Some(answer)) = timeout(LAST_FETCH, finished(&mut self.flight)).await
             && matches!(answer, Answer::Issued { .. })
         {
-            let actions = self.machine.handle(fetched(answer), self.now());
-            for action in actions {
-                // A `force_refresh` that should follow is for the next process to send.
-                if !matches!(action, Action::Fetch(_)) {
-                    self.carry_out(action);
-                }
+            // A `force_refresh` that should follow is for the next process to book and to send.
+            self.machine.want_nothing_more();
+            for action in self.machine.handle(fetched(answer), self.now()) {
+                self.carry_out(action);
             }
         }
         // The last chance: not the time to wait for the disk.

@@ -177,6 +177,11 @@ impl Machine {
         self.paths.take_changed()
     }
 
+    /// From now on no answer leads to another fetch.
+    pub(crate) fn want_nothing_more(&mut self) {
+        self.wanted = None;
+    }
+
     fn expire(&mut self, now: Now, out: &mut Vec<Action>) {
         if self.held.as_ref().is_none_or(|held| held.token.expires_at > now.mono) {
             return;
@@ -272,7 +277,7 @@ impl Machine {
             (self.day, self.fetches) = (today, 0);
         }
         self.fetches = self.fetches.saturating_add(1);
-        // Stored before the answer: a process that is killed meanwhile has spent it all the same.
+        // A process that is killed before the answer has spent it all the same.
         out.push(Action::Store);
         out.push(Action::Fetch(how));
     }

@@ -87,6 +87,7 @@ fn refused() -> Answer {
 struct Memory {
     record: Mutex<Option<Record>>,
     full: AtomicBool,
+    slow: AtomicBool,
     writes: AtomicUsize,
 }
 
@@ -99,6 +100,9 @@ impl Keep for Memory {
         self.writes.fetch_add(1, Ordering::SeqCst);
         if self.full.load(Ordering::SeqCst) {
             return Err("no space left on device".to_owned());
+        }
+        if self.slow.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(200));
         }
         *self.record.lock().unwrap() = Some(record.clone());
         Ok(())
@@ -250,6 +254,48 @@ async fn stable_tokens_are_asked_for_in_normal_mode_and_then_forced() {
     let status = reader.status();
     assert_eq!(status.last_refresh.as_ref().unwrap().reason, Reason::Forced);
     assert_eq!(status.quota, None);
+}
+
+#[tokio::test]
+async fn force_refresh_is_in_the_file_before_it_is_sent() {
+    let keep: Arc<Memory> = Arc::default();
+    let (kept, seen) = (keep.clone(), Arc::new(AtomicUsize::new(0)));
+    let booked = seen.clone();
+    let fake = Fake::new(move |n, how| {
+        if how == How::StableForced {
+            booked.store(kept.load().map_or(0, |record| record.forced.len()), Ordering::SeqCst);
+        }
+        (0, issued(if how == How::StableForced { n } else { 1 }))
+    });
+    let (reader, task) = start(StableToken, &fake, &keep);
+    let token = reader.first(LIMIT).await.unwrap();
+    // The write that is under way when the refresh is decided does not hold it yet; the next one does.
+    keep.slow.store(true, Ordering::SeqCst);
+    assert_eq!(newer(reader.renew(&token, "/a", LIMIT).await), 2);
+    assert_eq!(seen.load(Ordering::SeqCst), 1);
+    task.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_fails_does_not_hold_force_refresh_up() {
+    let fake = Fake::new(|n, how| (0, issued(if how == How::StableForced { n } else { 1 })));
+    let (reader, _task, token, keep) = started(StableToken, &fake).await;
+    keep.full.store(true, Ordering::SeqCst);
+    assert_eq!(newer(reader.renew(&token, "/a", LIMIT).await), 2);
+    assert!(clock() < 0.5, "{}", clock());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_forced_refresh_that_is_not_sent_before_the_end_is_not_booked() {
+    let fake = Fake::new(|n, how| {
+        (if n == 1 { 0 } else { 2 }, issued(if how == How::StableForced { n } else { 1 }))
+    });
+    let (reader, task, token, keep) = started(StableToken, &fake).await;
+    reader.start_renewal(&token, "/a");
+    tokio::time::sleep(secs(1)).await;
+    task.shutdown().await;
+    let record = keep.load().unwrap();
+    assert_eq!((fake.count(), record.forced.len(), record.fetches), (2, 0, 2));
 }
 
 #[tokio::test(start_paused = true)]
