@@ -142,8 +142,7 @@ impl Issuer {
         Ok(body)
     }
 
-    async fn ask(&self, how: How) -> Result<Answer, String> {
-        let response = self.send(how).await.map_err(|e| self.words(&e))?;
+    async fn take(&self, response: Response) -> Result<Answer, String> {
         let status = response.status();
         if !status.is_success() {
             return Err(answer::status_words(status, &self.base));
@@ -170,7 +169,11 @@ impl Issuer {
 
 impl Issue for Issuer {
     async fn fetch(&self, how: How) -> Answer {
-        self.ask(how).await.unwrap_or_else(|what| Answer::Passing { what })
+        match self.send(how).await {
+            Ok(response) => self.take(response).await.unwrap_or_else(|what| Answer::Passing { what }),
+            Err(e) if e.is_connect() => Answer::Unsent { what: self.words(&e) },
+            Err(e) => Answer::Passing { what: self.words(&e) },
+        }
     }
 }
 

@@ -126,8 +126,13 @@ pub enum Answer {
         /// Seconds, as the upstream said; `None` when it said none, or no number.
         expires_in: Option<i64>,
     },
-    /// It may go better next time: -1, 5xx, timeouts, no connection, an answer that makes no sense.
+    /// It may go better next time: -1, 5xx, timeouts, an answer that makes no sense.
     Passing {
+        /// In words, without secrets.
+        what: String,
+    },
+    /// There was no connection, so nothing was sent. It may go better next time too.
+    Unsent {
         /// In words, without secrets.
         what: String,
     },
@@ -238,6 +243,8 @@ pub(super) enum Notice {
     Ended {
         /// Its generation.
         generation: u64,
+        /// The upstream refuses to issue another.
+        refused: bool,
     },
     /// This path starts no fetch for a while.
     PathBlocked {

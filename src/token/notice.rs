@@ -77,11 +77,9 @@ pub(crate) fn say(account: &str, appid: &str, api: TokenApi, quota: Option<u32>,
             }
         }
         Notice::OddExpiresIn { said, used } => warn!(account, "{}", odd_expires_in(*said, *used)),
-        Notice::Ended { generation } => {
-            warn!(
-                account,
-                generation, "the token has ended and there is no new one; callers wait or get 503"
-            );
+        Notice::Ended { generation, refused } => {
+            let get = if *refused { "get 502 token-refused" } else { "wait, or get 503 no-token" };
+            warn!(account, generation, "the token has ended and there is no new one; callers {get}");
         }
         Notice::PathBlocked { path, block } => {
             let (path, block) = (path_only(path), humantime::format_duration(*block));

@@ -189,7 +189,8 @@ impl Machine {
         self.ended = self.held.take();
         self.handed_back = None;
         out.push(Action::Publish(Err(self.absent())));
-        out.push(Action::Say(Notice::Ended { generation: self.generation }));
+        let refused = matches!(self.trouble, Some(Trouble::Refused(..)));
+        out.push(Action::Say(Notice::Ended { generation: self.generation, refused }));
     }
 
     fn reported(
@@ -280,6 +281,15 @@ impl Machine {
         // A process that is killed before the answer has spent it all the same.
         out.push(Action::Store);
         out.push(Action::Fetch(how));
+    }
+
+    /// The fetch that was just booked was never sent: WeChat counts nothing.
+    pub(super) fn unbook(&mut self, how: How, out: &mut Vec<Action>) {
+        self.fetches = self.fetches.saturating_sub(1);
+        if how == How::StableForced {
+            self.forced.take_back();
+        }
+        out.push(Action::Store);
     }
 
     /// The call that needs no permission of the daily count of `force_refresh`.

@@ -41,6 +41,10 @@ impl Machine {
                 }
             }
             Answer::Passing { what } => self.failed(flight, Trouble::Passing(what), jitter, now, out),
+            Answer::Unsent { what } => {
+                self.unbook(flight.how, out);
+                self.failed(flight, Trouble::Passing(what), jitter, now, out);
+            }
             Answer::Refused { errcode, errmsg } => {
                 self.failed(flight, Trouble::Refused(errcode, errmsg), jitter, now, out);
             }

@@ -109,7 +109,7 @@ fn the_old_token_is_served_until_it_ends_and_not_longer() {
     assert_eq!(run.generation(), 1);
     run.skip_to_end_of_life();
     assert!(matches!(run.cell(), Err(Absent::Passing { .. })));
-    assert_eq!(run.said(|n| matches!(n, Notice::Ended { generation: 1 })), 1);
+    assert_eq!(run.said(|n| matches!(n, Notice::Ended { generation: 1, refused: false })), 1);
     assert_eq!(run.status().state, State::Expired);
 }
 
@@ -516,6 +516,36 @@ fn fetches_are_counted_by_beijings_day_and_over_restarts() {
     assert_eq!(same_day.status().fetches_today(same_day.now().wall), 2);
     let next_day = run.restart(record, 12 * 3600);
     assert_eq!(next_day.status().fetches_today(next_day.now().wall), 0);
+}
+
+#[test]
+fn what_never_reached_the_upstream_is_not_counted() {
+    let unsent = || super::Answer::Unsent { what: "no connection".to_owned() };
+    let mut run = Run::with_token(StableToken);
+    run.report(1, "/a");
+    run.answer(unsent());
+    assert_eq!((run.answers(), run.due_in(), run.record().fetches), ("F ".to_owned(), 1, 1));
+    run.report(1, "/a");
+    run.pass(1);
+    run.answer(issued("A", 7000));
+    assert_eq!((run.flight(), run.record().forced.len()), (Some(How::StableForced), 1));
+    run.answer(unsent());
+    assert_eq!((run.record().forced.len(), run.record().fetches), (0, 2));
+    run.pass(1);
+    run.answer(busy());
+    assert_eq!(run.record().fetches, 3, "what was sent counts, whatever came of it");
+}
+
+#[test]
+fn the_end_of_a_token_is_said_with_what_callers_get() {
+    for (answer, refusal) in [(busy(), false), (refused(40001), true)] {
+        let mut run = Run::start(Token, None);
+        run.answer(issued("A", 60));
+        run.pass(48);
+        run.answer(answer);
+        run.skip_to_end_of_life();
+        assert_eq!(run.said(|n| *n == Notice::Ended { generation: 1, refused: refusal }), 1);
+    }
 }
 
 #[test]
