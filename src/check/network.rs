@@ -204,7 +204,7 @@ fn credentials(account: &Account, answer: &Answer, report: &mut Report<'_>) {
             "account `{name}`: WeChat refuses to issue a token: {errcode} {errmsg}. {}",
             advice(*errcode, errmsg, appid)
         )),
-        Answer::Passing { what } => {
+        Answer::Passing { what } | Answer::Unsent { what } => {
             report
                 .wrong(format_args!("account `{name}`: asking for a token failed: {what}; try again later"));
         }

@@ -85,10 +85,7 @@ pub(super) fn from_file(path: &Path, env: Env<'_>) -> Result<(Secret, bool), Str
     let cannot = |e: std::io::Error| format!("cannot read the file named here: {}", reason(&e));
     let file = File::open(path).map_err(cannot)?;
     let exposed = is_exposed(&file, path, env);
-    let mut text = Zeroizing::new(Vec::new());
-    // The buffer is made once: growing would leave unwiped copies behind.
-    text.reserve_exact(usize::try_from(MOST_BYTES).unwrap_or(0) + 1);
-    file.take(MOST_BYTES + 1).read_to_end(&mut text).map_err(cannot)?;
+    let text = read_at_most(file, MOST_BYTES).map_err(cannot)?;
     if text.len() as u64 > MOST_BYTES {
         return Err(
             "the file named here is far too long for a secret; want the secret alone in it".to_owned()
@@ -97,6 +94,14 @@ pub(super) fn from_file(path: &Path, env: Env<'_>) -> Result<(Secret, bool), Str
     let text = std::str::from_utf8(&text).map_err(|_| NOT_VISIBLE.to_owned())?;
     // Windows editors put a byte order mark in front.
     Ok((checked(text.strip_prefix('\u{feff}').unwrap_or(text))?, exposed))
+}
+
+/// A file's beginning, one byte more than `most` if it is longer. The buffer is made once and wiped after use:
+/// growing would leave unwiped copies behind.
+pub(super) fn read_at_most(file: impl Read, most: u64) -> std::io::Result<Zeroizing<Vec<u8>>> {
+    let mut text = Zeroizing::new(Vec::with_capacity(usize::try_from(most).unwrap_or(0) + 1));
+    file.take(most + 1).read_to_end(&mut text)?;
+    Ok(text)
 }
 
 /// What a warning says about a file that [`from_file`] calls exposed.
@@ -149,4 +154,17 @@ fn shown_variable(name: &str) -> Option<&str> {
     let customary = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
     let hex = name.chars().all(|c| c.is_ascii_hexdigit());
     (name.len() <= 64 && name.chars().all(customary) && !hex).then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_buffer_of_a_secret_never_grows() {
+        for (length, read) in [(0, 0), (1, 1), (1000, 1000), (1001, 1001), (5000, 1001)] {
+            let text = read_at_most(vec![b'x'; length].as_slice(), 1000).unwrap();
+            assert_eq!((text.len(), text.capacity()), (read, 1001), "{length}");
+        }
+    }
 }

@@ -3,7 +3,6 @@
 //! A file with a syntax error is not read any further, for what the parser makes of the rest is guesswork.
 
 use std::fs::File;
-use std::io::Read;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -12,7 +11,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use zeroize::Zeroizing;
 
-use super::credential::{is_exposed, reason};
+use super::credential::{is_exposed, read_at_most, reason};
 use super::error::{ConfigErrors, Problem};
 use super::report::{Finished, Report, TOP};
 use super::table::Table;
@@ -173,8 +172,7 @@ fn text_of(path: &Path, env: Env<'_>) -> Result<(Zeroizing<String>, bool), Confi
     let cannot = |e: std::io::Error| wrong(None, format!("cannot read the configuration: {}", reason(&e)));
     let file = File::open(path).map_err(cannot)?;
     let exposed = is_exposed(&file, path, env);
-    let mut bytes = Zeroizing::new(Vec::new());
-    file.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(cannot)?;
+    let bytes = read_at_most(file, MOST_BYTES).map_err(cannot)?;
     if bytes.len() as u64 > MOST_BYTES {
         return Err(wrong(
             None,

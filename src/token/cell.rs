@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -91,8 +91,10 @@ pub enum Renewal {
 pub(crate) enum Message {
     /// The upstream refused this generation on this path.
     Report { generation: u64, path: Box<str>, answer: Option<oneshot::Sender<Renewal>> },
-    /// What came of a request sent with this generation.
-    Outcome { path: Box<str>, generation: u64, refused: bool },
+    /// The second sending, with this generation, was refused too.
+    RefusedAgain { path: Box<str>, generation: u64 },
+    /// A request of this path was not refused.
+    Succeeded { path: Box<str> },
     /// Somebody asked for a refresh by hand.
     Admin { answer: oneshot::Sender<Renewal> },
 }
@@ -104,6 +106,8 @@ pub(crate) struct Shared {
     pub(crate) status: ArcSwap<Status>,
     /// Only `first` looks at it: bumped after each write of the cell.
     pub(crate) written: watch::Sender<u64>,
+    /// The newest generation with which a request was not refused. Readers write it.
+    proven: AtomicU64,
     any_suspect: AtomicBool,
     suspects: ArcSwap<HashSet<Arc<str>>>,
 }
@@ -114,6 +118,7 @@ impl Shared {
             cell: ArcSwap::from_pointee(Err(Absent::Waiting)),
             status: ArcSwap::from_pointee(status),
             written: watch::Sender::new(0),
+            proven: AtomicU64::new(0),
             any_suspect: AtomicBool::new(false),
             suspects: ArcSwap::from_pointee(HashSet::new()),
         }
@@ -122,6 +127,10 @@ impl Shared {
     pub(crate) fn publish(&self, slot: Result<Arc<Token>, Absent>) {
         self.cell.store(Arc::new(slot));
         self.written.send_modify(|n| *n = n.wrapping_add(1));
+    }
+
+    pub(crate) fn proven(&self) -> u64 {
+        self.proven.load(Ordering::Relaxed)
     }
 
     pub(crate) fn publish_suspects(&self, paths: HashSet<Arc<str>>) {
@@ -212,7 +221,21 @@ impl Reader {
     /// What came of the second sending of a request: `refused` when its errcode is in `refresh_on`.
     /// `generation` is that of the token it was sent with.
     pub fn replay_outcome(&self, path: &str, generation: u64, refused: bool) {
-        let _ = self.task.try_send(Message::Outcome { path: path_key(path).into(), generation, refused });
+        if refused {
+            let message = Message::RefusedAgain { path: path_key(path).into(), generation };
+            let _ = self.task.try_send(message);
+        } else {
+            self.proved(generation);
+            self.succeeded(path);
+        }
+    }
+
+    /// A request was not refused with the token of this generation: what is refused with it besides is not the
+    /// token's fault. For every such request; one relaxed load unless the generation is news.
+    pub fn proved(&self, generation: u64) {
+        if self.shared.proven() < generation {
+            self.shared.proven.fetch_max(generation, Ordering::Relaxed);
+        }
     }
 
     /// Whether the task wants to hear of a success of this path ([`Reader::succeeded`]). One relaxed load
@@ -224,7 +247,7 @@ impl Reader {
 
     /// A request of a suspect path was not refused: its record is cleared.
     pub fn succeeded(&self, path: &str) {
-        self.replay_outcome(path, 0, false);
+        let _ = self.task.try_send(Message::Succeeded { path: path_key(path).into() });
     }
 
     /// What a page for people may show: no token, no secret.

@@ -7,6 +7,7 @@ mod answer;
 
 use std::error::Error as StdError;
 use std::io;
+use std::time::Duration;
 
 use reqwest::{Client, Response, redirect};
 use zeroize::Zeroizing;
@@ -35,6 +36,9 @@ struct StableAsk<'a> {
 
 /// More than this is no answer to a token call.
 const LONGEST_BODY: usize = 64 * 1024;
+
+/// A token call that takes longer has failed.
+const LONGEST_CALL: Duration = Duration::from_secs(30);
 
 /// Asks the upstream for one account's tokens.
 #[derive(Debug)]
@@ -81,7 +85,7 @@ impl Issuer {
             // With one address family bound, the connector tries destinations of that family alone.
             .local_address(upstream.egress_ip)
             .connect_timeout(upstream.connect_timeout)
-            .timeout(upstream.response_timeout)
+            .timeout(time_limit(upstream))
             .build()
             .map_err(|e| {
                 let why = root_cause(&e).unwrap_or_else(|| "no reason given".to_owned());
@@ -142,8 +146,7 @@ impl Issuer {
         Ok(body)
     }
 
-    async fn ask(&self, how: How) -> Result<Answer, String> {
-        let response = self.send(how).await.map_err(|e| self.words(&e))?;
+    async fn take(&self, response: Response) -> Result<Answer, String> {
         let status = response.status();
         if !status.is_success() {
             return Err(answer::status_words(status, &self.base));
@@ -170,8 +173,18 @@ impl Issuer {
 
 impl Issue for Issuer {
     async fn fetch(&self, how: How) -> Answer {
-        self.ask(how).await.unwrap_or_else(|what| Answer::Passing { what })
+        match self.send(how).await {
+            Ok(response) => self.take(response).await.unwrap_or_else(|what| Answer::Passing { what }),
+            Err(e) if e.is_connect() => Answer::Unsent { what: self.words(&e) },
+            Err(e) => Answer::Passing { what: self.words(&e) },
+        }
     }
+}
+
+/// For a whole token call. All callers may wait for it, so a `response_timeout` made long for slow interfaces
+/// is not for it.
+fn time_limit(upstream: &Upstream) -> Duration {
+    upstream.response_timeout.min(LONGEST_CALL)
 }
 
 /// `https://host:port`: what a token file is bound to as well.
@@ -208,11 +221,9 @@ fn root_cause(e: &reqwest::Error) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
-    #[test]
-    fn the_base_url_names_scheme_host_and_port() {
-        let upstream = |tls, host: &str| Upstream {
+    fn upstream(tls: bool, host: &str) -> Upstream {
+        Upstream {
             tls,
             host: host.to_owned(),
             port: 8443,
@@ -221,9 +232,22 @@ mod tests {
             connect_timeout: Duration::from_secs(3),
             response_timeout: Duration::from_secs(30),
             warm_connections: 0,
-        };
+        }
+    }
+
+    #[test]
+    fn the_base_url_names_scheme_host_and_port() {
         assert_eq!(base_url(&upstream(true, "api.weixin.qq.com")), "https://api.weixin.qq.com:8443");
         assert_eq!(base_url(&upstream(false, "127.0.0.1")), "http://127.0.0.1:8443");
         assert_eq!(base_url(&upstream(true, "2001:db8::1")), "https://[2001:db8::1]:8443");
+    }
+
+    #[test]
+    fn a_token_call_takes_half_a_minute_at_most() {
+        for (response_timeout, limit) in [(1, 1), (30, 30), (31, 30), (86_400, 30)] {
+            let response_timeout = Duration::from_secs(response_timeout);
+            let upstream = Upstream { response_timeout, ..upstream(true, "api.weixin.qq.com") };
+            assert_eq!(time_limit(&upstream).as_secs(), limit);
+        }
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! No async, no I/O, no log and no clock in here: the task in `refresher.rs` does what the actions say and
 //! hands every event in with the time at which it happened. This file is the vocabulary; `machine.rs` decides
-//! when to fetch, `outcome.rs` what a fetch's answer means, `bucket.rs` and `paths.rs` who may cause one,
-//! `outside.rs` what is stored and shown.
+//! when to fetch, `schedule.rs` at what time, `outcome.rs` what a fetch's answer means, `bucket.rs` and `paths.rs`
+//! who may cause one, `outside.rs` what is stored and shown.
 
 mod bucket;
 mod machine;
@@ -62,14 +62,22 @@ pub(super) enum Event {
         /// Who waits for it.
         waiter: WaiterId,
     },
-    /// What came of a second sending, or of the first sending of a suspect path.
-    ReplayOutcome {
+    /// A second sending was refused too.
+    RefusedAgain {
         /// Without query.
         path: Box<str>,
         /// Of the token it was sent with.
         generation: u64,
-        /// Whether the upstream refused that token.
-        refused: bool,
+    },
+    /// A second sending, or the first one of a suspect path, was not refused.
+    Succeeded {
+        /// Without query.
+        path: Box<str>,
+    },
+    /// A request of whatever path was not refused with this generation. Older ones change nothing.
+    Proved {
+        /// Of the token it was sent with.
+        generation: u64,
     },
     /// The fetch that [`Action::Fetch`] asked for is over.
     Fetched {
@@ -118,8 +126,13 @@ pub enum Answer {
         /// Seconds, as the upstream said; `None` when it said none, or no number.
         expires_in: Option<i64>,
     },
-    /// It may go better next time: -1, 5xx, timeouts, no connection, an answer that makes no sense.
+    /// It may go better next time: -1, 5xx, timeouts, an answer that makes no sense.
     Passing {
+        /// In words, without secrets.
+        what: String,
+    },
+    /// There was no connection, so nothing was sent. It may go better next time too.
+    Unsent {
         /// In words, without secrets.
         what: String,
     },
@@ -230,11 +243,15 @@ pub(super) enum Notice {
     Ended {
         /// Its generation.
         generation: u64,
+        /// The upstream refuses to issue another.
+        refused: bool,
     },
     /// This path starts no fetch for a while.
     PathBlocked {
         /// Without query.
         path: Box<str>,
+        /// For how long.
+        block: Duration,
     },
     /// A forced refresh was not allowed; said at most every ten minutes.
     Limited,

@@ -77,19 +77,17 @@ pub(crate) fn say(account: &str, appid: &str, api: TokenApi, quota: Option<u32>,
             }
         }
         Notice::OddExpiresIn { said, used } => warn!(account, "{}", odd_expires_in(*said, *used)),
-        Notice::Ended { generation } => {
-            warn!(
-                account,
-                generation, "the token has ended and there is no new one; callers wait or get 503"
-            );
+        Notice::Ended { generation, refused } => {
+            let get = if *refused { "get 502 token-refused" } else { "wait, or get 503 no-token" };
+            warn!(account, generation, "the token has ended and there is no new one; callers {get}");
         }
-        Notice::PathBlocked { path } => {
-            let path = path_only(path);
+        Notice::PathBlocked { path, block } => {
+            let (path, block) = (path_only(path), humantime::format_duration(*block));
             warn!(
                 account,
                 path,
                 "`{path}` was refused twice in a row with a token just fetched for it: the token is not at fault, \
-                 the call is (is this interface open to this kind of account?). It starts no fetch for 10 minutes"
+                 the call is (is this interface open to this kind of account?). It starts no fetch for {block}"
             );
         }
         Notice::Limited => warn!(account, "{}", limited(api)),

@@ -18,7 +18,7 @@ use tracing::{error, info};
 
 use super::cell::{Message, Reader, Renewal, Shared};
 use super::issue::Issue;
-use super::lifecycle::{Action, Answer, Event, Machine, Now, WaiterId};
+use super::lifecycle::{Action, Answer, Event, How, Machine, Now, WaiterId};
 use super::notice;
 use super::store::Keep;
 use crate::config::TokenApi;
@@ -27,6 +27,10 @@ use crate::config::TokenApi;
 const QUEUE: usize = 4096;
 /// Reports that are taken together before the cell's suspects are published.
 const BATCH: usize = 256;
+/// A write that failed is tried again after this long, whatever there is to store meanwhile.
+const WRITE_AGAIN: Duration = Duration::from_secs(30);
+/// `force_refresh` is sent once it is in the file that it was; on a slow disk after this long in any case.
+const BOOKED_FIRST: Duration = Duration::from_secs(1);
 /// At shutdown a fetch under way is worth this long: its token has ended the old one.
 const LAST_FETCH: Duration = Duration::from_secs(3);
 /// At shutdown a write under way is worth this long.
@@ -80,7 +84,6 @@ pub(crate) fn spawn_with(
     let (sender, reports) = mpsc::channel(QUEUE);
     let (stop, stopped) = oneshot::channel();
     let refresher = Refresher {
-        quota: machine.quota(),
         machine,
         subject,
         issuer: Arc::new(issuer),
@@ -91,8 +94,9 @@ pub(crate) fn spawn_with(
         next_waiter: 0,
         flight: None,
         saving: None,
+        booked: None,
         unsaved: false,
-        save_failed: false,
+        write_again: None,
     };
     let joined = tokio::spawn(refresher.run(reports, stopped));
     (Reader { shared, task: sender }, Task { stop, joined })
@@ -101,7 +105,6 @@ pub(crate) fn spawn_with(
 struct Refresher<I> {
     machine: Machine,
     subject: Subject,
-    quota: Option<u32>,
     issuer: Arc<I>,
     keep: Arc<dyn Keep>,
     wall: WallClock,
@@ -110,9 +113,12 @@ struct Refresher<I> {
     next_waiter: WaiterId,
     flight: Option<JoinHandle<Answer>>,
     saving: Option<JoinHandle<Result<(), String>>>,
+    /// Dropped when the file holds all that was known when it was made.
+    booked: Option<oneshot::Sender<()>>,
     /// The file is behind the machine.
     unsaved: bool,
-    save_failed: bool,
+    /// The last write failed; the next one is not before this.
+    write_again: Option<Instant>,
 }
 
 impl<I: Issue> Refresher<I> {
@@ -126,6 +132,7 @@ impl<I: Issue> Refresher<I> {
         let mut batch = Vec::with_capacity(BATCH);
         loop {
             let deadline = self.machine.deadline();
+            let write_again = self.write_again.filter(|_| self.saving.is_none());
             tokio::select! {
                 // A resolved or a dropped sender both mean: stop.
                 _ = &mut stopped => break,
@@ -138,10 +145,12 @@ impl<I: Issue> Refresher<I> {
                 saved = finished(&mut self.saving) => self.saved(saved),
                 n = reports.recv_many(&mut batch, BATCH), if !reports.is_closed() || !reports.is_empty() => {
                     if n > 0 {
-                        let events: Vec<_> = batch.drain(..).map(|message| self.event(message)).collect();
+                        let mut events = vec![Event::Proved { generation: self.shared.proven() }];
+                        events.extend(batch.drain(..).map(|message| self.event(message)));
                         self.step(events);
                     }
                 }
+                () = sleep_until(write_again.unwrap_or_else(Instant::now)), if write_again.is_some() => self.save(),
                 () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
                     self.step([Event::TimerDue]);
                 }
@@ -159,9 +168,8 @@ impl<I: Issue> Refresher<I> {
             Message::Report { generation, path, answer } => {
                 Event::Reported { generation, path, waiter: answer.map(|answer| self.waiter(answer)) }
             }
-            Message::Outcome { path, generation, refused } => {
-                Event::ReplayOutcome { path, generation, refused }
-            }
+            Message::RefusedAgain { path, generation } => Event::RefusedAgain { path, generation },
+            Message::Succeeded { path } => Event::Succeeded { path },
             Message::Admin { answer } => Event::AdminRefresh { waiter: self.waiter(answer) },
         }
     }
@@ -193,7 +201,14 @@ impl<I: Issue> Refresher<I> {
         match action {
             Action::Fetch(how) => {
                 let issuer = self.issuer.clone();
-                self.flight = Some(tokio::spawn(async move { issuer.fetch(how).await }));
+                let (booked, written) = oneshot::channel();
+                // A process killed between sending and writing would send more than 20 a day after a restart.
+                // The other calls have quotas far above what a restart could forget.
+                self.booked = (how == How::StableForced).then_some(booked);
+                self.flight = Some(tokio::spawn(async move {
+                    let _: Result<Result<(), _>, _> = timeout(BOOKED_FIRST, written).await;
+                    issuer.fetch(how).await
+                }));
             }
             Action::Publish(slot) => self.shared.publish(slot),
             Action::Store => self.unsaved = true,
@@ -205,36 +220,47 @@ impl<I: Issue> Refresher<I> {
             }
             Action::Say(notice) => {
                 let Subject { name, appid, token_api } = &self.subject;
-                notice::say(name, appid, *token_api, self.quota, &notice);
+                notice::say(name, appid, *token_api, self.machine.quota(), &notice);
             }
         }
     }
 
     /// One write at a time; what changes meanwhile goes into the next one.
     fn save(&mut self) {
+        let now = self.now();
+        if self.write_again.is_some_and(|at| now.mono < at) {
+            // Nothing waits for a disk that fails.
+            self.booked = None;
+            return;
+        }
         if !self.unsaved || self.saving.is_some() {
             return;
         }
         self.unsaved = false;
-        let now = self.now();
-        let (keep, record) = (self.keep.clone(), self.machine.record(now));
-        self.saving = Some(spawn_blocking(move || keep.save(&record)));
+        let (keep, record, booked) = (self.keep.clone(), self.machine.record(now), self.booked.take());
+        self.saving = Some(spawn_blocking(move || {
+            let saved = keep.save(&record);
+            drop(booked);
+            saved
+        }));
     }
 
     fn saved(&mut self, saved: Option<Result<(), String>>) {
         let account = &self.subject.name;
         match saved.unwrap_or_else(|| Err("the writing thread ended early".to_owned())) {
             Ok(()) => {
-                if std::mem::take(&mut self.save_failed) {
+                if self.write_again.take().is_some() {
                     info!(account, "the token file can be written again");
                 }
             }
             Err(why) => {
-                if !std::mem::replace(&mut self.save_failed, true) {
+                self.unsaved = true;
+                if self.write_again.replace(Instant::now() + WRITE_AGAIN).is_none() {
                     error!(
                         account,
                         "the token cannot be stored: {why}; serving goes on, but a restart will fetch a new token. \
-                         Is the disk full or read-only?"
+                         Is the disk full or read-only? It is tried again every {} s",
+                        WRITE_AGAIN.as_secs()
                     );
                 }
             }
@@ -248,14 +274,14 @@ impl<I: Issue> Refresher<I> {
             && let Ok(Some(answer)) = timeout(LAST_FETCH, finished(&mut self.flight)).await
             && matches!(answer, Answer::Issued { .. })
         {
-            let actions = self.machine.handle(fetched(answer), self.now());
-            for action in actions {
-                // A `force_refresh` that should follow is for the next process to send.
-                if !matches!(action, Action::Fetch(_)) {
-                    self.carry_out(action);
-                }
+            // A `force_refresh` that should follow is for the next process to book and to send.
+            self.machine.want_nothing_more();
+            for action in self.machine.handle(fetched(answer), self.now()) {
+                self.carry_out(action);
             }
         }
+        // The last chance: not the time to wait for the disk.
+        self.write_again = self.write_again.map(|_| Instant::now());
         self.unsaved = true;
         self.save();
         while let Ok(saved) = timeout(LAST_WRITE, finished(&mut self.saving)).await {

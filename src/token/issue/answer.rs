@@ -120,7 +120,7 @@ mod tests {
     fn read(body: &[u8]) -> String {
         match parse(body, &Secret::new(SECRET.to_owned())) {
             Answer::Issued { value, expires_in } => format!("{} {expires_in:?}", value.expose()),
-            Answer::Passing { what } => format!("passing: {what}"),
+            Answer::Passing { what } | Answer::Unsent { what } => format!("passing: {what}"),
             Answer::Refused { errcode, errmsg } => format!("{errcode} {errmsg}"),
         }
     }

@@ -137,6 +137,11 @@ impl Forced {
         self.apart = Some(now.mono + FORCED_APART);
     }
 
+    /// The last one was not sent after all. The next one still waits its 30 s.
+    pub(super) fn take_back(&mut self) {
+        self.sent.pop_back();
+    }
+
     /// For the file.
     pub(super) fn stored(&self) -> Vec<SystemTime> {
         self.sent.iter().map(|&(_, at)| at).collect()

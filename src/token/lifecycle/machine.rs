@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 use super::bucket::{Bucket, Forced};
-use super::paths::Paths;
+use super::paths::{Paths, Verdict};
 use super::schedule::WORTH_WAITING;
 use super::{Action, Event, How, Notice, Now, Outcome, Reason, WaiterId};
 use crate::config::TokenApi;
@@ -47,6 +47,15 @@ pub(super) enum Trouble {
     Refused(i64, String),
 }
 
+/// Why a token other than the current one is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Wanted {
+    /// Somebody asked for a refresh by hand.
+    ByHand,
+    /// The current token was refused.
+    Refused,
+}
+
 /// Somebody who caused or joined a fetch.
 #[derive(Debug)]
 pub(super) struct Waiter {
@@ -60,6 +69,8 @@ pub(super) struct Waiter {
 pub(crate) struct Machine {
     pub(super) api: TokenApi,
     pub(super) held: Option<Held>,
+    /// The last token after its end, until there is another: an upstream may hand out its value once more.
+    pub(super) ended: Option<Held>,
     pub(super) generation: u64,
     pub(super) flight: Option<Flight>,
     /// When the next fetch is sent unless something causes one earlier; `None` before the start and while a
@@ -68,8 +79,8 @@ pub(crate) struct Machine {
     pub(super) trouble: Option<Trouble>,
     /// Passing failures since the last success.
     pub(super) failures: u32,
-    /// The current token was refused (or a refresh asked for by hand) and there is no newer one yet.
-    pub(super) wanted: bool,
+    /// A newer token than the last one is wanted, and there is none yet.
+    pub(super) wanted: Option<Wanted>,
     pub(super) waiting: Vec<Waiter>,
     pub(super) bucket: Option<Bucket>,
     pub(super) forced: Forced,
@@ -78,8 +89,8 @@ pub(crate) struct Machine {
     pub(super) paths: Paths,
     pub(super) day: i64,
     pub(super) fetches: u32,
-    /// When reports led to a new token.
-    pub(super) forced_lately: VecDeque<Instant>,
+    /// When reports led to a new token, and to which generation.
+    pub(super) forced_lately: VecDeque<(Instant, u64)>,
     pub(super) warned_somebody_else: Option<Instant>,
     warned_limited: Option<Instant>,
     pub(super) last_refresh: Option<LastRefresh>,
@@ -93,12 +104,13 @@ impl Machine {
         Self {
             api,
             held: None,
+            ended: None,
             generation: 0,
             flight: None,
             due: None,
             trouble: None,
             failures: 0,
-            wanted: false,
+            wanted: None,
             waiting: Vec::new(),
             bucket: None,
             forced: Forced::default(),
@@ -128,19 +140,17 @@ impl Machine {
             Event::AdminRefresh { waiter } => {
                 let waiter = Waiter { id: Some(waiter), path: None };
                 if self.flight.is_some() {
-                    self.wanted = self.held.is_some();
+                    self.want(Wanted::ByHand);
                     self.waiting.push(waiter);
                 } else {
                     self.fetch_for(waiter, Reason::Admin, now, &mut out);
                 }
             }
-            Event::ReplayOutcome { path, generation, refused } => {
-                if refused {
-                    self.count_refusal(&path, generation, now, &mut out);
-                } else {
-                    self.paths.succeeded(&path);
-                }
+            Event::RefusedAgain { path, generation } => {
+                self.count_refusal(&path, generation, now, &mut out);
             }
+            Event::Succeeded { path } => self.paths.succeeded(&path),
+            Event::Proved { generation } => self.paths.proved(generation),
             Event::Fetched { answer, jitter } => self.fetched(answer, jitter, now, &mut out),
             Event::TimerDue => {
                 if self.flight.is_none() && self.due.is_some_and(|due| due <= now.mono) {
@@ -167,15 +177,20 @@ impl Machine {
         self.paths.take_changed()
     }
 
+    /// From now on no answer leads to another fetch.
+    pub(crate) fn want_nothing_more(&mut self) {
+        self.wanted = None;
+    }
+
     fn expire(&mut self, now: Now, out: &mut Vec<Action>) {
         if self.held.as_ref().is_none_or(|held| held.token.expires_at > now.mono) {
             return;
         }
-        self.held = None;
-        self.wanted = false;
+        self.ended = self.held.take();
         self.handed_back = None;
         out.push(Action::Publish(Err(self.absent())));
-        out.push(Action::Say(Notice::Ended { generation: self.generation }));
+        let refused = matches!(self.trouble, Some(Trouble::Refused(..)));
+        out.push(Action::Say(Notice::Ended { generation: self.generation, refused }));
     }
 
     fn reported(
@@ -196,7 +211,9 @@ impl Machine {
         self.count_refusal(&path, generation, now, out);
         let blocked = self.paths.blocked(&path, now.mono);
         if self.flight.is_some() {
-            self.wanted |= !blocked && self.held.is_some();
+            if !blocked {
+                self.want(Wanted::Refused);
+            }
             return self.wait(Waiter { id, path: (!blocked).then_some(path) });
         }
         if blocked && self.held.is_some() {
@@ -206,7 +223,7 @@ impl Machine {
         let waiter = Waiter { id, path: (!blocked).then_some(path) };
         if self.held.is_none() || self.trouble.is_some() {
             // A fetch is coming anyway, at the time that the backoff says.
-            self.wanted |= self.held.is_some();
+            self.want(Wanted::Refused);
             if self.due.is_none_or(|due| due <= now.mono + WORTH_WAITING) {
                 self.wait(waiter);
             } else {
@@ -215,6 +232,12 @@ impl Machine {
             return;
         }
         self.fetch_for(waiter, Reason::Forced, now, out);
+    }
+
+    fn want(&mut self, why: Wanted) {
+        if self.held.is_some() || self.ended.is_some() {
+            self.wanted = self.wanted.max(Some(why));
+        }
     }
 
     /// Joins the fetch that is under way or near. Reports that nobody waits for are kept for their path's sake
@@ -235,7 +258,7 @@ impl Machine {
                 .is_some_and(|(generation, until)| generation == self.generation && now.mono < until),
         };
         if allowed {
-            self.wanted = self.held.is_some();
+            self.want(if reason == Reason::Admin { Wanted::ByHand } else { Wanted::Refused });
             self.waiting.push(waiter);
             self.fetch(self.usual(), reason, now, out);
         } else {
@@ -255,9 +278,18 @@ impl Machine {
             (self.day, self.fetches) = (today, 0);
         }
         self.fetches = self.fetches.saturating_add(1);
-        // Stored before the answer: a process that is killed meanwhile has spent it all the same.
+        // A process that is killed before the answer has spent it all the same.
         out.push(Action::Store);
         out.push(Action::Fetch(how));
+    }
+
+    /// The fetch that was just booked was never sent: WeChat counts nothing.
+    pub(super) fn unbook(&mut self, how: How, out: &mut Vec<Action>) {
+        self.fetches = self.fetches.saturating_sub(1);
+        if how == How::StableForced {
+            self.forced.take_back();
+        }
+        out.push(Action::Store);
     }
 
     /// The call that needs no permission of the daily count of `force_refresh`.
@@ -286,8 +318,17 @@ impl Machine {
     }
 
     fn count_refusal(&mut self, path: &str, generation: u64, now: Now, out: &mut Vec<Action>) {
-        if self.paths.refused(path, generation, now.mono) {
-            out.push(Action::Say(Notice::PathBlocked { path: path.into() }));
+        let verdict = self.paths.refused(path, generation, now.mono);
+        match verdict {
+            Verdict::Nothing => {}
+            // The refresh that brought this token was the path's doing, nobody else's.
+            Verdict::Counted | Verdict::Blocked(_) => {
+                self.forced_lately.retain(|&(_, forced)| forced != generation);
+            }
+            Verdict::TakenBack => self.forced_lately.push_back((now.mono, generation)),
+        }
+        if let Verdict::Blocked(block) = verdict {
+            out.push(Action::Say(Notice::PathBlocked { path: path.into(), block }));
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::bucket::FORCED_APART;
-use super::machine::{Flight, Held, Machine, Trouble, WARNING_SPAN};
+use super::machine::{Flight, Held, Machine, Trouble, WARNING_SPAN, Wanted};
 use super::schedule::{AFTER_REFUSAL, after_same, backoff, life, margin};
 use super::{Action, Answer, How, LONGEST_TOKEN, Notice, Now, Outcome, Reason};
 use crate::secret::Secret;
@@ -29,13 +29,22 @@ impl Machine {
                 }
                 self.trouble = None;
                 self.failures = 0;
-                if self.held.as_ref().is_some_and(|held| held.token.value == value) {
+                let is_it = |held: &mut Held| held.token.value == value;
+                // What was refused and has ended meanwhile is not a newer token when it comes again.
+                if self.held.is_none() {
+                    self.held = self.ended.take_if(is_it);
+                }
+                if self.held.as_mut().is_some_and(is_it) {
                     self.same(flight, life, now, out);
                 } else {
                     self.renewed(flight, value, life, now, out);
                 }
             }
             Answer::Passing { what } => self.failed(flight, Trouble::Passing(what), jitter, now, out),
+            Answer::Unsent { what } => {
+                self.unbook(flight.how, out);
+                self.failed(flight, Trouble::Passing(what), jitter, now, out);
+            }
             Answer::Refused { errcode, errmsg } => {
                 self.failed(flight, Trouble::Refused(errcode, errmsg), jitter, now, out);
             }
@@ -47,6 +56,7 @@ impl Machine {
         let ends = now.mono + life;
         let token = Arc::new(Token::new(self.generation, value, ends));
         let expires_at = now.wall + life;
+        self.ended = None;
         self.held = Some(Held { token: token.clone(), life, issued_at: now.wall, expires_at });
         self.due = Some(now.mono + (life - margin(life)));
         self.handed_back = None;
@@ -59,7 +69,7 @@ impl Machine {
         }
         out.push(Action::Store);
         self.settle(flight, Outcome::New, Some(life), now, out);
-        if std::mem::take(&mut self.wanted) && flight.reason != Reason::Admin {
+        if self.wanted.take() == Some(Wanted::Refused) && flight.reason != Reason::Admin {
             self.look_for_somebody_else(now, out);
         }
     }
@@ -74,12 +84,13 @@ impl Machine {
         self.due = Some(after_same(now.mono, ends, held.life));
         self.settle(flight, Outcome::Same, Some(life), now, out);
 
-        let wanted = std::mem::take(&mut self.wanted);
+        let wanted = self.wanted.take();
         let allowed_at = self.forced.allowed_at(now.mono);
-        if wanted && flight.how == How::StableNormal && allowed_at <= now.mono {
+        if wanted.is_some() && flight.how == How::StableNormal && allowed_at <= now.mono {
             // The waiters go on waiting: this is still the refresh that they asked for.
-            self.wanted = true;
-            let reason = if flight.reason == Reason::Admin { Reason::Admin } else { Reason::Forced };
+            self.wanted = wanted;
+            let by_hand = flight.reason == Reason::Admin || wanted == Some(Wanted::ByHand);
+            let reason = if by_hand { Reason::Admin } else { Reason::Forced };
             return self.fetch(How::StableForced, reason, now, out);
         }
         out.push(Action::Store);
@@ -87,7 +98,7 @@ impl Machine {
             How::Token => Renewal::Failed,
             How::StableNormal | How::StableForced => Renewal::Limited,
         };
-        if wanted && flight.how != How::Token {
+        if wanted.is_some() && flight.how != How::Token {
             self.handed_back = Some((self.generation, allowed_at.min(now.mono + FORCED_APART)));
             self.say_limited(now, out);
         }
@@ -145,8 +156,8 @@ impl Machine {
     /// Forced refreshes are rare in a healthy account: three in ten minutes that each brought a new token
     /// mean that the token is being ended from outside.
     fn look_for_somebody_else(&mut self, now: Now, out: &mut Vec<Action>) {
-        self.forced_lately.push_back(now.mono);
-        while self.forced_lately.front().is_some_and(|&at| now.mono >= at + WARNING_SPAN) {
+        self.forced_lately.push_back((now.mono, self.generation));
+        while self.forced_lately.front().is_some_and(|&(at, _)| now.mono >= at + WARNING_SPAN) {
             self.forced_lately.pop_front();
         }
         if self.forced_lately.len() >= 3

@@ -35,7 +35,7 @@ impl Machine {
     /// What pages may show.
     pub(crate) fn status(&self, name: &str, appid: &str) -> Status {
         let state = match (&self.held, &self.trouble) {
-            (Some(_), None) if !self.wanted && self.flight.is_none() => State::Fresh,
+            (Some(_), None) if self.wanted.is_none() && self.flight.is_none() => State::Fresh,
             (Some(_), _) => State::Stale,
             (None, Some(Trouble::Refused(..))) => State::Refused,
             (None, _) if self.generation > 0 => State::Expired,

@@ -109,7 +109,7 @@ fn the_old_token_is_served_until_it_ends_and_not_longer() {
     assert_eq!(run.generation(), 1);
     run.skip_to_end_of_life();
     assert!(matches!(run.cell(), Err(Absent::Passing { .. })));
-    assert_eq!(run.said(|n| matches!(n, Notice::Ended { generation: 1 })), 1);
+    assert_eq!(run.said(|n| matches!(n, Notice::Ended { generation: 1, refused: false })), 1);
     assert_eq!(run.status().state, State::Expired);
 }
 
@@ -301,6 +301,19 @@ fn what_the_normal_mode_handed_back_is_forgotten_when_the_token_ends() {
 }
 
 #[test]
+fn a_refused_token_that_ends_meanwhile_does_not_come_back_as_a_newer_one() {
+    let mut run = Run::start(StableToken, None);
+    run.answer(issued("A", 5));
+    run.report(1, "/a");
+    run.skip_to_end_of_life();
+    assert!(run.cell().is_err() && run.flight() == Some(How::StableNormal));
+    run.answer(issued("A", 300));
+    assert_eq!((run.flight(), run.answers()), (Some(How::StableForced), String::new()));
+    run.answer(issued("B", 7200));
+    assert_eq!((run.answers(), run.generation()), ("N2 ".to_owned(), 2));
+}
+
+#[test]
 fn eighteen_forced_stable_tokens_in_any_24_hours() {
     let mut run = Run::with_token(StableToken);
     let mut forced = 0;
@@ -354,7 +367,8 @@ fn a_path_refused_twice_in_a_row_with_fresh_tokens_starts_no_fetch_for_ten_minut
     run.answers();
     run.report(3, "/bad");
     assert_eq!((run.answers(), run.fetches()), ("L ".to_owned(), 3));
-    // Another path still gets its fetch, and the blocked one is served by it.
+    // Another path, for which the token worked, still gets its fetch, and the blocked one is served by it.
+    run.proved(3);
     run.report(3, "/good");
     run.report(3, "/bad");
     run.answer(issued("X", 7200));
@@ -375,6 +389,56 @@ fn a_path_refused_twice_in_a_row_with_fresh_tokens_starts_no_fetch_for_ten_minut
     assert!(!run.suspects().contains("/bad"));
     run.report(5, "/bad");
     assert_eq!(run.last_flight_reason(), Reason::Forced);
+}
+
+#[test]
+fn a_path_that_is_always_refused_does_not_spend_the_days_forced_refreshes() {
+    let mut run = Run::with_token(StableToken);
+    let (mut forced, mut value) = (0, "A".to_owned());
+    for n in 0..DAY / 60 {
+        run.report(run.generation(), "/bad");
+        while let Some(how) = run.flight() {
+            if how == How::StableForced {
+                forced += 1;
+                value = format!("V{n}");
+            }
+            run.answer(issued(&value, 7200));
+            run.replayed("/bad", run.generation(), true);
+        }
+        run.pass(60);
+    }
+    assert!(forced <= 10, "{forced} of 18");
+}
+
+/// Two paths are refused with each new token, and their replays too.
+fn two_paths_refused(run: &mut Run, proven: bool) -> String {
+    for n in 1..=3 {
+        if proven {
+            run.proved(n);
+        }
+        run.report(n, "/a");
+        run.report(n, "/b");
+        run.answers();
+        if run.flight().is_some() {
+            run.answer(issued(&format!("T{n}"), 7200));
+            if proven {
+                run.proved(n + 1);
+            }
+            run.replayed("/a", n + 1, true);
+            run.replayed("/b", n + 1, true);
+        }
+    }
+    run.answers()
+}
+
+#[test]
+fn tokens_that_die_at_once_block_nobody_and_a_proven_one_clears_nobody() {
+    let mut stolen = Run::with_token(Token);
+    assert_eq!(two_paths_refused(&mut stolen, false), "N4 N4 ");
+    let mut good = Run::with_token(Token);
+    two_paths_refused(&mut good, true);
+    assert_eq!(good.fetches(), 3);
+    assert_eq!(good.said(|x| matches!(x, Notice::PathBlocked { .. })), 2);
 }
 
 #[test]
@@ -422,6 +486,26 @@ fn three_forced_refreshes_in_ten_minutes_are_said_once_in_ten_minutes() {
 }
 
 #[test]
+fn refreshes_that_a_bad_call_or_a_person_caused_are_nobody_elses() {
+    let mut bad_call = Run::with_token(Token);
+    for n in 1..=6 {
+        bad_call.proved(n);
+        bad_call.report(n, &format!("/bad/{n}"));
+        bad_call.answer(issued(&format!("T{n}"), 7200));
+        bad_call.replayed(&format!("/bad/{n}"), n + 1, true);
+    }
+    assert_eq!(bad_call.said(|x| *x == Notice::SomebodyElse), 0);
+    let mut by_hand = Run::with_token(Token);
+    for n in 1..=6 {
+        by_hand.pass(48);
+        by_hand.admin();
+        by_hand.answer(issued(&format!("T{n}"), 60));
+    }
+    assert_eq!(by_hand.said(|x| *x == Notice::SomebodyElse), 0);
+    assert_eq!(by_hand.last_fetched().0, Reason::Ahead, "it joined");
+}
+
+#[test]
 fn fetches_are_counted_by_beijings_day_and_over_restarts() {
     // The harness starts at 12:00 in Beijing.
     let mut run = Run::with_token(Token);
@@ -432,6 +516,36 @@ fn fetches_are_counted_by_beijings_day_and_over_restarts() {
     assert_eq!(same_day.status().fetches_today(same_day.now().wall), 2);
     let next_day = run.restart(record, 12 * 3600);
     assert_eq!(next_day.status().fetches_today(next_day.now().wall), 0);
+}
+
+#[test]
+fn what_never_reached_the_upstream_is_not_counted() {
+    let unsent = || super::Answer::Unsent { what: "no connection".to_owned() };
+    let mut run = Run::with_token(StableToken);
+    run.report(1, "/a");
+    run.answer(unsent());
+    assert_eq!((run.answers(), run.due_in(), run.record().fetches), ("F ".to_owned(), 1, 1));
+    run.report(1, "/a");
+    run.pass(1);
+    run.answer(issued("A", 7000));
+    assert_eq!((run.flight(), run.record().forced.len()), (Some(How::StableForced), 1));
+    run.answer(unsent());
+    assert_eq!((run.record().forced.len(), run.record().fetches), (0, 2));
+    run.pass(1);
+    run.answer(busy());
+    assert_eq!(run.record().fetches, 3, "what was sent counts, whatever came of it");
+}
+
+#[test]
+fn the_end_of_a_token_is_said_with_what_callers_get() {
+    for (answer, refusal) in [(busy(), false), (refused(40001), true)] {
+        let mut run = Run::start(Token, None);
+        run.answer(issued("A", 60));
+        run.pass(48);
+        run.answer(answer);
+        run.skip_to_end_of_life();
+        assert_eq!(run.said(|n| *n == Notice::Ended { generation: 1, refused: refusal }), 1);
+    }
 }
 
 #[test]

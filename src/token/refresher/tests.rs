@@ -1,7 +1,7 @@
 //! The task on paused time, with an issuer in memory.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::*;
 use crate::config::TokenApi::{StableToken, Token as Plain};
@@ -87,6 +87,8 @@ fn refused() -> Answer {
 struct Memory {
     record: Mutex<Option<Record>>,
     full: AtomicBool,
+    slow: AtomicBool,
+    writes: AtomicUsize,
 }
 
 impl Keep for Memory {
@@ -95,8 +97,12 @@ impl Keep for Memory {
     }
 
     fn save(&self, record: &Record) -> Result<(), String> {
+        self.writes.fetch_add(1, Ordering::SeqCst);
         if self.full.load(Ordering::SeqCst) {
             return Err("no space left on device".to_owned());
+        }
+        if self.slow.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(200));
         }
         *self.record.lock().unwrap() = Some(record.clone());
         Ok(())
@@ -250,6 +256,48 @@ async fn stable_tokens_are_asked_for_in_normal_mode_and_then_forced() {
     assert_eq!(status.quota, None);
 }
 
+#[tokio::test]
+async fn force_refresh_is_in_the_file_before_it_is_sent() {
+    let keep: Arc<Memory> = Arc::default();
+    let (kept, seen) = (keep.clone(), Arc::new(AtomicUsize::new(0)));
+    let booked = seen.clone();
+    let fake = Fake::new(move |n, how| {
+        if how == How::StableForced {
+            booked.store(kept.load().map_or(0, |record| record.forced.len()), Ordering::SeqCst);
+        }
+        (0, issued(if how == How::StableForced { n } else { 1 }))
+    });
+    let (reader, task) = start(StableToken, &fake, &keep);
+    let token = reader.first(LIMIT).await.unwrap();
+    // The write that is under way when the refresh is decided does not hold it yet; the next one does.
+    keep.slow.store(true, Ordering::SeqCst);
+    assert_eq!(newer(reader.renew(&token, "/a", LIMIT).await), 2);
+    assert_eq!(seen.load(Ordering::SeqCst), 1);
+    task.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_fails_does_not_hold_force_refresh_up() {
+    let fake = Fake::new(|n, how| (0, issued(if how == How::StableForced { n } else { 1 })));
+    let (reader, _task, token, keep) = started(StableToken, &fake).await;
+    keep.full.store(true, Ordering::SeqCst);
+    assert_eq!(newer(reader.renew(&token, "/a", LIMIT).await), 2);
+    assert!(clock() < 0.5, "{}", clock());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_forced_refresh_that_is_not_sent_before_the_end_is_not_booked() {
+    let fake = Fake::new(|n, how| {
+        (if n == 1 { 0 } else { 2 }, issued(if how == How::StableForced { n } else { 1 }))
+    });
+    let (reader, task, token, keep) = started(StableToken, &fake).await;
+    reader.start_renewal(&token, "/a");
+    tokio::time::sleep(secs(1)).await;
+    task.shutdown().await;
+    let record = keep.load().unwrap();
+    assert_eq!((fake.count(), record.forced.len(), record.fetches), (2, 0, 2));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_path_that_is_not_the_tokens_fault_is_watched_and_cleared_by_a_success() {
     let fake = Fake::healthy();
@@ -267,6 +315,26 @@ async fn a_path_that_is_not_the_tokens_fault_is_watched_and_cleared_by_a_success
     reader.replay_outcome("/bad", 4, false);
     tokio::time::sleep(secs(1)).await;
     assert!(!reader.suspects("/bad"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_success_of_any_path_shows_that_the_token_is_not_to_blame() {
+    for proven in [false, true] {
+        let fake = Fake::healthy();
+        let (reader, _task, mut token, _) = started(Plain, &fake).await;
+        for _ in 0..2 {
+            let both = tokio::join!(reader.renew(&token, "/a", LIMIT), reader.renew(&token, "/b", LIMIT));
+            let (Renewal::Newer(newer), Renewal::Newer(_)) = both else { panic!() };
+            if proven {
+                reader.proved(newer.generation);
+                reader.proved(1);
+            }
+            ["/a", "/b"].iter().for_each(|path| reader.replay_outcome(path, newer.generation, true));
+            token = newer;
+        }
+        let third = reader.renew(&token, "/a", LIMIT).await;
+        assert_eq!(matches!(third, Renewal::Limited), proven, "{third:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -290,6 +358,25 @@ async fn a_disk_that_fills_up_costs_no_caller_an_answer() {
     keep.full.store(false, Ordering::SeqCst);
     task.shutdown().await;
     assert_eq!(keep.load().unwrap().generation, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_failed_is_tried_again_every_30_seconds_and_not_more_often() {
+    let fake = Fake::healthy();
+    let (reader, _task, mut token, keep) = started(Plain, &fake).await;
+    tokio::time::sleep(secs(1)).await;
+    keep.full.store(true, Ordering::SeqCst);
+    let before = keep.writes.load(Ordering::SeqCst);
+    for n in 0..9 {
+        reader.renew(&token, &format!("/{n}"), LIMIT).await;
+        token = reader.current().unwrap();
+        tokio::time::sleep(secs(10)).await;
+    }
+    let tried = keep.writes.load(Ordering::SeqCst) - before;
+    assert!((3..=5).contains(&tried), "{tried} in 90 s");
+    keep.full.store(false, Ordering::SeqCst);
+    tokio::time::sleep(secs(31)).await;
+    assert_eq!(keep.load().unwrap().generation, 10);
 }
 
 #[tokio::test(start_paused = true)]

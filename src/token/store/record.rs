@@ -5,7 +5,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use zeroize::Zeroizing;
 
 use super::{Identity, LONGEST_FILE};
@@ -57,11 +57,16 @@ struct Read {
 
 #[derive(Deserialize)]
 struct ReadToken {
-    /// Moved into a [`Secret`] as soon as the object is read.
-    access_token: String,
+    #[serde(deserialize_with = "secret")]
+    access_token: Secret,
     issued_at_ms: u64,
     expires_at_ms: u64,
     expires_in_ms: u64,
+}
+
+/// At once, so that it is wiped even if what follows it in the file is damaged.
+fn secret<'de, D: Deserializer<'de>>(from: D) -> Result<Secret, D::Error> {
+    String::deserialize(from).map(Secret::new)
 }
 
 #[derive(Serialize, Deserialize)]
@@ -132,7 +137,7 @@ pub(super) fn parse(text: &[u8], identity: &Identity) -> Result<Parsed, String> 
         return Err(format!("its token is of another upstream, not of {}", identity.upstream));
     }
     let token = read.token.map(|token| StoredToken {
-        value: Secret::new(token.access_token),
+        value: token.access_token,
         issued_at: from_ms(token.issued_at_ms),
         expires_at: from_ms(token.expires_at_ms),
         expires_in: Duration::from_millis(token.expires_in_ms),

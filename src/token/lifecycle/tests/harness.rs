@@ -132,7 +132,15 @@ impl Run {
     }
 
     pub(super) fn replayed(&mut self, path: &str, generation: u64, refused: bool) {
-        self.event(Event::ReplayOutcome { path: path.into(), generation, refused });
+        if refused {
+            return self.event(Event::RefusedAgain { path: path.into(), generation });
+        }
+        self.proved(generation);
+        self.event(Event::Succeeded { path: path.into() });
+    }
+
+    pub(super) fn proved(&mut self, generation: u64) {
+        self.event(Event::Proved { generation });
     }
 
     pub(super) fn admin(&mut self) {
