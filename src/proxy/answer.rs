@@ -123,7 +123,7 @@ fn ends_connection(refusal: &Refusal) -> bool {
         | Refusal::Method
         | Refusal::UpstreamUnreachable { .. }
         | Refusal::UpstreamTimeout
-        | Refusal::NoToken(_)
+        | Refusal::NoToken { .. }
         | Refusal::TokenRefused { .. }
         | Refusal::Busy(_) => false,
     }

@@ -191,25 +191,36 @@ impl Proxy {
     ) -> Result<Response<AnswerBody>, Refusal> {
         let token = token_of(account).await?;
         let (answer, errcode) = self.attempt(call, Some(&token), record).await?;
-        let is_refused = |errcode: Option<i64>| errcode.is_some_and(|e| account.refresh_on.contains(&e));
-        if !is_refused(errcode) {
-            if account.token.suspects(call.path) {
-                account.token.succeeded(call.path);
+        match verdict(account, &answer, errcode) {
+            Verdict::Refused => {}
+            Verdict::Proved => {
+                account.token.proved(token.generation);
+                if account.token.suspects(call.path) {
+                    account.token.succeeded(call.path);
+                }
+                return Ok(answer);
             }
-            return Ok(answer);
+            Verdict::Nothing => return Ok(answer),
         }
         if !call.can_be_repeated() {
             account.token.start_renewal(&token, call.path);
-            return Ok(marked(answer, "body-too-large"));
+            return Ok(marked(answer, "body-too-large", record));
         }
         match Box::pin(account.token.renew(&token, call.path, REFRESH_WAIT)).await {
             Renewal::Newer(newer) => {
                 let (second, errcode) = Box::pin(self.attempt(call, Some(&newer), record)).await?;
-                account.token.replay_outcome(call.path, newer.generation, is_refused(errcode));
+                match verdict(account, &second, errcode) {
+                    Verdict::Refused => account.token.replay_outcome(call.path, newer.generation, true),
+                    Verdict::Proved => {
+                        account.token.proved(newer.generation);
+                        account.token.replay_outcome(call.path, newer.generation, false);
+                    }
+                    Verdict::Nothing => {}
+                }
                 Ok(second)
             }
-            Renewal::Failed => Ok(marked(answer, "refresh-failed")),
-            Renewal::Limited => Ok(marked(answer, "refresh-limited")),
+            Renewal::Failed => Ok(marked(answer, "refresh-failed", record)),
+            Renewal::Limited => Ok(marked(answer, "refresh-limited", record)),
         }
     }
 
@@ -381,18 +392,42 @@ fn refused(refusal: &Refusal, mut record: Record) -> Response<AnswerBody> {
     finish(answer::refusal(refusal), record)
 }
 
+/// What an answer says about the token that its call was made with.
+enum Verdict {
+    /// The upstream refused it.
+    Refused,
+    /// The upstream took it.
+    Proved,
+    /// Neither: a busy system (-1) and an HTTP error answer before they look at it.
+    Nothing,
+}
+
+fn verdict(account: &Account, answer: &Response<AnswerBody>, errcode: Option<i64>) -> Verdict {
+    match errcode {
+        Some(errcode) if account.refresh_on.contains(&errcode) => Verdict::Refused,
+        Some(-1) => Verdict::Nothing,
+        _ if answer.status().is_success() => Verdict::Proved,
+        _ => Verdict::Nothing,
+    }
+}
+
 /// Says why the caller sees a token error although wxgate retries.
-fn marked(mut answer: Response<AnswerBody>, why: &'static str) -> Response<AnswerBody> {
+fn marked(mut answer: Response<AnswerBody>, why: &'static str, record: &mut Record) -> Response<AnswerBody> {
+    record.note(|line| line.error = Some(why.to_owned()));
     answer.headers_mut().insert(answer::RETRY, HeaderValue::from_static(why));
     answer
 }
 
 fn absent(absent: Absent) -> Refusal {
     match absent {
-        Absent::Waiting => Refusal::NoToken("there is no access_token yet; try again in a moment".into()),
-        Absent::Passing { what } => Refusal::NoToken(
-            format!("no access_token could be fetched ({what}); it is tried again, so try again").into(),
-        ),
+        Absent::Waiting => Refusal::NoToken {
+            what: "there is no access_token yet; try again in a moment",
+            cause: "the first token has not come yet".to_owned(),
+        },
+        Absent::Passing { what } => Refusal::NoToken {
+            what: "no access_token could be fetched; that is tried again and again, so try again",
+            cause: what,
+        },
         Absent::Refused { errcode, errmsg } => Refusal::TokenRefused { errcode, errmsg },
     }
 }

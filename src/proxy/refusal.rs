@@ -35,7 +35,12 @@ pub enum Refusal {
     /// No answer within `response_timeout`.
     UpstreamTimeout,
     /// There is no token yet, for a passing reason.
-    NoToken(Cow<'static, str>),
+    NoToken {
+        /// For the caller.
+        what: &'static str,
+        /// For the log alone.
+        cause: String,
+    },
     /// The upstream refuses to issue a token.
     TokenRefused {
         /// The upstream's own number.
@@ -71,7 +76,7 @@ impl Refusal {
             Self::CallerTimeout(_) => (StatusCode::REQUEST_TIMEOUT, -1, "caller-timeout"),
             Self::UpstreamUnreachable { .. } => (StatusCode::BAD_GATEWAY, -1, "upstream-unreachable"),
             Self::UpstreamTimeout => (StatusCode::GATEWAY_TIMEOUT, -1, "upstream-timeout"),
-            Self::NoToken(_) => (StatusCode::SERVICE_UNAVAILABLE, -1, "no-token"),
+            Self::NoToken { .. } => (StatusCode::SERVICE_UNAVAILABLE, -1, "no-token"),
             Self::TokenRefused { errcode, .. } => (StatusCode::BAD_GATEWAY, *errcode, "token-refused"),
             Self::Busy(_) => (StatusCode::SERVICE_UNAVAILABLE, -1, "busy"),
         };
@@ -81,15 +86,13 @@ impl Refusal {
     /// What the caller reads after `wxgate: `.
     pub fn message(&self) -> Cow<'_, str> {
         match self {
-            Self::BadRequest(text) | Self::NotFound(text) | Self::TooLarge(text) | Self::NoToken(text) => {
-                Cow::Borrowed(text)
-            }
+            Self::BadRequest(text) | Self::NotFound(text) | Self::TooLarge(text) => Cow::Borrowed(text),
             Self::Method => Cow::Borrowed("CONNECT and TRACE are not served; send GET or POST"),
             Self::HeadTooLarge => {
                 Cow::Borrowed("the request head is too large; send less, or raise limits.max_header_bytes")
             }
             Self::Denied(text) | Self::CallerTimeout(text) | Self::Busy(text) => Cow::Borrowed(text),
-            Self::UpstreamUnreachable { what, .. } => Cow::Borrowed(what),
+            Self::UpstreamUnreachable { what, .. } | Self::NoToken { what, .. } => Cow::Borrowed(what),
             Self::UpstreamTimeout => Cow::Borrowed(
                 "the WeChat API did not answer in time; try again, or raise upstream.response_timeout",
             ),
@@ -102,7 +105,7 @@ impl Refusal {
     /// What the log may know beyond the message.
     pub fn cause(&self) -> Option<&str> {
         match self {
-            Self::UpstreamUnreachable { cause, .. } => Some(cause),
+            Self::UpstreamUnreachable { cause, .. } | Self::NoToken { cause, .. } => Some(cause),
             _ => None,
         }
     }
@@ -131,7 +134,7 @@ mod tests {
                 "upstream-unreachable",
             ),
             (Refusal::UpstreamTimeout, 504, -1, "upstream-timeout"),
-            (Refusal::NoToken(text()), 503, -1, "no-token"),
+            (Refusal::NoToken { what: "x", cause: String::new() }, 503, -1, "no-token"),
             (Refusal::TokenRefused { errcode: 40013, errmsg: String::new() }, 502, 40013, "token-refused"),
             (Refusal::Busy("x"), 503, -1, "busy"),
         ];
