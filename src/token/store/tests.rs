@@ -70,9 +70,10 @@ fn an_open_folder_of_ours_is_closed_and_a_shared_one_left_alone() {
     let ours = dir.path().join("ours");
     fs::create_dir(&ours).unwrap();
     fs::write(ours.join("wx2.json"), "").unwrap();
+    fs::write(ours.join("wx2.json.damaged-1800000000"), "").unwrap();
     let shared = dir.path().join("shared");
     fs::create_dir(&shared).unwrap();
-    fs::write(shared.join("someone.txt"), "").unwrap();
+    fs::write(shared.join("package.json"), "").unwrap();
     for folder in [&ours, &shared] {
         fs::set_permissions(folder, Permissions::from_mode(0o755)).unwrap();
         open(folder);
@@ -88,19 +89,19 @@ fn a_damaged_or_foreign_file_is_set_aside() {
         assert!(text.contains(from), "{text}");
         text.replace(from, to).into_bytes()
     };
-    for content in [
-        Vec::new(),
-        b"{".to_vec(),
-        b"\xff\xfe".to_vec(),
-        b"[]".to_vec(),
-        vec![b' '; 70_000],
-        good("\"version\":1", "\"version\":2"),
-        good("\"wx1\"", "\"wx2\""),
-        good("https://", "http://"),
-        good("\"T\"", "\"\""),
-        good("\"T\"", &format!("\"{}\"", "x".repeat(2049))),
-        good("\"generation\":7", "\"generation\":-7"),
-        good("\"fetches\":12", "\"fetches\":\"12\""),
+    for (kind, content) in [
+        ("damaged", Vec::new()),
+        ("damaged", b"{".to_vec()),
+        ("damaged", b"\xff\xfe".to_vec()),
+        ("damaged", b"[]".to_vec()),
+        ("damaged", vec![b' '; 70_000]),
+        ("other-version", good("\"version\":1", "\"version\":2")),
+        ("other-appid", good("\"wx1\"", "\"wx2\"")),
+        ("other-upstream", good("https://", "http://")),
+        ("damaged", good("\"T\"", "\"\"")),
+        ("damaged", good("\"T\"", &format!("\"{}\"", "x".repeat(2049)))),
+        ("damaged", good("\"generation\":7", "\"generation\":-7")),
+        ("damaged", good("\"fetches\":12", "\"fetches\":\"12\"")),
     ] {
         let dir = tempfile::tempdir().unwrap();
         let store = open(dir.path());
@@ -108,10 +109,47 @@ fn a_damaged_or_foreign_file_is_set_aside() {
         let shown = String::from_utf8_lossy(&content[..content.len().min(300)]).into_owned();
         assert!(store.load().is_none(), "{shown}");
         let left = names(dir.path());
-        assert!(left.len() == 1 && left[0].starts_with("wx1.json.damaged-"), "{left:?}");
+        assert!(left.len() == 1 && left[0].starts_with(&format!("wx1.json.{kind}-")), "{left:?}");
         store.save(&record("T")).unwrap();
         assert!(store.load().is_some());
     }
+}
+
+#[test]
+fn of_the_files_set_aside_only_the_newest_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in
+        ["wx1.json.damaged-9", "wx1.json.other-upstream-10", "wx2.json.damaged-8", "wx1.json.damaged-me"]
+    {
+        fs::write(dir.path().join(name), "{").unwrap();
+    }
+    let store = open(dir.path());
+    assert_eq!(
+        names(dir.path()),
+        ["wx1.json.damaged-me", "wx1.json.other-upstream-10", "wx2.json.damaged-8"]
+    );
+    fs::write(dir.path().join("wx1.json"), "{").unwrap();
+    assert!(store.load().is_none());
+    let left = names(dir.path());
+    assert!(left.len() == 3 && !left.contains(&"wx1.json.other-upstream-10".to_owned()), "{left:?}");
+}
+
+#[test]
+fn a_file_that_others_may_read_is_closed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, file) = (open(dir.path()), dir.path().join("wx1.json"));
+    store.save(&record("T")).unwrap();
+    fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
+    assert!(matches!(look(dir.path(), "wx1", UPSTREAM, TokenApi::Token), Look::Held(_)));
+    assert_eq!(mode(&file), 0o644, "a look changes nothing");
+    assert!(store.load().is_some());
+    assert_eq!(mode(&file), 0o600);
+}
+
+#[test]
+fn an_open_folder_is_mentioned_once() {
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!([first_time(dir.path()), first_time(dir.path())], [true, false]);
 }
 
 #[test]
