@@ -6,6 +6,7 @@
 //! the lifecycle's business; how it is spelled is in `record.rs`.
 
 mod aside;
+mod lock;
 mod record;
 
 use std::collections::BTreeSet;
@@ -14,12 +15,13 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tempfile::NamedTempFile;
 use tracing::{info, warn};
 use zeroize::Zeroizing;
 
+use self::lock::Lock;
 use self::record::Unusable;
 use super::lifecycle::Record;
 use crate::config::TokenApi;
@@ -45,6 +47,8 @@ pub struct Store {
     dir: PathBuf,
     file: PathBuf,
     identity: Identity,
+    /// None in a store that only looks.
+    _lock: Option<Lock>,
 }
 
 /// Whose token a file holds; one of somebody else is never used.
@@ -74,6 +78,7 @@ pub fn look(dir: &Path, appid: &str, upstream: &str, api: TokenApi) -> Look {
         dir: dir.to_owned(),
         file: dir.join(format!("{appid}.json")),
         identity: Identity { appid: appid.to_owned(), upstream: upstream.to_owned(), api },
+        _lock: None,
     };
     match store.read() {
         Ok(None) => Look::Missing,
@@ -99,9 +104,22 @@ impl Store {
     /// Makes the folder if it is missing, proves that it can be written by writing to it, and removes what a
     /// killed process left half written. `upstream` is [`super::issue::base_url`].
     ///
+    /// While another process has this appid's file open, it waits for up to 5 s: after that, a restart whose
+    /// predecessor is still draining has to be tried again. It blocks for that time, so it is for the start.
+    ///
     /// # Errors
-    /// When the folder cannot be made or written.
+    /// When the folder cannot be made or written, or another wxgate goes on using the file.
     pub fn open(dir: &Path, appid: &str, upstream: &str, api: TokenApi) -> Result<Self, StoreError> {
+        Self::open_within(lock::PATIENCE, dir, appid, upstream, api)
+    }
+
+    fn open_within(
+        patience: Duration,
+        dir: &Path,
+        appid: &str,
+        upstream: &str,
+        api: TokenApi,
+    ) -> Result<Self, StoreError> {
         // The appid is part of a file name: one with a slash or a dot could name any file.
         if appid.is_empty() || !appid.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_') {
             return Err(StoreError(format!("`{}` cannot be an appid", appid.escape_debug())));
@@ -110,14 +128,26 @@ impl Store {
         make_dir(dir).map_err(|e| {
             StoreError(format!("state_dir `{shown}` cannot be created: {e}; create it for wxgate's user, or set another `state_dir`"))
         })?;
+        let cannot_write = |e: io::Error| {
+            StoreError(format!(
+                "state_dir `{shown}` cannot be written: {e}; give it to wxgate's user (chown), or set another `state_dir`"
+            ))
+        };
+        // First of all: what looks left over may be what another process is writing.
+        let lock = lock::take(&dir.join(lock::name(appid)), patience).map_err(cannot_write)?;
+        let Some(lock) = lock else {
+            return Err(StoreError(format!(
+                "another wxgate is running with the token file of {appid} in state_dir `{shown}`; stop it first, or \
+                 give this appid to one of the two alone: two would end each other's tokens"
+            )));
+        };
         let store = Self {
             dir: dir.to_owned(),
             file: dir.join(format!("{appid}.json")),
             identity: Identity { appid: appid.to_owned(), upstream: upstream.to_owned(), api },
+            _lock: Some(lock),
         };
-        let owner = store.probe().map_err(|e| {
-            StoreError(format!("state_dir `{shown}` cannot be written: {e}; give it to wxgate's user (chown), or set another `state_dir`"))
-        })?;
+        let owner = store.probe().map_err(cannot_write)?;
         close_dir(dir, appid, owner);
         aside::clean(dir, appid);
         Ok(store)

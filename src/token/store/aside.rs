@@ -9,6 +9,8 @@ use std::path::Path;
 
 use tracing::warn;
 
+use super::lock;
+
 /// It is not what wxgate writes.
 pub(super) const DAMAGED: &str = "damaged";
 /// It is of a format that this wxgate does not read.
@@ -51,6 +53,7 @@ pub(super) fn is_ours(name: &OsStr, appid: &str) -> bool {
         name.strip_prefix(appid) == Some(".json")
             || set_aside_at(name, appid).is_some()
             || is_temp(name, appid)
+            || name == lock::name(appid)
     })
 }
 
@@ -81,7 +84,10 @@ mod tests {
             ("my.json.damaged-1800000000", true),
             ("my.json.other-upstream-1", true),
             (".my.json.Ab12.tmp", true),
+            (".my.lock", true),
             ("wx2.json", true),
+            (".wx2.lock", true),
+            (".package.lock", false),
             (".wx2.json.Ab12.tmp", true),
             ("wx2.json.damaged-7", true),
             ("package.json", false),

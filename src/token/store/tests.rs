@@ -3,7 +3,6 @@
 use super::*;
 use crate::secret::Secret;
 use crate::token::lifecycle::{StoredBucket, StoredToken};
-use std::time::Duration;
 
 const UPSTREAM: &str = "https://api.weixin.qq.com:443";
 
@@ -35,9 +34,11 @@ fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().mode() & 0o7777
 }
 
+/// All but the lock files.
 fn names(dir: &Path) -> Vec<String> {
     let entries = fs::read_dir(dir).unwrap();
-    let mut names: Vec<_> = entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    let names = entries.map(|e| e.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<_> = names.filter(|name| !name.ends_with(".lock")).collect();
     names.sort();
     names
 }
@@ -153,6 +154,26 @@ fn an_open_folder_is_mentioned_once() {
 }
 
 #[test]
+fn one_appid_is_one_wxgates_and_a_start_waits_for_the_one_before_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let open_within = |millis, appid| {
+        let patience = Duration::from_millis(millis);
+        Store::open_within(patience, dir.path(), appid, UPSTREAM, TokenApi::Token)
+    };
+    let first = open(dir.path());
+    let error = open_within(0, "wx1").unwrap_err().to_string();
+    assert!(error.contains("another wxgate") && error.contains("wx1"), "{error}");
+    assert!(open_within(0, "wx2").is_ok(), "another appid's file is another");
+    assert!(matches!(look(dir.path(), "wx1", UPSTREAM, TokenApi::Token), Look::Missing));
+    assert_eq!(mode(&dir.path().join(".wx1.lock")), 0o600);
+    std::thread::scope(|scope| {
+        let second = scope.spawn(|| open_within(5_000, "wx1"));
+        drop(first);
+        assert!(second.join().unwrap().is_ok());
+    });
+}
+
+#[test]
 fn times_beyond_all_reason_do_not_panic() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
@@ -208,7 +229,7 @@ fn a_failing_write_keeps_the_old_file_and_says_why() {
     let dir = tempfile::tempdir().unwrap();
     let state = dir.path().join("state");
     let store = open(&state);
-    fs::remove_dir(&state).unwrap();
+    fs::remove_dir_all(&state).unwrap();
     let error = store.save(&record("T")).unwrap_err();
     assert!(error.contains("wx1.json") && error.contains("cannot be written"), "{error}");
 }
