@@ -4,6 +4,7 @@
 //! when that thread cannot keep up, lines are dropped rather than requests. Only wxgate's own events are
 //! written: HTTP and TLS crates log URLs, and a URL holds the token.
 
+use std::ffi::OsStr;
 use std::io::{IsTerminal, Write};
 
 use tracing::Level;
@@ -24,14 +25,33 @@ pub struct LogGuard(#[expect(dead_code, reason = "held for its Drop")] WorkerGua
 
 /// Starts logging to stderr. A second call in one process changes nothing.
 pub fn start(format: LogFormat) -> LogGuard {
-    let level = std::env::var(LEVEL_VARIABLE).ok().and_then(|text| text.parse().ok()).unwrap_or(Level::INFO);
+    let asked = std::env::var_os(LEVEL_VARIABLE);
+    let level = level(asked.as_deref());
     let terminal = std::io::stderr().is_terminal();
     let json = match format {
         LogFormat::Auto => !terminal,
         LogFormat::Text => false,
         LogFormat::Json => true,
     };
-    start_with(std::io::stderr(), json, terminal, level)
+    let guard = start_with(std::io::stderr(), json, terminal, level.unwrap_or(Level::INFO));
+    if level.is_none() {
+        // The value is not shown: who knows what was meant to go elsewhere.
+        tracing::warn!("{LEVEL_VARIABLE} is none of error, warn, info, debug and trace; info is used");
+    }
+    guard
+}
+
+/// The level that the variable asks for; unset or empty is the default, `None` something else.
+fn level(asked: Option<&OsStr>) -> Option<Level> {
+    let asked = asked.unwrap_or_default().to_str()?.trim().to_ascii_lowercase();
+    match asked.as_str() {
+        "" | "info" => Some(Level::INFO),
+        "error" => Some(Level::ERROR),
+        "warn" => Some(Level::WARN),
+        "debug" => Some(Level::DEBUG),
+        "trace" => Some(Level::TRACE),
+        _ => None,
+    }
 }
 
 /// Starts logging to any writer; for tests that read what was logged.
@@ -66,7 +86,23 @@ where
 
 #[cfg(test)]
 mod tests {
-    use super::path_only;
+    use super::*;
+
+    #[test]
+    fn a_level_is_one_of_five_words() {
+        for (asked, right) in [
+            (None, Some(Level::INFO)),
+            (Some(""), Some(Level::INFO)),
+            (Some("warn"), Some(Level::WARN)),
+            (Some(" DEBUG "), Some(Level::DEBUG)),
+            (Some("trace"), Some(Level::TRACE)),
+            (Some("error"), Some(Level::ERROR)),
+            (Some("warning"), None),
+            (Some("wxgate=debug"), None),
+        ] {
+            assert_eq!(level(asked.map(OsStr::new)), right, "{asked:?}");
+        }
+    }
 
     #[test]
     fn a_query_that_slipped_into_the_path_is_cut_before_its_first_value() {

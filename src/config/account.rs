@@ -47,8 +47,26 @@ struct Draft {
     account: Option<Account>,
 }
 
-/// All accounts; what is wrong is in the report, and then the list is not to be used.
-pub(super) fn read_all<'r>(top: &mut Table<'r>, empty: &'r Spanned<DeTable<'r>>) -> Vec<Account> {
+/// The names of all accounts of the file, of those too that nothing else could be read of.
+pub(super) enum Names {
+    /// All of them are known.
+    Known(Vec<String>),
+    /// Some name could not be read, and any name may be that one.
+    Unclear,
+}
+
+impl Names {
+    /// Whether an account may be called that.
+    pub(super) fn may_hold(&self, name: &str) -> bool {
+        match self {
+            Self::Known(names) => names.iter().any(|known| known == name),
+            Self::Unclear => true,
+        }
+    }
+}
+
+/// All accounts and their names; what is wrong is in the report, and then the list is not to be used.
+pub(super) fn read_all<'r>(top: &mut Table<'r>, empty: &'r Spanned<DeTable<'r>>) -> (Vec<Account>, Names) {
     let report = top.report;
     let found = top.value("account");
     let tables = match &found {
@@ -63,17 +81,20 @@ pub(super) fn read_all<'r>(top: &mut Table<'r>, empty: &'r Spanned<DeTable<'r>>)
                 None,
                 "at least one [[account]] with `appid` and `secret` is required",
             );
-            return Vec::new();
+            return (Vec::new(), Names::Unclear);
         }
         Some(value) => value.elements().filter(|tables| !tables.is_empty()),
     };
     let Some(tables) = tables else {
         found.and_then(|value| value.wrong_kind::<()>("[[account]] with double brackets, at least one"));
-        return Vec::new();
+        return (Vec::new(), Names::Unclear);
     };
     let drafts: Vec<Draft> = tables.iter().filter_map(|value| value.table("account")).map(read_one).collect();
     compare(&drafts, report);
-    drafts.into_iter().filter_map(|draft| draft.account).collect()
+    let names: Option<Vec<String>> =
+        drafts.iter().map(|draft| draft.name.as_ref().map(|name| name.value.clone())).collect();
+    let names = names.filter(|names| names.len() == tables.len()).map_or(Names::Unclear, Names::Known);
+    (drafts.into_iter().filter_map(|draft| draft.account).collect(), names)
 }
 
 const NOWHERE: Range<usize> = 0..0;
@@ -89,8 +110,9 @@ fn read_one(mut table: Table<'_>) -> Draft {
     let appid = table.required("appid", r#"appid = "wx…", from the WeChat console"#, |v| {
         v.parsed(parse::APPID_WANTED, parse::appid).map(|value| At { line: v.line(), value })
     });
-    let secret =
-        table.required("secret", r#"secret = { file = "PATH" } or { env = "NAME" }"#, credential::read);
+    let secret = table.required("secret", r#"secret = { file = "PATH" } or { env = "NAME" }"#, |v| {
+        credential::read(v, credential::APP_SECRET)
+    });
     let token_api = table.key("token_api", TokenApi::Token, |v| {
         v.one_of(&[("token", TokenApi::Token), ("stable_token", TokenApi::StableToken)])
     });

@@ -5,27 +5,28 @@
 use std::net::IpAddr;
 
 use http::Method;
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use toml::Spanned;
 use toml::de::DeTable;
 
+use super::account::Names;
 use super::table::Table;
 use super::value::Value;
-use super::{Account, Allow, Caller, credential, parse};
+use super::{Allow, Caller, credential, parse};
 
 const ALLOW_WANTED: &str = r#""METHOD PATTERN" like "GET /cgi-bin/user/*": `*` for any method, a `*` at the end of the path for any rest"#;
 
 /// All callers; what is wrong is in the report, and then the list is not to be used.
 pub(super) fn read_all<'r>(
     top: &mut Table<'r>,
-    accounts: &[Account],
+    names: &Names,
     empty: &'r Spanned<DeTable<'r>>,
 ) -> Vec<Caller> {
     let report = top.report;
     let Some(value) = top.value("caller") else {
         // Read for its key names, so that a `from` at the top of the file is told where it belongs.
         let nowhere = Table::new(empty.get_ref(), &empty.span(), "caller", String::new(), report);
-        report.quietly(|| drop(read_one(nowhere, accounts)));
+        report.quietly(|| drop(read_one(nowhere, names)));
         return Vec::new();
     };
     let Some(tables) = value.elements() else {
@@ -35,7 +36,7 @@ pub(super) fn read_all<'r>(
     let mut callers: Vec<Caller> = Vec::new();
     for table in tables.iter().filter_map(|value| value.table("caller")) {
         let (path, line) = (table.path.clone(), table.line_of("name"));
-        let Some(caller) = read_one(table, accounts) else { continue };
+        let Some(caller) = read_one(table, names) else { continue };
         if callers.iter().any(|other| other.name == caller.name) {
             let found = Some(format!("\"{}\"", caller.name));
             report.problem(line, &format!("{path}.name"), found, "a name that no other [[caller]] has");
@@ -45,7 +46,7 @@ pub(super) fn read_all<'r>(
     callers
 }
 
-fn read_one(mut table: Table<'_>, accounts: &[Account]) -> Option<Caller> {
+fn read_one(mut table: Table<'_>, names: &Names) -> Option<Caller> {
     let name = table.required("name", r#"name = "legacy-cms", which stands in the log"#, |v| {
         v.parsed("a name in quotes", parse::name)
     });
@@ -55,17 +56,21 @@ fn read_one(mut table: Table<'_>, accounts: &[Account]) -> Option<Caller> {
         })
     });
     let key_given = table.given("key");
-    let key = table.key("key", None, |v| credential::read(v).map(Some));
+    let key = table.key("key", None, |v| credential::read(v, credential::CALLER_KEY).map(Some));
     let accounts = table.value("accounts").and_then(|v| {
         v.list("an array of account names", |v| {
             v.parsed("the name of an account in quotes", |text| {
-                let known = accounts.iter().any(|account| account.name == text);
-                known.then(|| text.to_owned()).ok_or_else(|| "the `name` of an [[account]]".to_owned())
+                names
+                    .may_hold(text)
+                    .then(|| text.to_owned())
+                    .ok_or_else(|| "the `name` of an [[account]]".to_owned())
             })
         })
+        .and_then(|list| not_empty(&v, list, "at least one account: this caller could use none"))
     });
     let allow = table.value("allow").and_then(|v| {
         v.list(&format!("an array of entries {ALLOW_WANTED}"), |v| v.parsed(ALLOW_WANTED, allow))
+            .and_then(|list| not_empty(&v, list, "at least one entry: this caller could call nothing"))
     });
     let real_token = table.key("real_token", false, Value::yes_or_no);
     match &from {
@@ -85,10 +90,23 @@ fn read_one(mut table: Table<'_>, accounts: &[Account]) -> Option<Caller> {
     Some(Caller { name: name?.into(), from, key, accounts, allow, real_token })
 }
 
-/// A network, or a single address as one.
+/// Without the key there is no limit, so nobody writes an empty list to say that.
+fn not_empty<T>(value: &Value<'_>, list: Vec<T>, want: &str) -> Option<Vec<T>> {
+    if list.is_empty() {
+        let want = format!("{want} (without this key it is not limited)");
+        return value.wrong_as("an empty array", &want);
+    }
+    Some(list)
+}
+
+/// A network, or a single address as one; IPv4 in IPv6's clothes as IPv4, for that is what callers are compared as.
 fn network(text: &str) -> Result<IpNet, String> {
     let wanted = r#"a network like "10.1.0.0/16" or "fd00::/8", or an address like "10.1.2.3""#;
-    text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).map_err(|_| wanted.to_owned())
+    let network: IpNet =
+        text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).map_err(|_| wanted.to_owned())?;
+    let IpNet::V6(v6) = network else { return Ok(network) };
+    let v4 = v6.addr().to_ipv4_mapped().zip(v6.prefix_len().checked_sub(96));
+    Ok(v4.and_then(|(address, length)| Ipv4Net::new(address, length).ok()).map_or(network, IpNet::V4))
 }
 
 fn allow(text: &str) -> Result<Allow, String> {
@@ -129,6 +147,8 @@ mod tests {
             ("GET cgi-bin/", None),
             ("GET /cgi-bin/*/get", None),
             ("GET /a?b", None),
+            ("GET /a//b", None),
+            ("GET /%61", None),
             ("", None),
         ] {
             let right =
@@ -144,6 +164,10 @@ mod tests {
             ("10.1.2.3", Some("10.1.2.3/32")),
             ("fd00::/8", Some("fd00::/8")),
             ("::1", Some("::1/128")),
+            ("::ffff:10.1.2.3", Some("10.1.2.3/32")),
+            ("::ffff:10.1.0.0/112", Some("10.1.0.0/16")),
+            ("::ffff:0:0/96", Some("0.0.0.0/0")),
+            ("::/0", Some("::/0")),
             ("10.1.0.0/33", None),
             ("localhost", None),
             ("", None),

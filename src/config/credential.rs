@@ -18,16 +18,30 @@ use crate::secret::Secret;
 /// What to write for a secret.
 pub(super) const SECRET_WANTED: &str = r#"{ file = "PATH" }, { env = "NAME" } or a text in quotes"#;
 
+/// What a secret is for, as messages name it, and where it comes from.
+#[derive(Clone, Copy)]
+pub(super) struct Purpose {
+    name: &'static str,
+    source: &'static str,
+}
+
+/// An account's secret.
+pub(super) const APP_SECRET: Purpose =
+    Purpose { name: "secret", source: "the AppSecret that the WeChat console shows" };
+/// What a caller shows.
+pub(super) const CALLER_KEY: Purpose =
+    Purpose { name: "key", source: "a long random text that only this caller knows" };
+
 /// More than any secret, and little enough for a wrong path such as `/dev/zero`.
 const MOST_BYTES: u64 = 64 * 1024;
 
 /// A secret-bearing key.
-pub(super) fn read(value: &Value<'_>) -> Option<Secret> {
+pub(super) fn read(value: &Value<'_>, purpose: Purpose) -> Option<Secret> {
     let value = &value.secret();
     if value.toml().as_str().is_some() {
         value.report.plain_secret();
         let text = value.text(SECRET_WANTED)?;
-        return checked(text).map_or_else(|words| value.say(words), Some);
+        return checked(text, purpose).map_or_else(|words| value.say(words), Some);
     }
     let Some(entries) = value.toml().as_table() else { return value.wrong(SECRET_WANTED) };
     // Unknown keys are not even named here: `{ <the secret> = "" }` is a slip that happens.
@@ -37,12 +51,12 @@ pub(super) fn read(value: &Value<'_>) -> Option<Secret> {
     let (key, source) = entries.iter().next()?;
     let path = format!("{}.{}", value.key(), key.get_ref());
     let source = Value::new(source, path, value.report).secret();
-    if key.get_ref() == "file" { from_file_of(&source) } else { from_env_of(&source) }
+    if key.get_ref() == "file" { from_file_of(&source, purpose) } else { from_env_of(&source, purpose) }
 }
 
-fn from_file_of(value: &Value<'_>) -> Option<Secret> {
+fn from_file_of(value: &Value<'_>, purpose: Purpose) -> Option<Secret> {
     let base = value.report.base();
-    match from_file(&value.path()?, value.report.env) {
+    match from_file(&value.path()?, value.report.env, purpose) {
         Ok((secret, exposed)) => {
             if exposed {
                 value.report.warn(value.line(), value.key(), EXPOSED);
@@ -54,7 +68,7 @@ fn from_file_of(value: &Value<'_>) -> Option<Secret> {
     }
 }
 
-fn from_env_of(value: &Value<'_>) -> Option<Secret> {
+fn from_env_of(value: &Value<'_>, purpose: Purpose) -> Option<Secret> {
     let name = value.text(r#"the name of an environment variable, like "WECHAT_SECRET""#)?;
     if name.is_empty() || name.contains(['=', '\0']) {
         return value.wrong(r#"the name of an environment variable, like "WECHAT_SECRET""#);
@@ -71,17 +85,17 @@ fn from_env_of(value: &Value<'_>) -> Option<Secret> {
             }
         });
     };
-    from_variable(text).map_or_else(|words| value.say(words), Some)
+    from_variable(text, purpose).map_or_else(|words| value.say(words), Some)
 }
 
 /// The text of an environment variable.
-pub(super) fn from_variable(text: OsString) -> Result<Secret, String> {
-    let text = Zeroizing::new(text.into_string().map_err(|_| NOT_VISIBLE.to_owned())?);
-    checked(&text)
+pub(super) fn from_variable(text: OsString, purpose: Purpose) -> Result<Secret, String> {
+    let text = Zeroizing::new(text.into_string().map_err(|_| not_visible(purpose))?);
+    checked(&text, purpose)
 }
 
 /// The text of a file, and whether others than its owner may read the file.
-pub(super) fn from_file(path: &Path, env: Env<'_>) -> Result<(Secret, bool), String> {
+pub(super) fn from_file(path: &Path, env: Env<'_>, purpose: Purpose) -> Result<(Secret, bool), String> {
     let cannot = |e: std::io::Error| format!("cannot read the file named here: {}", reason(&e));
     let file = File::open(path).map_err(cannot)?;
     let exposed = is_exposed(&file, path, env);
@@ -91,9 +105,9 @@ pub(super) fn from_file(path: &Path, env: Env<'_>) -> Result<(Secret, bool), Str
             "the file named here is far too long for a secret; want the secret alone in it".to_owned()
         );
     }
-    let text = std::str::from_utf8(&text).map_err(|_| NOT_VISIBLE.to_owned())?;
+    let text = std::str::from_utf8(&text).map_err(|_| not_visible(purpose))?;
     // Windows editors put a byte order mark in front.
-    Ok((checked(text.strip_prefix('\u{feff}').unwrap_or(text))?, exposed))
+    Ok((checked(text.strip_prefix('\u{feff}').unwrap_or(text), purpose)?, exposed))
 }
 
 /// A file's beginning, one byte more than `most` if it is longer. The buffer is made once and wiped after use:
@@ -108,16 +122,22 @@ pub(super) fn read_at_most(file: impl Read, most: u64) -> std::io::Result<Zeroiz
 pub(super) const EXPOSED: &str =
     "other users of this machine can read the file with the secret; `chmod 600` it";
 
-const NOT_VISIBLE: &str =
-    "the secret holds more than one line of visible ASCII characters; want the secret alone";
+fn not_visible(purpose: Purpose) -> String {
+    let name = purpose.name;
+    format!("the {name} holds more than one line of visible ASCII characters; want the {name} alone")
+}
 
-fn checked(text: &str) -> Result<Secret, String> {
+fn checked(text: &str, purpose: Purpose) -> Result<Secret, String> {
     let text = text.trim_end();
+    let Purpose { name, source } = purpose;
     if text.is_empty() {
-        return Err("the secret is empty; want the AppSecret that the WeChat console shows".to_owned());
+        return Err(format!("the {name} is empty; want {source}"));
+    }
+    if text.starts_with(char::is_whitespace) {
+        return Err(format!("the {name} begins with a blank or an empty line; want the {name} alone"));
     }
     if !text.chars().all(|c| c.is_ascii_graphic()) {
-        return Err(NOT_VISIBLE.to_owned());
+        return Err(not_visible(purpose));
     }
     Ok(Secret::new(text.to_owned()))
 }

@@ -114,7 +114,7 @@ impl Reader<'_> {
     fn secret(&mut self) -> Option<Secret> {
         let (plain, file) = (set(self.env, SECRET), set(self.env, SECRET_FILE));
         let (name, secret) = match (plain, file) {
-            (Some(text), None) => (SECRET, credential::from_variable(text)),
+            (Some(text), None) => (SECRET, credential::from_variable(text, credential::APP_SECRET)),
             (None, Some(path)) => (SECRET_FILE, self.secret_file(&PathBuf::from(path))),
             (None, None) => {
                 self.problem(
@@ -133,7 +133,7 @@ impl Reader<'_> {
     }
 
     fn secret_file(&mut self, path: &Path) -> Result<Secret, String> {
-        let (secret, exposed) = credential::from_file(path, self.env)?;
+        let (secret, exposed) = credential::from_file(path, self.env, credential::APP_SECRET)?;
         if exposed {
             self.warnings.push(format!("{SECRET_FILE}: {}", credential::EXPOSED));
         }

@@ -103,8 +103,8 @@ fn read_top<'r>(
     let upstream = upstream::read(top.table("upstream", empty));
     let limits = limits::read(top.table("limits", empty));
     read_store(top.table("store", empty));
-    let accounts = account::read_all(&mut top, empty);
-    let callers = caller::read_all(&mut top, &accounts, empty);
+    let (accounts, names) = account::read_all(&mut top, empty);
+    let callers = caller::read_all(&mut top, &names, empty);
     if !open_to_everyone && !top.has_elements("caller") {
         refuse_open_relay(&plain, &top, "listen");
         // A client certificate guards the listener that asks for it, and no other.

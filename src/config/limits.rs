@@ -18,6 +18,8 @@ pub(super) fn read(mut table: Table<'_>) -> Limits {
     let max_body = table.key("max_body", 64 << 20, |v| v.size(1..=PIB));
     let replay_per_request = table.key("replay_per_request", 16 << 20, |v| v.size(0..=PIB));
     let replay_total = table.key("replay_total", 256 << 20, |v| v.size(0..=PIB));
+    // No body is larger than `max_body`, so keeping room for more would only tie memory up.
+    let replay_per_request = replay_per_request.min(max_body);
     if replay_per_request > replay_total {
         let given = if table.given("replay_per_request") { "replay_per_request" } else { "replay_total" };
         let (one, all) = (parse::bytes(replay_per_request), parse::bytes(replay_total));
@@ -33,8 +35,7 @@ pub(super) fn read(mut table: Table<'_>) -> Limits {
         idle_timeout,
         max_header_bytes: in_memory(max_header_bytes),
         max_body,
-        // No body is larger than `max_body`, so keeping room for more would only tie memory up.
-        replay_per_request: in_memory(replay_per_request.min(max_body)),
+        replay_per_request: in_memory(replay_per_request),
         replay_total: in_memory(replay_total),
     }
 }

@@ -5,19 +5,24 @@
 //! calls in here block; the task makes them on a thread where that holds nobody up. What the file means is
 //! the lifecycle's business; how it is spelled is in `record.rs`.
 
+mod aside;
+mod lock;
 mod record;
 
-use std::ffi::OsStr;
+use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use tempfile::NamedTempFile;
 use tracing::{info, warn};
 use zeroize::Zeroizing;
 
+use self::lock::Lock;
+use self::record::Unusable;
 use super::lifecycle::Record;
 use crate::config::TokenApi;
 
@@ -34,7 +39,7 @@ pub trait Keep: Send + Sync + 'static {
 }
 
 /// No record is longer; a longer file is damaged.
-const LONGEST_FILE: u64 = 64 * 1024;
+const LONGEST_FILE: usize = 64 * 1024;
 
 /// One account's file.
 #[derive(Debug)]
@@ -42,6 +47,8 @@ pub struct Store {
     dir: PathBuf,
     file: PathBuf,
     identity: Identity,
+    /// None in a store that only looks.
+    _lock: Option<Lock>,
 }
 
 /// Whose token a file holds; one of somebody else is never used.
@@ -71,11 +78,12 @@ pub fn look(dir: &Path, appid: &str, upstream: &str, api: TokenApi) -> Look {
         dir: dir.to_owned(),
         file: dir.join(format!("{appid}.json")),
         identity: Identity { appid: appid.to_owned(), upstream: upstream.to_owned(), api },
+        _lock: None,
     };
     match store.read() {
         Ok(None) => Look::Missing,
         Ok(Some(text)) => record::parse(&text, &store.identity)
-            .map_or_else(Look::Damaged, |parsed| Look::Held(parsed.record)),
+            .map_or_else(|unusable| Look::Damaged(unusable.why), |parsed| Look::Held(parsed.record)),
         Err(e) => Look::Damaged(format!("it cannot be read: {e}")),
     }
 }
@@ -96,9 +104,22 @@ impl Store {
     /// Makes the folder if it is missing, proves that it can be written by writing to it, and removes what a
     /// killed process left half written. `upstream` is [`super::issue::base_url`].
     ///
+    /// While another process has this appid's file open, it waits for up to 5 s: after that, a restart whose
+    /// predecessor is still draining has to be tried again. It blocks for that time, so it is for the start.
+    ///
     /// # Errors
-    /// When the folder cannot be made or written.
+    /// When the folder cannot be made or written, or another wxgate goes on using the file.
     pub fn open(dir: &Path, appid: &str, upstream: &str, api: TokenApi) -> Result<Self, StoreError> {
+        Self::open_within(lock::PATIENCE, dir, appid, upstream, api)
+    }
+
+    fn open_within(
+        patience: Duration,
+        dir: &Path,
+        appid: &str,
+        upstream: &str,
+        api: TokenApi,
+    ) -> Result<Self, StoreError> {
         // The appid is part of a file name: one with a slash or a dot could name any file.
         if appid.is_empty() || !appid.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_') {
             return Err(StoreError(format!("`{}` cannot be an appid", appid.escape_debug())));
@@ -107,16 +128,28 @@ impl Store {
         make_dir(dir).map_err(|e| {
             StoreError(format!("state_dir `{shown}` cannot be created: {e}; create it for wxgate's user, or set another `state_dir`"))
         })?;
+        let cannot_write = |e: io::Error| {
+            StoreError(format!(
+                "state_dir `{shown}` cannot be written: {e}; give it to wxgate's user (chown), or set another `state_dir`"
+            ))
+        };
+        // First of all: what looks left over may be what another process is writing.
+        let lock = lock::take(&dir.join(lock::name(appid)), patience).map_err(cannot_write)?;
+        let Some(lock) = lock else {
+            return Err(StoreError(format!(
+                "another wxgate is running with the token file of {appid} in state_dir `{shown}`; stop it first, or \
+                 give this appid to one of the two alone: two would end each other's tokens"
+            )));
+        };
         let store = Self {
             dir: dir.to_owned(),
             file: dir.join(format!("{appid}.json")),
             identity: Identity { appid: appid.to_owned(), upstream: upstream.to_owned(), api },
+            _lock: Some(lock),
         };
-        let owner = store.probe().map_err(|e| {
-            StoreError(format!("state_dir `{shown}` cannot be written: {e}; give it to wxgate's user (chown), or set another `state_dir`"))
-        })?;
-        close_dir(dir, owner);
-        store.remove_leftovers();
+        let owner = store.probe().map_err(cannot_write)?;
+        close_dir(dir, appid, owner);
+        aside::clean(dir, appid);
         Ok(store)
     }
 
@@ -132,23 +165,8 @@ impl Store {
 
     fn temp(&self) -> io::Result<NamedTempFile> {
         // tempfile creates exclusively with mode 0600.
-        tempfile::Builder::new().prefix(&self.temp_prefix()).suffix(".tmp").tempfile_in(&self.dir)
-    }
-
-    fn temp_prefix(&self) -> String {
-        format!(".{}.json.", self.identity.appid)
-    }
-
-    fn remove_leftovers(&self) {
-        let prefix = self.temp_prefix();
-        let Ok(entries) = fs::read_dir(&self.dir) else { return };
-        for entry in entries.flatten() {
-            let name = entry.file_name();
-            let left_over = name.to_str().is_some_and(|n| n.starts_with(&prefix) && n.ends_with(".tmp"));
-            if left_over && let Err(e) = fs::remove_file(entry.path()) {
-                warn!("cannot remove the left-over file `{}`: {e}", entry.path().display());
-            }
-        }
+        let prefix = format!(".{}.json.", self.identity.appid);
+        tempfile::Builder::new().prefix(&prefix).suffix(".tmp").tempfile_in(&self.dir)
     }
 
     fn read(&self) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
@@ -156,21 +174,37 @@ impl Store {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             opened => opened?,
         };
-        let mut text = Zeroizing::new(Vec::with_capacity(8 * 1024));
-        file.take(LONGEST_FILE + 1).read_to_end(&mut text)?;
+        let mut text = Zeroizing::new(Vec::with_capacity(LONGEST_FILE + 1));
+        file.take(LONGEST_FILE as u64 + 1).read_to_end(&mut text)?;
         Ok(Some(text))
     }
 
-    fn set_aside(&self, why: &str) {
+    /// Closes a file that others may read: an operator has copied it here, say.
+    fn close_file(&self) {
+        let open =
+            fs::symlink_metadata(&self.file).is_ok_and(|meta| meta.is_file() && meta.mode() & 0o077 != 0);
+        if !open {
+            return;
+        }
+        let file = self.file.display();
+        match fs::set_permissions(&self.file, Permissions::from_mode(0o600)) {
+            Ok(()) => warn!("the token file `{file}` was open to other users; its mode is 0600 now"),
+            Err(e) => warn!("the token file `{file}` is open to other users, and cannot be closed: {e}"),
+        }
+    }
+
+    fn set_aside(&self, unusable: &Unusable) {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-        let aside = self.dir.join(format!("{}.json.damaged-{now}", self.identity.appid));
-        let (file, shown) = (self.file.display(), aside.display());
+        let appid = &self.identity.appid;
+        let aside = self.dir.join(aside::name(appid, unusable.kind, now));
+        let (file, shown, why) = (self.file.display(), aside.display(), &unusable.why);
         match fs::rename(&self.file, &aside) {
             Ok(()) => warn!(
                 "the token file `{file}` is not used: {why}; it is now `{shown}`, and a token is fetched"
             ),
             Err(e) => warn!("the token file `{file}` is not used: {why}; it cannot be set aside: {e}"),
         }
+        aside::clean(&self.dir, appid);
     }
 
     fn write(&self, record: &Record) -> io::Result<()> {
@@ -186,10 +220,11 @@ impl Store {
 
 impl Keep for Store {
     fn load(&self) -> Option<Record> {
+        self.close_file();
         let text = match self.read() {
             Ok(text) => text?,
             Err(e) => {
-                self.set_aside(&format!("it cannot be read: {e}"));
+                self.set_aside(&Unusable::damaged(format!("it cannot be read: {e}")));
                 return None;
             }
         };
@@ -200,8 +235,8 @@ impl Keep for Store {
                 }
                 Some(parsed.record)
             }
-            Err(why) => {
-                self.set_aside(&why);
+            Err(unusable) => {
+                self.set_aside(&unusable);
                 None
             }
         }
@@ -229,15 +264,15 @@ fn make_dir(dir: &Path) -> io::Result<()> {
 
 /// Closes an existing folder to others, or says that it is open. One that holds other people's files (`/tmp`,
 /// a home) is left as it is: closing it would break them, and the token files are 0600 in any case.
-fn close_dir(dir: &Path, owner: u32) {
+fn close_dir(dir: &Path, appid: &str, owner: u32) {
     let Ok(meta) = fs::metadata(dir) else { return };
     if meta.mode() & 0o077 == 0 {
         return;
     }
     let shown = dir.display();
-    let ours = |name: &OsStr| name.to_str().is_some_and(|n| n.contains(".json"));
-    let only_ours =
-        fs::read_dir(dir).is_ok_and(|entries| entries.flatten().all(|entry| ours(&entry.file_name())));
+    let only_ours = fs::read_dir(dir).is_ok_and(|mut entries| {
+        entries.all(|entry| entry.is_ok_and(|entry| aside::is_ours(&entry.file_name(), appid)))
+    });
     let sticky = meta.mode() & 0o1000 != 0;
     if meta.uid() == owner
         && only_ours
@@ -245,12 +280,18 @@ fn close_dir(dir: &Path, owner: u32) {
         && fs::set_permissions(dir, Permissions::from_mode(0o700)).is_ok()
     {
         info!("state_dir `{shown}` was open to other users; its mode is 0700 now");
-    } else {
+    } else if first_time(dir) {
         let mode = meta.mode() & 0o7777;
         warn!(
             "state_dir `{shown}` is open to other users (mode {mode:o}): give wxgate a folder of its own, mode 0700"
         );
     }
+}
+
+/// Whether this folder is mentioned for the first time: all accounts share it, and one warning is enough.
+fn first_time(dir: &Path) -> bool {
+    static MENTIONED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+    MENTIONED.lock().unwrap_or_else(PoisonError::into_inner).insert(dir.to_owned())
 }
 
 #[cfg(test)]

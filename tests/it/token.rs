@@ -348,7 +348,10 @@ fn a_writer_killed_at_any_moment_leaves_a_whole_file() {
         }
         last = generation;
         let names: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
-        assert!(names.iter().all(|name| name == "wx1.json"), "round {round}: {names:?}");
+        assert!(
+            names.iter().all(|name| name == "wx1.json" || name == ".wx1.lock"),
+            "round {round}: {names:?}"
+        );
     }
     assert!(last > 0, "no child ever wrote anything");
 }

@@ -94,6 +94,26 @@ fn keys_of_a_caller() {
             "8: caller[0].accounts[0]: found \"other\", want the `name` of an [[account]]".to_owned(),
         ),
         (
+            "name = 'a'\nkey = 'k'\naccounts = []",
+            "8: caller[0].accounts: found an empty array, want at least one account: this caller could use none \
+             (without this key it is not limited)"
+                .to_owned(),
+        ),
+        (
+            "name = 'a'\nkey = 'k'\nallow = []",
+            "8: caller[0].allow: found an empty array, want at least one entry: this caller could call nothing \
+             (without this key it is not limited)"
+                .to_owned(),
+        ),
+        (
+            "name = 'a'\nkey = ''",
+            "7: caller[0].key: the key is empty; want a long random text that only this caller knows".to_owned(),
+        ),
+        (
+            "name = 'a'\nkey = ' k'",
+            "7: caller[0].key: the key begins with a blank or an empty line; want the key alone".to_owned(),
+        ),
+        (
             "name = 'a'\nkey = 'k'\nallow = ['get /x']",
             format!("8: caller[0].allow[0]: found \"get /x\", want {want}"),
         ),
@@ -110,6 +130,19 @@ fn keys_of_a_caller() {
         let expected: Vec<String> =
             if expected.is_empty() { Vec::new() } else { vec![format!("wxgate.toml:{expected}")] };
         assert_eq!(complaints(&text), expected, "{lines}");
+    }
+}
+
+#[test]
+fn an_account_that_cannot_be_read_is_an_account_all_the_same() {
+    let caller = "[[caller]]\nname = 'a'\nkey = 'k'\naccounts = ['shop']\n";
+    for (account, wrong) in [
+        ("name = 'shop'\nappid = 'a b'\nsecret = 's'", 1),
+        ("name = 'shop'\nsecret = 's'", 1),
+        ("name = 'Shop'\nappid = 'wx1'\nsecret = 's'", 1),
+        ("name = 'main'\nappid = 'a b'\nsecret = 's'", 2),
+    ] {
+        assert_eq!(complaints(&format!("[[account]]\n{account}\n{caller}")).len(), wrong, "{account}");
     }
 }
 
@@ -185,6 +218,7 @@ fn upstream_limits_and_store() {
                 "limits.max_header_bytes: found 1023, want a size like \"16MiB\", from 1KiB to 1MiB",
             ),
             ("max_body = true", "limits.max_body: found true, want a size like \"16MiB\", from 1 to 1PiB"),
+            ("max_body = '1MiB'\nreplay_total = '1MiB'", ""),
             (
                 "replay_total = '1MiB'",
                 "limits.replay_total: replay_per_request (16MiB) must not be larger than replay_total (1MiB): \
@@ -231,7 +265,9 @@ fn keys_of_an_account() {
             (
                 "paths = ['cgi-bin/']",
                 "account[0].paths[0]: found \"cgi-bin/\", want the beginning of a path like \"/cgi-bin/\": first a `/`, \
-                 then visible ASCII without `?` and `#`",
+                 \
+                 then visible ASCII as callers send it, without `//`, `.` and `..` segments, `?`, `#`, `\\` and needless \
+                 escapes",
             ),
             ("refresh_on = []", ""),
             (

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::bucket::{Bucket, Forced};
 use super::machine::{Held, Machine, Trouble};
-use super::schedule::margin;
+use super::schedule::{LONGEST_LIFE, margin};
 use super::{Action, LONGEST_TOKEN, Notice, Now, Reason, Record, StoredToken};
 use crate::config::TokenApi;
 use crate::token::cell::Token;
@@ -88,7 +88,9 @@ impl Machine {
     }
 
     fn take_stored(&mut self, stored: StoredToken, now: Now, out: &mut Vec<Action>) {
-        let left = stored.expires_at.duration_since(now.wall).unwrap_or_default().min(stored.expires_in);
+        // No token lives longer than a day, whatever the file says.
+        let life = stored.expires_in.min(LONGEST_LIFE);
+        let left = stored.expires_at.duration_since(now.wall).unwrap_or_default().min(life);
         let ignored = |why| Action::Say(Notice::StoredIgnored { why });
         if stored.value.is_empty() || stored.value.expose().len() > LONGEST_TOKEN {
             return out.push(ignored("it is no token"));
@@ -102,12 +104,12 @@ impl Machine {
         let ends = now.mono + left;
         self.generation = self.generation.max(1);
         let token = Arc::new(Token::new(self.generation, stored.value, ends));
-        self.due = Some(now.mono + left.saturating_sub(margin(stored.expires_in)));
+        self.due = Some(now.mono + left.saturating_sub(margin(life)));
         self.held = Some(Held {
             token: token.clone(),
-            life: stored.expires_in,
+            life,
             issued_at: stored.issued_at,
-            expires_at: stored.expires_at,
+            expires_at: now.wall + left,
         });
         out.push(Action::Publish(Ok(token)));
         out.push(Action::Say(Notice::StoredUsed { generation: self.generation, left }));

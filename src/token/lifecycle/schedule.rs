@@ -9,7 +9,7 @@ const OVERLAP: Duration = Duration::from_secs(300);
 /// A life of this kind is counted where the upstream says none that makes sense.
 const FALLBACK_LIFE: Duration = Duration::from_secs(60);
 /// No token is believed to live longer.
-const LONGEST_LIFE: i64 = 86_400;
+pub(super) const LONGEST_LIFE: Duration = Duration::from_secs(86_400);
 /// A refusal is not over in seconds: asking more often only spends the quota.
 pub(super) const AFTER_REFUSAL: Duration = Duration::from_secs(60);
 /// A report that comes during the backoff waits for the next attempt if that is due within this time, which
@@ -19,9 +19,11 @@ pub(super) const WORTH_WAITING: Duration = Duration::from_secs(5);
 /// The life to count on, and whether that is what the upstream said.
 pub(super) fn life(expires_in: Option<i64>) -> (Duration, bool) {
     match expires_in {
-        Some(secs @ 1..=LONGEST_LIFE) => (Duration::from_secs(secs.unsigned_abs()), true),
         Some(..=0) | None => (FALLBACK_LIFE, false),
-        Some(_) => (Duration::from_secs(LONGEST_LIFE.unsigned_abs()), false),
+        Some(secs) => {
+            let said = Duration::from_secs(secs.unsigned_abs());
+            (said.min(LONGEST_LIFE), said <= LONGEST_LIFE)
+        }
     }
 }
 

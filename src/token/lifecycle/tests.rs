@@ -53,6 +53,19 @@ fn a_stored_token_is_never_trusted_for_longer_than_its_life() {
 }
 
 #[test]
+fn a_stored_token_lives_for_a_day_at_most() {
+    let mut before = Run::start(Token, None);
+    before.answer(issued("A", 7200));
+    let mut record = before.record();
+    let token = record.token.as_mut().unwrap();
+    (token.expires_in, token.expires_at) = (Duration::MAX, token.expires_at + Duration::from_secs(10 * DAY));
+    let run = before.restart(record, 0);
+    assert_eq!(run.due_in(), DAY - 300);
+    let held = run.status().held.unwrap();
+    assert_eq!(held.expires_at, run.now().wall + Duration::from_secs(DAY));
+}
+
+#[test]
 fn the_next_token_is_fetched_five_minutes_ahead_or_at_four_fifths_of_a_short_life() {
     for api in [Token, StableToken] {
         for (life, due) in [(7200, 6900), (1500, 1200), (1000, 800), (345, 276), (60, 48), (5, 4)] {

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Deserializer, Serialize};
 use zeroize::Zeroizing;
 
-use super::{Identity, LONGEST_FILE};
+use super::{Identity, LONGEST_FILE, aside};
 use crate::config::TokenApi;
 use crate::secret::Secret;
 use crate::token::lifecycle::{LONGEST_TOKEN, Record, StoredBucket, StoredToken};
@@ -76,7 +76,22 @@ struct FileBucket {
     at_ms: u64,
 }
 
-/// A file that is not damaged.
+/// A file of no use here.
+#[derive(Debug)]
+pub(super) struct Unusable {
+    /// What it is, in one word or two that may end a file name.
+    pub(super) kind: &'static str,
+    /// In words.
+    pub(super) why: String,
+}
+
+impl Unusable {
+    pub(super) fn damaged(why: impl Into<String>) -> Self {
+        Self { kind: aside::DAMAGED, why: why.into() }
+    }
+}
+
+/// A file that is of use.
 #[derive(Debug)]
 pub(super) struct Parsed {
     pub(super) record: Record,
@@ -119,22 +134,25 @@ pub(super) fn render(record: &Record, identity: &Identity) -> Zeroizing<Vec<u8>>
 ///
 /// # Errors
 /// Why it is damaged, or whose it is instead.
-pub(super) fn parse(text: &[u8], identity: &Identity) -> Result<Parsed, String> {
-    if text.len() as u64 > LONGEST_FILE {
-        return Err("it is far too long".to_owned());
+pub(super) fn parse(text: &[u8], identity: &Identity) -> Result<Parsed, Unusable> {
+    if text.len() > LONGEST_FILE {
+        return Err(Unusable::damaged("it is far too long"));
     }
     // serde_json's own message may quote the text, so it is not shown.
     let read: Read = serde_json::from_slice(text).map_err(|e| {
-        format!("it is damaged (line {}, column {}: not what wxgate writes)", e.line(), e.column())
+        let (line, column) = (e.line(), e.column());
+        Unusable::damaged(format!("it is damaged (line {line}, column {column}: not what wxgate writes)"))
     })?;
     if read.version != VERSION {
-        return Err(format!("it is of format version {}, this wxgate reads version {VERSION}", read.version));
+        let why = format!("it is of format version {}, this wxgate reads version {VERSION}", read.version);
+        return Err(Unusable { kind: aside::OTHER_VERSION, why });
     }
     if read.appid != identity.appid {
-        return Err("it belongs to another appid".to_owned());
+        return Err(Unusable { kind: aside::OTHER_APPID, why: "it belongs to another appid".to_owned() });
     }
     if read.upstream != identity.upstream {
-        return Err(format!("its token is of another upstream, not of {}", identity.upstream));
+        let why = format!("its token and its counts are of another upstream, not of {}", identity.upstream);
+        return Err(Unusable { kind: aside::OTHER_UPSTREAM, why });
     }
     let token = read.token.map(|token| StoredToken {
         value: token.access_token,
@@ -143,7 +161,7 @@ pub(super) fn parse(text: &[u8], identity: &Identity) -> Result<Parsed, String> 
         expires_in: Duration::from_millis(token.expires_in_ms),
     });
     if token.as_ref().is_some_and(|t| t.value.is_empty() || t.value.expose().len() > LONGEST_TOKEN) {
-        return Err("its token is empty or longer than 2048 bytes".to_owned());
+        return Err(Unusable::damaged("its token is empty or longer than 2048 bytes"));
     }
     let other_api = read.token_api != api_name(identity.api);
     let record = Record {

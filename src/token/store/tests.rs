@@ -3,7 +3,6 @@
 use super::*;
 use crate::secret::Secret;
 use crate::token::lifecycle::{StoredBucket, StoredToken};
-use std::time::Duration;
 
 const UPSTREAM: &str = "https://api.weixin.qq.com:443";
 
@@ -35,9 +34,11 @@ fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().mode() & 0o7777
 }
 
+/// All but the lock files.
 fn names(dir: &Path) -> Vec<String> {
     let entries = fs::read_dir(dir).unwrap();
-    let mut names: Vec<_> = entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    let names = entries.map(|e| e.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<_> = names.filter(|name| !name.ends_with(".lock")).collect();
     names.sort();
     names
 }
@@ -70,9 +71,10 @@ fn an_open_folder_of_ours_is_closed_and_a_shared_one_left_alone() {
     let ours = dir.path().join("ours");
     fs::create_dir(&ours).unwrap();
     fs::write(ours.join("wx2.json"), "").unwrap();
+    fs::write(ours.join("wx2.json.damaged-1800000000"), "").unwrap();
     let shared = dir.path().join("shared");
     fs::create_dir(&shared).unwrap();
-    fs::write(shared.join("someone.txt"), "").unwrap();
+    fs::write(shared.join("package.json"), "").unwrap();
     for folder in [&ours, &shared] {
         fs::set_permissions(folder, Permissions::from_mode(0o755)).unwrap();
         open(folder);
@@ -88,19 +90,19 @@ fn a_damaged_or_foreign_file_is_set_aside() {
         assert!(text.contains(from), "{text}");
         text.replace(from, to).into_bytes()
     };
-    for content in [
-        Vec::new(),
-        b"{".to_vec(),
-        b"\xff\xfe".to_vec(),
-        b"[]".to_vec(),
-        vec![b' '; 70_000],
-        good("\"version\":1", "\"version\":2"),
-        good("\"wx1\"", "\"wx2\""),
-        good("https://", "http://"),
-        good("\"T\"", "\"\""),
-        good("\"T\"", &format!("\"{}\"", "x".repeat(2049))),
-        good("\"generation\":7", "\"generation\":-7"),
-        good("\"fetches\":12", "\"fetches\":\"12\""),
+    for (kind, content) in [
+        ("damaged", Vec::new()),
+        ("damaged", b"{".to_vec()),
+        ("damaged", b"\xff\xfe".to_vec()),
+        ("damaged", b"[]".to_vec()),
+        ("damaged", vec![b' '; 70_000]),
+        ("other-version", good("\"version\":1", "\"version\":2")),
+        ("other-appid", good("\"wx1\"", "\"wx2\"")),
+        ("other-upstream", good("https://", "http://")),
+        ("damaged", good("\"T\"", "\"\"")),
+        ("damaged", good("\"T\"", &format!("\"{}\"", "x".repeat(2049)))),
+        ("damaged", good("\"generation\":7", "\"generation\":-7")),
+        ("damaged", good("\"fetches\":12", "\"fetches\":\"12\"")),
     ] {
         let dir = tempfile::tempdir().unwrap();
         let store = open(dir.path());
@@ -108,10 +110,67 @@ fn a_damaged_or_foreign_file_is_set_aside() {
         let shown = String::from_utf8_lossy(&content[..content.len().min(300)]).into_owned();
         assert!(store.load().is_none(), "{shown}");
         let left = names(dir.path());
-        assert!(left.len() == 1 && left[0].starts_with("wx1.json.damaged-"), "{left:?}");
+        assert!(left.len() == 1 && left[0].starts_with(&format!("wx1.json.{kind}-")), "{left:?}");
         store.save(&record("T")).unwrap();
         assert!(store.load().is_some());
     }
+}
+
+#[test]
+fn of_the_files_set_aside_only_the_newest_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in
+        ["wx1.json.damaged-9", "wx1.json.other-upstream-10", "wx2.json.damaged-8", "wx1.json.damaged-me"]
+    {
+        fs::write(dir.path().join(name), "{").unwrap();
+    }
+    let store = open(dir.path());
+    assert_eq!(
+        names(dir.path()),
+        ["wx1.json.damaged-me", "wx1.json.other-upstream-10", "wx2.json.damaged-8"]
+    );
+    fs::write(dir.path().join("wx1.json"), "{").unwrap();
+    assert!(store.load().is_none());
+    let left = names(dir.path());
+    assert!(left.len() == 3 && !left.contains(&"wx1.json.other-upstream-10".to_owned()), "{left:?}");
+}
+
+#[test]
+fn a_file_that_others_may_read_is_closed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, file) = (open(dir.path()), dir.path().join("wx1.json"));
+    store.save(&record("T")).unwrap();
+    fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
+    assert!(matches!(look(dir.path(), "wx1", UPSTREAM, TokenApi::Token), Look::Held(_)));
+    assert_eq!(mode(&file), 0o644, "a look changes nothing");
+    assert!(store.load().is_some());
+    assert_eq!(mode(&file), 0o600);
+}
+
+#[test]
+fn an_open_folder_is_mentioned_once() {
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!([first_time(dir.path()), first_time(dir.path())], [true, false]);
+}
+
+#[test]
+fn one_appid_is_one_wxgates_and_a_start_waits_for_the_one_before_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let open_within = |millis, appid| {
+        let patience = Duration::from_millis(millis);
+        Store::open_within(patience, dir.path(), appid, UPSTREAM, TokenApi::Token)
+    };
+    let first = open(dir.path());
+    let error = open_within(0, "wx1").unwrap_err().to_string();
+    assert!(error.contains("another wxgate") && error.contains("wx1"), "{error}");
+    assert!(open_within(0, "wx2").is_ok(), "another appid's file is another");
+    assert!(matches!(look(dir.path(), "wx1", UPSTREAM, TokenApi::Token), Look::Missing));
+    assert_eq!(mode(&dir.path().join(".wx1.lock")), 0o600);
+    std::thread::scope(|scope| {
+        let second = scope.spawn(|| open_within(5_000, "wx1"));
+        drop(first);
+        assert!(second.join().unwrap().is_ok());
+    });
 }
 
 #[test]
@@ -170,7 +229,7 @@ fn a_failing_write_keeps_the_old_file_and_says_why() {
     let dir = tempfile::tempdir().unwrap();
     let state = dir.path().join("state");
     let store = open(&state);
-    fs::remove_dir(&state).unwrap();
+    fs::remove_dir_all(&state).unwrap();
     let error = store.save(&record("T")).unwrap_err();
     assert!(error.contains("wx1.json") && error.contains("cannot be written"), "{error}");
 }

@@ -48,6 +48,9 @@ async fn a_process_killed_while_it_stores_leaves_a_state_that_the_next_one_start
         assert!(stored >= generation, "round {round}: {stored} after {generation}");
         generation = stored;
     }
-    let names: Vec<_> = std::fs::read_dir(&state).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(names, [format!("{APPID}.json").as_str()], "nothing set aside, nothing left over");
+    let mut names: Vec<_> =
+        std::fs::read_dir(&state).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    let right = [format!(".{APPID}.lock"), format!("{APPID}.json")];
+    assert_eq!(names, right.map(std::ffi::OsString::from), "nothing set aside, nothing left over");
 }

@@ -195,3 +195,13 @@ async fn access_log_false_leaves_no_line_of_a_request() {
     assert_eq!(child.code().await, 0);
     assert!(!child.stderr().contains("user/get"), "{}", child.stderr());
 }
+
+#[tokio::test]
+async fn an_unknown_log_level_is_said_with_the_right_ones() {
+    let fake = Fake::answering(|_| Reply::json("{}")).await;
+    let dir = tempfile::tempdir().unwrap();
+    let child = Child::start(serve(dir.path(), &fake.url(), &Settings::default()).env("WXGATE_LOG", "loud"));
+    let line = child.line("WXGATE_LOG").await;
+    assert!(line.contains("error, warn, info, debug and trace") && !line.contains("loud"), "{line}");
+    child.line("(callers)").await;
+}
