@@ -191,7 +191,10 @@ impl<I: Issue> Refresher<I> {
             self.shared.publish_suspects(suspects);
         }
         self.shared.status.store(Arc::new(self.machine.status(&self.subject.name, &self.subject.appid)));
-        for action in actions {
+        // What is said of an event stands in the log before its first consequence does.
+        let (said, done): (Vec<_>, Vec<_>) =
+            actions.into_iter().partition(|action| matches!(action, Action::Say(_)));
+        for action in said.into_iter().chain(done) {
             self.carry_out(action);
         }
         self.save();

@@ -35,8 +35,11 @@ fn the_readmes_configurations_are_right() {
         assert!(blocks.len() >= 2, "{name} shows no configurations");
         for block in blocks {
             let dir = TempDir::new().unwrap();
-            for secret in ["appsecret", "main.secret"] {
+            for secret in ["appsecret", "main.secret", "legacy-cms.key"] {
                 std::fs::write(dir.path().join(secret), "0123456789abcdef0123456789abcdef\n").unwrap();
+            }
+            for file in ["server.pem", "server.key"] {
+                std::fs::copy(root().join("certs").join(file), dir.path().join(file)).unwrap();
             }
             let env = |key: &str| match key {
                 "SHOP_SECRET" => Some("fedcba9876543210fedcba9876543210".into()),
