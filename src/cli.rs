@@ -85,7 +85,7 @@ pub fn main() -> ExitCode {
                 Ok(loaded) => check::command(&loaded, args.offline, &mut std::io::stdout()).await,
                 Err(code) => code,
             },
-            Command::Demo => demo::command(&mut std::io::stderr()).await,
+            Command::Demo => demo::command(&mut std::io::stdout(), &mut std::io::stderr()).await,
             Command::Sandbox(options) => sandbox::command(options, &mut std::io::stderr()).await,
         }
     });

@@ -26,13 +26,14 @@ const PROXY: &str = "127.0.0.1:8080";
 /// A connection that the system gives any free port.
 const ANY: &str = "127.0.0.1:0";
 
-/// Runs until SIGINT or SIGTERM; 0 a clean stop, 1 when it could not start.
-pub async fn command(out: &mut dyn Write) -> u8 {
+/// Runs until SIGINT or SIGTERM; 0 a clean stop, 1 when it could not start. The commands to try go to `out`, the
+/// log goes to stderr as always.
+pub async fn command(out: &mut dyn Write, errors: &mut dyn Write) -> u8 {
     match run(out).await {
         Ok(()) => 0,
         Err(text) => {
             // With stderr gone nobody is left to tell.
-            let _ = writeln!(out, "wxgate demo: {text}");
+            let _ = writeln!(errors, "wxgate demo: {text}");
             1
         }
     }
@@ -52,7 +53,8 @@ async fn run(out: &mut dyn Write) -> Result<(), String> {
     let _log = logging::start(LogFormat::Auto);
     let listening = app.listening();
     let proxy = listening.first().ok_or("no listener")?;
-    out.write_all(introduction(proxy.address, sandbox.addr()).as_bytes()).map_err(|e| words(&e))?;
+    let introduction = introduction(proxy.address, sandbox.addr());
+    out.write_all(introduction.as_bytes()).and_then(|()| out.flush()).map_err(|e| words(&e))?;
     tracing::info!("listening on {} (sandbox)", sandbox.url());
     tracing::info!("listening on {proxy} (callers)");
     let wechat = tokio::spawn(sandbox.run(std::future::pending()));

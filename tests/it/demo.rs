@@ -1,12 +1,13 @@
 //! `wxgate demo` as a newcomer meets it: start it, paste what it prints.
 
 use std::io::{BufRead, BufReader};
-use std::process::{Child, ChildStderr, Command, Stdio};
+use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
 
 use crate::support::gate::note_credential;
 
 struct Demo {
     child: Child,
+    stdout: BufReader<ChildStdout>,
     stderr: BufReader<ChildStderr>,
 }
 
@@ -15,25 +16,27 @@ impl Demo {
         note_credential(wxgate::sandbox::DEFAULT_SECRET);
         let mut child = Command::new(env!("CARGO_BIN_EXE_wxgate"))
             .arg("demo")
+            .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .expect("the program starts");
+        let stdout = BufReader::new(child.stdout.take().unwrap());
         let stderr = BufReader::new(child.stderr.take().unwrap());
-        Self { child, stderr }
+        Self { child, stdout, stderr }
     }
+}
 
-    /// Lines up to and including the first that holds `text`.
-    fn lines_until(&mut self, text: &str) -> Vec<String> {
-        let mut lines = Vec::new();
-        loop {
-            let mut line = String::new();
-            let length = self.stderr.read_line(&mut line).unwrap();
-            assert!(length > 0, "the demo ended before it said {text:?}: {lines:?}");
-            let found = line.contains(text);
-            lines.push(line.trim_end().to_owned());
-            if found {
-                return lines;
-            }
+/// Lines up to and including the first that holds `text`.
+fn lines_until(output: &mut impl BufRead, text: &str) -> Vec<String> {
+    let mut lines = Vec::new();
+    loop {
+        let mut line = String::new();
+        let length = output.read_line(&mut line).unwrap();
+        assert!(length > 0, "the demo ended before it said {text:?}: {lines:?}");
+        let found = line.contains(text);
+        lines.push(line.trim_end().to_owned());
+        if found {
+            return lines;
         }
     }
 }
@@ -49,7 +52,8 @@ impl Drop for Demo {
 #[test]
 fn the_three_printed_commands_work_as_printed_and_show_the_retry() {
     let mut demo = Demo::start();
-    let lines = demo.lines_until("(callers)");
+    let lines = lines_until(&mut demo.stdout, "Ctrl-C");
+    lines_until(&mut demo.stderr, "(callers)");
     let commands: Vec<&str> = lines.iter().map(|l| l.trim()).filter(|l| l.starts_with("curl ")).collect();
     assert_eq!(commands.len(), 3, "{lines:?}");
     let answers: Vec<serde_json::Value> = commands
@@ -63,7 +67,7 @@ fn the_three_printed_commands_work_as_printed_and_show_the_retry() {
     assert_eq!(answers[0]["total"], 3);
     assert_eq!(answers[1]["errcode"], 0);
     assert_eq!(answers[2]["openid"], "oSandboxFollower000000000001");
-    let retried = demo.lines_until("/cgi-bin/user/info").pop().unwrap();
+    let retried = lines_until(&mut demo.stderr, "/cgi-bin/user/info").pop().unwrap();
     let line: serde_json::Value = serde_json::from_str(&retried).expect("an access line in JSON");
     assert_eq!((line["attempts"].as_u64(), line["status"].as_u64()), (Some(2), Some(200)));
 }
