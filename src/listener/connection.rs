@@ -25,6 +25,7 @@ use tokio::time::Instant;
 
 use super::drain::Drain;
 use super::guard::{Busy, Guard, refusal_asked_for};
+use super::head::TOO_LARGE;
 use crate::proxy::Current;
 use crate::proxy::answer::AnswerBody;
 use crate::proxy::refusal::Refusal;
@@ -100,7 +101,7 @@ where
         let stream = streams.begin();
         async move {
             let answer = match head_size(&request) > max_header {
-                true => proxy.refuse(&Refusal::HeadTooLarge, peer),
+                true => proxy.refuse(&Refusal::HeadTooLarge(TOO_LARGE.into()), peer),
                 false => proxy.serve(request, peer).await,
             };
             Ok::<_, Infallible>(answer.map(|body| Served { body, over: Over::Http2(stream) }))
@@ -108,6 +109,7 @@ where
     });
     let mut connection = pin!(
         http2::Builder::new(Local)
+            .auto_date_header(false)
             .timer(TokioTimer::new())
             .max_concurrent_streams(STREAMS)
             .max_header_list_size(far_above)

@@ -103,7 +103,7 @@ pub(super) fn refusal_asked_for<B>(request: &Request<B>) -> Option<Refusal> {
         String::from_utf8_lossy(&percent_decoded(query).collect::<Vec<_>>()).into_owned()
     };
     Some(match request.uri().path() {
-        "/head-too-large" => Refusal::HeadTooLarge,
+        "/head-too-large" => Refusal::HeadTooLarge(message().into()),
         "/caller-timeout" => Refusal::CallerTimeout(HEAD_TOO_SLOW),
         _ => Refusal::BadRequest(message().into()),
     })
@@ -220,7 +220,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
             return Verdict::Http2;
         }
         if end.unwrap_or(bytes.len()) > max_head {
-            return Verdict::Refuse(Refusal::HeadTooLarge);
+            return Verdict::Refuse(Refusal::HeadTooLarge(head::TOO_LARGE.into()));
         }
         let Some(end) = end else { return Verdict::Wait };
         *searched = 0;

@@ -14,6 +14,10 @@ const MOST_FIELDS: usize = 100;
 /// hyper's parser takes targets up to 64 KiB, and wxgate puts a token in.
 const LONGEST_TARGET: usize = 56 * 1024;
 
+/// What is said of a head over `max_header_bytes`.
+pub(super) const TOO_LARGE: &str =
+    "the request head is too large; send less, or raise limits.max_header_bytes";
+
 /// Where the body of a message ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
@@ -60,7 +64,11 @@ pub fn framing(head: &[u8]) -> Result<Framing, Refusal> {
     match request.parse(head) {
         Ok(httparse::Status::Complete(length)) if length == head.len() => {}
         Ok(_) => return bad("the request head is malformed"),
-        Err(httparse::Error::TooManyHeaders) => return Err(Refusal::HeadTooLarge),
+        Err(httparse::Error::TooManyHeaders) => {
+            return Err(Refusal::HeadTooLarge(
+                "the request has more than 100 header fields; send fewer".into(),
+            ));
+        }
         Err(httparse::Error::Version) => return bad("the request is not HTTP/1.0 or HTTP/1.1"),
         Err(_) => return bad("the request head is malformed"),
     }
@@ -109,7 +117,8 @@ fn content_length(value: &[u8]) -> Result<u64, Refusal> {
 /// with an empty answer.
 fn check_target(target: &str) -> Result<(), Refusal> {
     if target.len() > LONGEST_TARGET {
-        return Err(Refusal::HeadTooLarge);
+        let words = "the request target is longer than 56 KiB; send less in the query";
+        return Err(Refusal::HeadTooLarge(words.into()));
     }
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let refused = |b: u8| matches!(b, 0..=b' ' | b'#' | b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}' | 0x7f..);
@@ -187,7 +196,8 @@ mod tests {
         }
         assert!(framing(b"POST /a HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n").is_err());
         let many = "A: b\r\n".repeat(101);
-        assert_eq!(framing(format!("GET / HTTP/1.1\r\n{many}\r\n").as_bytes()), Err(Refusal::HeadTooLarge));
+        let refused = framing(format!("GET / HTTP/1.1\r\n{many}\r\n").as_bytes());
+        assert!(matches!(refused, Err(Refusal::HeadTooLarge(_))));
     }
 
     #[test]

@@ -115,9 +115,10 @@ pub fn refusal(refusal: &Refusal) -> Response<AnswerBody> {
 /// Whether the caller's next bytes cannot be trusted, or are the rest of a body that nobody wants.
 fn ends_connection(refusal: &Refusal) -> bool {
     match refusal {
-        Refusal::BadRequest(_) | Refusal::TooLarge(_) | Refusal::HeadTooLarge | Refusal::CallerTimeout(_) => {
-            true
-        }
+        Refusal::BadRequest(_)
+        | Refusal::TooLarge(_)
+        | Refusal::HeadTooLarge(_)
+        | Refusal::CallerTimeout(_) => true,
         Refusal::NotFound(_)
         | Refusal::Denied(_)
         | Refusal::Method

@@ -22,7 +22,7 @@ pub enum Refusal {
     /// A request body over `max_body`, or one without a length over `replay_per_request`.
     TooLarge(Cow<'static, str>),
     /// A request head over `max_header_bytes`, or with too many fields.
-    HeadTooLarge,
+    HeadTooLarge(Cow<'static, str>),
     /// The caller was too slow.
     CallerTimeout(&'static str),
     /// The upstream could not be reached, refused TLS, or broke the connection.
@@ -72,7 +72,7 @@ impl Refusal {
             Self::Method => (StatusCode::METHOD_NOT_ALLOWED, 43002, "method"),
             Self::Denied(_) => (StatusCode::FORBIDDEN, 48001, "denied"),
             Self::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, 45001, "too-large"),
-            Self::HeadTooLarge => (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, 45002, "head-too-large"),
+            Self::HeadTooLarge(_) => (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, 45002, "head-too-large"),
             Self::CallerTimeout(_) => (StatusCode::REQUEST_TIMEOUT, -1, "caller-timeout"),
             Self::UpstreamUnreachable { .. } => (StatusCode::BAD_GATEWAY, -1, "upstream-unreachable"),
             Self::UpstreamTimeout => (StatusCode::GATEWAY_TIMEOUT, -1, "upstream-timeout"),
@@ -86,11 +86,11 @@ impl Refusal {
     /// What the caller reads after `wxgate: `.
     pub fn message(&self) -> Cow<'_, str> {
         match self {
-            Self::BadRequest(text) | Self::NotFound(text) | Self::TooLarge(text) => Cow::Borrowed(text),
+            Self::BadRequest(text)
+            | Self::NotFound(text)
+            | Self::TooLarge(text)
+            | Self::HeadTooLarge(text) => Cow::Borrowed(text),
             Self::Method => Cow::Borrowed("CONNECT and TRACE are not served; send GET or POST"),
-            Self::HeadTooLarge => {
-                Cow::Borrowed("the request head is too large; send less, or raise limits.max_header_bytes")
-            }
             Self::Denied(text) | Self::CallerTimeout(text) | Self::Busy(text) => Cow::Borrowed(text),
             Self::UpstreamUnreachable { what, .. } | Self::NoToken { what, .. } => Cow::Borrowed(what),
             Self::UpstreamTimeout => Cow::Borrowed(
@@ -125,7 +125,7 @@ mod tests {
             (Refusal::Method, 405, 43002, "method"),
             (Refusal::Denied("x"), 403, 48001, "denied"),
             (Refusal::TooLarge(text()), 413, 45001, "too-large"),
-            (Refusal::HeadTooLarge, 431, 45002, "head-too-large"),
+            (Refusal::HeadTooLarge(text()), 431, 45002, "head-too-large"),
             (Refusal::CallerTimeout("x"), 408, -1, "caller-timeout"),
             (
                 Refusal::UpstreamUnreachable { what: "x", cause: String::new() },

@@ -55,6 +55,14 @@ impl Gathered {
         }
     }
 
+    /// The bytes that are here, in one piece: all of them, or none of a stream.
+    pub fn concat(&self) -> Vec<u8> {
+        match self {
+            Self::Whole(held) => held.chunks.concat(),
+            Self::Stream { .. } => Vec::new(),
+        }
+    }
+
     /// The body for a sending; a stream's is gone after the first.
     pub fn take(&mut self) -> RequestBody {
         match self {
@@ -100,11 +108,6 @@ impl Held {
     /// Whether there is no body at all.
     pub fn is_empty(&self) -> bool {
         self.length == 0
-    }
-
-    /// The bytes in one piece.
-    pub fn concat(&self) -> Vec<u8> {
-        self.chunks.concat()
     }
 
     fn chunks(&self) -> impl Iterator<Item = Bytes> + '_ {

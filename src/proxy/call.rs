@@ -1,0 +1,67 @@
+//! What is sent for a request, kept so that it can be sent again.
+
+use http::uri::PathAndQuery;
+use http::{Extensions, HeaderMap, HeaderValue, Method, Request, Uri, Version, header};
+
+use super::headers;
+use super::replay::Gathered;
+use crate::upstream::RequestBody;
+
+/// What is left of a caller's head once it has been judged.
+pub(super) struct Head {
+    pub(super) method: Method,
+    pub(super) version: Version,
+    pub(super) headers: HeaderMap,
+    pub(super) extensions: Extensions,
+}
+
+/// What is sent, kept so that it can be sent again.
+pub(super) struct Call<'a> {
+    pub(super) method: Method,
+    /// Without the account's prefix.
+    pub(super) path: &'a str,
+    pub(super) query: Option<&'a str>,
+    /// What the upstream gets to see of the caller's fields.
+    headers: HeaderMap,
+    /// Where hyper keeps the spelling of the caller's header names.
+    extensions: Extensions,
+    pub(super) body: Gathered,
+}
+
+impl<'a> Call<'a> {
+    /// Takes the caller's request over; `host` is the upstream's.
+    pub(super) fn new(
+        head: Head,
+        (path, query): (&'a str, Option<&'a str>),
+        body: Gathered,
+        host: &HeaderValue,
+    ) -> Self {
+        let Head { method, version, mut headers, extensions } = head;
+        // An HTTP/2 body needs no field to announce it.
+        let announced = headers.contains_key(header::CONTENT_LENGTH)
+            || headers.contains_key(header::TRANSFER_ENCODING)
+            || (version == Version::HTTP_2
+                && !matches!(method, Method::GET | Method::HEAD | Method::OPTIONS));
+        headers::to_upstream(&mut headers, host);
+        if announced || body.length() > 0 {
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.length()));
+        }
+        Self { method, path, query, headers, extensions, body }
+    }
+
+    /// Whether its body can be sent a second time.
+    pub(super) fn can_be_repeated(&self) -> bool {
+        matches!(self.body, Gathered::Whole(_))
+    }
+
+    /// The request for one sending.
+    pub(super) fn request(&self, target: &PathAndQuery, body: RequestBody) -> Request<RequestBody> {
+        let mut request = Request::new(body);
+        *request.method_mut() = self.method.clone();
+        // Origin form: there is no authority that anything from outside could reach.
+        *request.uri_mut() = Uri::from(target.clone());
+        *request.headers_mut() = self.headers.clone();
+        *request.extensions_mut() = self.extensions.clone();
+        request
+    }
+}

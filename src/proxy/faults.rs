@@ -1,0 +1,55 @@
+//! What goes wrong behind the proxy, in the words that a caller gets: token and upstream errors as refusals.
+
+use super::refusal::Refusal;
+use super::replay;
+use crate::token::Absent;
+use crate::upstream::{BodyError, SendError, chain};
+
+impl From<Absent> for Refusal {
+    fn from(absent: Absent) -> Self {
+        match absent {
+            Absent::Waiting => Self::NoToken {
+                what: "there is no access_token yet; try again in a moment",
+                cause: "the first token has not come yet".to_owned(),
+            },
+            Absent::Passing { what } => Self::NoToken {
+                what: "no access_token could be fetched; that is tried again and again, so try again",
+                cause: what,
+            },
+            Absent::Refused { errcode, errmsg } => Self::TokenRefused { errcode, errmsg },
+        }
+    }
+}
+
+impl From<SendError> for Refusal {
+    fn from(error: SendError) -> Self {
+        match error {
+            SendError::Connect(error) => unreachable_upstream(
+                "the WeChat API cannot be reached; try again, and see wxgate's log for the reason",
+                error.to_string(),
+            ),
+            SendError::TimedOut => Self::UpstreamTimeout,
+            SendError::Broken(error) => unreachable_upstream(
+                "the connection to the WeChat API broke before it answered; whether the call was executed is not known",
+                chain(&error),
+            ),
+            SendError::CallerBody(error) => replay::broken(&error),
+        }
+    }
+}
+
+impl From<BodyError> for Refusal {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::Broken(error) => unreachable_upstream(
+                "the connection to the WeChat API broke in the middle of its answer",
+                chain(&error),
+            ),
+            BodyError::Stalled => Self::UpstreamTimeout,
+        }
+    }
+}
+
+pub(super) fn unreachable_upstream(what: &'static str, cause: String) -> Refusal {
+    Refusal::UpstreamUnreachable { what, cause }
+}
