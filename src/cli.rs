@@ -38,7 +38,8 @@ Without --config: ./wxgate.toml if it exists, else the environment alone:
   WXGATE_UPSTREAM, WXGATE_EGRESS_IP, WXGATE_STATE_DIR.
 WXGATE_LOG sets the log level: error, warn, info, debug or trace.
 
-Exit codes: 0 a clean stop; 1 it could not go on; 2 wrong usage or wrong configuration.
+Exit codes: 0 a clean stop; 1 it could not go on, or `check` found something wrong; 2 wrong usage or wrong
+configuration.
 Signals: SIGTERM and SIGINT finish the requests in flight and stop; a second one stops at once. SIGHUP reads
 configuration and certificates again; when they are wrong, it says so and goes on with the old ones.";
 

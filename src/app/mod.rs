@@ -16,7 +16,8 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::config::Config;
+use crate::config::parse::is_loopback;
+use crate::config::{Config, LogFormat};
 use crate::listener::drain::{DrainSender, drain};
 use crate::listener::{self, Bound, Connections, SharedTls};
 use crate::proxy::Shared;
@@ -87,7 +88,8 @@ pub enum Order {
 
 /// A proxy that serves callers.
 pub struct App {
-    config: Config,
+    fixed: Fixed,
+    shutdown_grace: Duration,
     listening: Vec<Listening>,
     /// For the HTTPS listeners, where there are any.
     server_tls: Option<SharedTls>,
@@ -140,9 +142,18 @@ impl App {
         let listening =
             bound.iter().map(|(bound, scheme)| Listening { scheme: *scheme, address: bound.address });
         let listening = listening.collect();
-        let mut app =
-            Self { config, listening, server_tls, tokens, settings, budget, drain: drain_sender, reports };
-        for _ in 0..app.config.workers {
+        let mut app = Self {
+            fixed: Fixed::of(&config),
+            shutdown_grace: config.shutdown_grace,
+            listening,
+            server_tls,
+            tokens,
+            settings,
+            budget,
+            drain: drain_sender,
+            reports,
+        };
+        for _ in 0..app.fixed.workers {
             app.worker_is(Report::Ready).await?;
         }
         Ok(app)
@@ -191,11 +202,14 @@ impl App {
 
     /// Goes on with another configuration, or, when that cannot be, with the present one.
     async fn reload(&mut self, config: Config) {
-        for key in self.needs_restart(&config) {
-            tracing::warn!("`{key}` has changed; that takes effect with a restart");
-        }
+        let waiting = self.fixed.differs_from(&config);
         match self.apply(config).await {
-            Ok(()) => tracing::info!("the configuration has been read again"),
+            Ok(()) => {
+                for key in waiting {
+                    tracing::warn!("`{key}` is not what is in use; that takes effect with a restart");
+                }
+                tracing::info!("the configuration has been read again");
+            }
             Err(error) => {
                 tracing::error!(%error, "the new configuration cannot be used; going on with the old one")
             }
@@ -203,6 +217,7 @@ impl App {
     }
 
     async fn apply(&mut self, config: Config) -> Result<(), StartError> {
+        self.refuse_open_relay(&config)?;
         let certificates = match (&self.server_tls, &config.tls) {
             (Some(shared), Some(tls)) => Some((shared, server_config(tls)?)),
             _ => None,
@@ -219,36 +234,38 @@ impl App {
             budget: Arc::clone(&self.budget),
             access_log: config.access_log,
         };
-        let warm = config.upstream.warm_connections.div_ceil(self.config.workers);
+        let warm = config.upstream.warm_connections.div_ceil(self.fixed.workers);
         // The trust roots may have changed in their file: the way out is always made anew.
         let way = Way { upstream: config.upstream.clone(), tls, warm };
         self.settings.send_replace(Settings { shared: Arc::new(shared), way: Arc::new(way) });
-        let (listen, workers) = (self.config.listen.clone(), self.config.workers);
-        self.config = Config { listen, workers, ..config };
+        self.shutdown_grace = config.shutdown_grace;
         Ok(())
     }
 
-    /// The keys whose new values a running process cannot take over.
-    fn needs_restart(&self, new: &Config) -> Vec<&'static str> {
-        let old = &self.config;
-        let addresses = |config: &Config| config.tls.as_ref().map(|tls| tls.listen.clone());
-        [
-            ("listen", old.listen != new.listen),
-            ("tls.listen", addresses(old) != addresses(new)),
-            ("workers", old.workers != new.workers),
-            ("log_format", old.log_format != new.log_format),
-            ("limits.replay_total", old.limits.replay_total != new.limits.replay_total),
-        ]
-        .into_iter()
-        .filter_map(|(key, changed)| changed.then_some(key))
-        .collect()
+    /// The sockets stay as they are until a restart, so the new rules must be enough for the old addresses.
+    fn refuse_open_relay(&self, config: &Config) -> Result<(), StartError> {
+        if config.open_to_everyone || !config.callers.is_empty() {
+            return Ok(());
+        }
+        let certificates = config.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
+        let guarded = |listening: &&Listening| {
+            is_loopback(listening.address.ip()) || (listening.scheme == Scheme::Https && certificates)
+        };
+        let open = self.listening.iter().find(|listening| !guarded(listening));
+        match open {
+            None => Ok(()),
+            Some(listening) => Err(StartError(format!(
+                "{listening} stays open until a restart, and by the new configuration whoever reaches it could use \
+                 the WeChat account; restart wxgate, or keep a [[caller]] or `client_ca`"
+            ))),
+        }
     }
 
     async fn end(mut self) {
         self.drain.begin();
-        let grace = self.config.shutdown_grace;
+        let grace = self.shutdown_grace;
         let finished = async {
-            for _ in 0..self.config.workers {
+            for _ in 0..self.fixed.workers {
                 // However it ended: it has ended.
                 let _ = self.worker_is(Report::Ended).await;
             }
@@ -260,6 +277,42 @@ impl App {
             );
         }
         let _ = tokio::time::timeout(Duration::from_secs(10), self.tokens.end()).await;
+    }
+}
+
+/// What a running process cannot change.
+struct Fixed {
+    listen: Vec<SocketAddr>,
+    tls_listen: Option<Vec<SocketAddr>>,
+    workers: usize,
+    log_format: LogFormat,
+    replay_total: usize,
+}
+
+impl Fixed {
+    fn of(config: &Config) -> Self {
+        Self {
+            listen: config.listen.clone(),
+            tls_listen: config.tls.as_ref().map(|tls| tls.listen.clone()),
+            workers: config.workers,
+            log_format: config.log_format,
+            replay_total: config.limits.replay_total,
+        }
+    }
+
+    /// The keys of a configuration that take effect with a restart alone.
+    fn differs_from(&self, config: &Config) -> Vec<&'static str> {
+        let new = Self::of(config);
+        [
+            ("listen", self.listen != new.listen),
+            ("tls.listen", self.tls_listen != new.tls_listen),
+            ("workers", self.workers != new.workers),
+            ("log_format", self.log_format != new.log_format),
+            ("limits.replay_total", self.replay_total != new.replay_total),
+        ]
+        .into_iter()
+        .filter_map(|(key, changed)| changed.then_some(key))
+        .collect()
     }
 }
 

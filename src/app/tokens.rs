@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, spawn_blocking};
 
 use super::StartError;
 use crate::config::{self, Config, TokenApi};
@@ -58,9 +58,12 @@ impl Origin {
         Issuer::new(&self.upstream, tls, &self.appid, self.secret.clone()).map_err(StartError::because)
     }
 
-    fn store(&self) -> Result<Store, StartError> {
+    /// On another thread: this one runs all token tasks, and the lock of a state file may be some seconds away.
+    async fn store(&self) -> Result<Store, StartError> {
+        let (dir, appid, api) = (self.state_dir.clone(), self.appid.clone(), self.token_api);
         let upstream = token::base_url(&self.upstream);
-        Store::open(&self.state_dir, &self.appid, &upstream, self.token_api).map_err(StartError::because)
+        let opened = spawn_blocking(move || Store::open(&dir, &appid, &upstream, api)).await;
+        opened.map_err(StartError::because)?.map_err(StartError::because)
     }
 
     fn start(self, issuer: Issuer, store: Store) -> Running {
@@ -92,7 +95,7 @@ impl Tokens {
             let issuer = origin.issuer(tls)?;
             let in_use = self.0.iter().any(|running| running.origin.appid == origin.appid);
             // A state file that is in use is opened when its task has ended and stored its state.
-            let store = if in_use { None } else { Some(origin.store()?) };
+            let store = if in_use { None } else { Some(origin.store().await?) };
             fresh.push((origin, issuer, store));
         }
         let wanted = Origin::all(config);
@@ -103,7 +106,7 @@ impl Tokens {
         for (origin, issuer, store) in fresh {
             let store = match store {
                 Some(store) => store,
-                None => origin.store()?,
+                None => origin.store().await?,
             };
             self.0.push(origin.start(issuer, store));
         }

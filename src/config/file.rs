@@ -123,6 +123,7 @@ fn read_top<'r>(
         shutdown_grace,
         upstream,
         limits,
+        open_to_everyone,
         accounts,
         callers,
     })

@@ -10,7 +10,7 @@ mod environment;
 mod error;
 mod file;
 mod limits;
-mod parse;
+pub(crate) mod parse;
 mod report;
 mod table;
 mod tls;
@@ -80,6 +80,8 @@ pub struct Config {
     pub upstream: Upstream,
     /// What one caller may use up.
     pub limits: Limits,
+    /// Whether listeners may be open to whoever reaches them.
+    pub open_to_everyone: bool,
     /// At least one; names and appids are unique, and so are hosts and prefixes.
     pub accounts: Vec<Account>,
     /// Who may call; empty: whoever reaches a listener.

@@ -77,15 +77,32 @@ impl Bound {
 
 /// All caller connections of the process at this moment.
 #[derive(Debug, Clone, Default)]
-pub struct Connections(Arc<AtomicUsize>);
+pub struct Connections {
+    open: Arc<AtomicUsize>,
+    /// How many have been turned away since that was last said.
+    turned_away: Arc<AtomicUsize>,
+}
 
 /// Counts one connection until dropped.
 struct Counted(Arc<AtomicUsize>);
 
 impl Connections {
     fn count(&self) -> (Counted, usize) {
-        let before = self.0.fetch_add(1, Ordering::Relaxed);
-        (Counted(Arc::clone(&self.0)), before + 1)
+        let before = self.open.fetch_add(1, Ordering::Relaxed);
+        (Counted(Arc::clone(&self.open)), before + 1)
+    }
+
+    /// Says that callers are turned away: the first time, and then with every thousandth, for a flood of callers
+    /// must not become a flood of lines.
+    fn say_too_many(&self, limit: usize) {
+        let before = self.turned_away.fetch_add(1, Ordering::Relaxed);
+        if before.is_multiple_of(1000) {
+            tracing::warn!(
+                limit,
+                turned_away = before + 1,
+                "limits.max_connections is reached: callers get `busy`"
+            );
+        }
     }
 }
 
@@ -130,6 +147,10 @@ pub async fn accept(
         // Answers are written whole: waiting for more to send would only cost time.
         let _ = stream.set_nodelay(true);
         let (counted, open) = connections.count();
+        let limit = current.get().limits().max_connections;
+        if open > limit {
+            connections.say_too_many(limit);
+        }
         let (current, drain) = (Rc::clone(&current), drain.clone());
         let serving = callers_turn(stream, peer.ip(), tls.clone(), current, drain, (counted, open));
         tokio::task::spawn_local(tasks.track_future(serving));

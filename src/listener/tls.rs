@@ -1,7 +1,7 @@
 //! TLS for callers: certificates, ALPN, client certificates.
 //!
-//! HTTP/1.1 and HTTP/2 are offered; sessions are resumed with tickets whose keys live as long as the process.
-//! Knows nothing of requests.
+//! HTTP/1.1 and HTTP/2 are offered; sessions are resumed with tickets. Those of an older configuration are worth
+//! nothing after a reload, so that a changed `client_ca` cannot be passed by with one. Knows nothing of requests.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -30,7 +30,7 @@ pub struct Line {
     pub errcode: Option<i64>,
     /// Bytes of the answer's body that were handed over.
     pub bytes: u64,
-    /// How often the request was sent to the upstream.
+    /// How often it was sent on purpose: 2 after a refused token.
     pub attempts: u32,
     /// What went wrong, in words that may be shown in a log.
     pub error: Option<String>,
@@ -80,7 +80,7 @@ impl Drop for Line {
             status = self.status,
             errcode = self.errcode,
             bytes = self.bytes,
-            ms = self.started.elapsed().as_secs_f64() * 1000.0,
+            ms = self.started.elapsed().as_micros() as f64 / 1000.0,
             attempts = self.attempts,
             error = self.error.as_deref(),
         );

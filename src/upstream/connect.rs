@@ -1,7 +1,6 @@
 //! Makes connections to the one configured host: DNS, TCP from the egress address, TLS.
 
 use std::fmt;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -74,11 +73,7 @@ impl Connector {
         tcp.set_connect_timeout(Some(config.connect_timeout));
         // With an IPv4 egress address the connector leaves IPv6 answers out, but only while this is set.
         tcp.set_happy_eyeballs_timeout(Some(Duration::from_millis(300)));
-        match config.egress_ip {
-            Some(IpAddr::V4(address)) => tcp.set_local_address(Some(IpAddr::V4(address))),
-            Some(IpAddr::V6(address)) => tcp.set_local_address(Some(IpAddr::V6(address))),
-            None => {}
-        }
+        tcp.set_local_address(config.egress_ip);
         let name = ServerName::try_from(config.host.clone())
             .map_err(|_| ConnectError::new(format!("upstream.url: `{}` is not a host name", config.host)))?;
         let scheme = if config.tls { "https" } else { "http" };
@@ -97,7 +92,7 @@ impl Connector {
             Ok(outcome) => outcome,
             Err(_) => Err(ConnectError::new(format!(
                 "no connection to {} within {}",
-                self.uri.authority().map_or("the upstream", |a| a.as_str()),
+                self.place(),
                 humantime::format_duration(self.limit)
             ))),
         }

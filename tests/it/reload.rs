@@ -100,6 +100,31 @@ async fn a_request_in_flight_finishes_with_the_configuration_it_began_with() {
     assert_eq!(waiting.await.unwrap(), b"slow");
 }
 
+/// The old sockets stay until a restart: new rules that would leave them to everyone are not taken over.
+#[tokio::test]
+async fn a_reload_never_opens_a_listener_to_everyone() {
+    let fake = ok().await;
+    let closed = Settings {
+        top: "listen = [\"0.0.0.0:0\"]".to_owned(),
+        tables: "[[caller]]\nname = \"a\"\nkey = \"k-e-y-2\"\n".to_owned(),
+        ..Settings::default()
+    };
+    let gate = Gate::with(&fake.url(), closed).await;
+    let call = request("GET", "/cgi-bin/x", &[], b"");
+    let addr = ([127, 0, 0, 1], gate.addr.port()).into();
+    let status = async || Connection::plain(addr).await.send(&call).await.unwrap().status;
+    assert_eq!(status().await, 403);
+    // By the file alone all is well: it listens on loopback.
+    let wider = "paths = [\"/cgi-bin/\", \"/datacube/\"]".to_owned();
+    gate.reload(&fake.url(), &Settings { account: wider, ..Settings::default() }).await;
+    assert_eq!(status().await, 403);
+    assert_eq!(fake.seen().len(), 0);
+    // Said on purpose, it is done.
+    let open = Settings { top: "open_to_everyone = true".to_owned(), ..Settings::default() };
+    gate.reload(&fake.url(), &open).await;
+    until_async("the workers are open", async || status().await == 200).await;
+}
+
 /// The real binary, told by the real signal.
 #[tokio::test]
 async fn sighup_reads_the_file_again_and_a_wrong_one_changes_nothing() {

@@ -63,9 +63,12 @@ pub(crate) fn configuration(url: &str, settings: &Settings, state: &Path) -> Str
     if !settings.top.contains("workers") {
         text += "workers = 2\n";
     }
+    if !settings.top.contains("listen") {
+        text += "listen = [\"127.0.0.1:0\"]\n";
+    }
     write!(
         text,
-        "listen = [\"127.0.0.1:0\"]\nstate_dir = {state:?}\n{}\n[upstream]\nurl = {url:?}\n{ca}\n{}\n\
+        "state_dir = {state:?}\n{}\n[upstream]\nurl = {url:?}\n{ca}\n{}\n\
          [limits]\n{}\n[[account]]\nname = \"main\"\nappid = \"{APPID}\"\nsecret = \"{SECRET}\"\n{}\n{}\n",
         settings.top, settings.upstream, settings.limits, settings.account, settings.tables
     )
