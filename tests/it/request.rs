@@ -1,6 +1,7 @@
 //! The way of a request as a caller and an upstream see it, over real sockets.
 
 mod accounts;
+mod attacks;
 mod body;
 mod errcode;
 mod framing;
