@@ -2,11 +2,13 @@
 
 mod accounts;
 mod attacks;
+mod attacks_http2;
 mod body;
 mod errcode;
 mod framing;
 mod headers;
 mod http2;
+mod limits;
 mod own_answers;
 mod races;
 mod resources;
