@@ -13,7 +13,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Request;
+use http::{Request, header};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::rt::Executor;
@@ -25,7 +25,8 @@ use tokio::time::Instant;
 
 use super::drain::Drain;
 use super::guard::{Busy, Guard, refusal_asked_for};
-use super::head::TOO_LARGE;
+use super::head;
+use crate::deadline::Deadline;
 use crate::proxy::Current;
 use crate::proxy::answer::AnswerBody;
 use crate::proxy::refusal::Refusal;
@@ -100,15 +101,15 @@ where
         let proxy = current.get();
         let stream = streams.begin();
         async move {
-            let answer = match head_size(&request) > max_header {
-                true => proxy.refuse(&Refusal::HeadTooLarge(TOO_LARGE.into()), peer),
-                false => proxy.serve(request, peer).await,
+            let answer = match objection(&request, max_header) {
+                Some(refusal) => proxy.refuse(&refusal, peer),
+                None => proxy.serve(request, peer).await,
             };
             Ok::<_, Infallible>(answer.map(|body| Served { body, over: Over::Http2(stream) }))
         }
     });
     let mut connection = pin!(
-        http2::Builder::new(Local)
+        http2::Builder::new(Local { streams: streams.clone(), limit: idle })
             .auto_date_header(false)
             .timer(TokioTimer::new())
             .max_concurrent_streams(STREAMS)
@@ -132,6 +133,18 @@ where
     }
 }
 
+/// What the guard would have said about the head of an HTTP/2 request. Most of it h2 has refused already.
+fn objection(request: &Request<Incoming>, max_header: usize) -> Option<Refusal> {
+    if head_size(request) > max_header {
+        return Some(Refusal::HeadTooLarge(head::TOO_LARGE.into()));
+    }
+    if request.headers().get_all(header::CONTENT_LENGTH).iter().nth(1).is_some() {
+        return Some(Refusal::BadRequest("there is more than one Content-Length".into()));
+    }
+    let disguised = request.headers().keys().any(|name| head::in_disguise(name.as_str()));
+    disguised.then(|| Refusal::BadRequest(head::DISGUISED.into()))
+}
+
 /// Bytes of an HTTP/2 request head, as HTTP/1 would have counted them.
 fn head_size(request: &Request<Incoming>) -> usize {
     let fields = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
@@ -147,19 +160,39 @@ struct Open {
     streams: Cell<usize>,
     /// When the last one ended.
     quiet_since: Cell<Instant>,
+    /// The pace of the one whose task is about to be started.
+    begun: Cell<Option<Rc<Pace>>>,
+}
+
+/// How the body of one answer gets on.
+#[derive(Default)]
+struct Pace {
+    /// hyper holds a piece that it cannot send before the caller makes room.
+    held: Cell<bool>,
+    /// hyper has asked for a piece since the last look.
+    asked: Cell<bool>,
 }
 
 /// One of them, until dropped.
-struct Stream(Rc<Open>);
+struct Stream {
+    open: Rc<Open>,
+    pace: Rc<Pace>,
+}
 
 impl Streams {
     fn new() -> Self {
-        Self(Rc::new(Open { streams: Cell::new(0), quiet_since: Cell::new(Instant::now()) }))
+        Self(Rc::new(Open {
+            streams: Cell::new(0),
+            quiet_since: Cell::new(Instant::now()),
+            begun: Cell::default(),
+        }))
     }
 
     fn begin(&self) -> Stream {
         self.0.streams.set(self.0.streams.get() + 1);
-        Stream(Rc::clone(&self.0))
+        let pace = Rc::<Pace>::default();
+        self.0.begun.set(Some(Rc::clone(&pace)));
+        Stream { open: Rc::clone(&self.0), pace }
     }
 
     /// Waits until there has been no request for so long, counted from now.
@@ -183,14 +216,18 @@ impl Streams {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        self.0.streams.set(self.0.streams.get() - 1);
-        self.0.quiet_since.set(Instant::now());
+        self.open.streams.set(self.open.streams.get() - 1);
+        self.open.quiet_since.set(Instant::now());
     }
 }
 
-/// Runs what belongs to a connection on the connection's own thread.
-#[derive(Clone, Copy)]
-struct Local;
+/// Runs what belongs to a connection on the connection's own thread, and ends a stream whose caller makes no
+/// room for its answer: the flow control of HTTP/2 never reaches the socket, where the guard would see it.
+#[derive(Clone)]
+struct Local {
+    streams: Streams,
+    limit: Duration,
+}
 
 impl<F> Executor<F> for Local
 where
@@ -198,7 +235,26 @@ where
     F::Output: 'static,
 {
     fn execute(&self, future: F) {
-        tokio::task::spawn_local(future);
+        // hyper starts the task of a stream right after it has called the service.
+        let pace = self.streams.0.begun.take().unwrap_or_default();
+        let limit = self.limit;
+        tokio::task::spawn_local(async move {
+            let mut future = pin!(future);
+            let mut stalled = Deadline::default();
+            std::future::poll_fn(|cx| {
+                if future.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(());
+                }
+                if pace.asked.take() {
+                    stalled.clear();
+                }
+                match pace.held.get() {
+                    true => stalled.poll(limit, cx),
+                    false => Poll::Pending,
+                }
+            })
+            .await;
+        });
     }
 }
 
@@ -212,8 +268,8 @@ struct Served {
 enum Over {
     /// The guard.
     Http1(Busy),
-    /// The count of open streams, by its mere drop.
-    Http2(#[expect(dead_code, reason = "held until dropped")] Stream),
+    /// The count of open streams, by its mere drop, and the stream's task.
+    Http2(Stream),
 }
 
 impl Drop for Served {
@@ -232,7 +288,12 @@ impl Body for Served {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        if let Over::Http2(stream) = &self.over {
+            stream.pace.asked.set(true);
+            stream.pace.held.set(matches!(frame, Poll::Ready(Some(Ok(_)))));
+        }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {

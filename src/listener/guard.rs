@@ -214,6 +214,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
             Ok(end) => end,
             Err(refusal) => return Verdict::Refuse(refusal),
         };
+        if let Some(&first) = bytes.get(empty)
+            && let Err(refusal) = head::check_beginning(first)
+        {
+            return Verdict::Refuse(refusal);
+        }
         *searched = bytes.len();
         if matches!(state, State::Head { first: true }) && end.is_some() && bytes.starts_with(HTTP2_PREFACE) {
             *state = State::Preface;

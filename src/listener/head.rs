@@ -5,6 +5,7 @@
 //! It knows neither sockets nor WeChat; what a target may look like is checked again, and in full, by the
 //! proxy's `admit` step.
 
+use super::chunks::is_token;
 use crate::proxy::refusal::Refusal;
 use crate::proxy::target::check_query;
 
@@ -53,6 +54,39 @@ pub fn leading_empty_lines(bytes: &[u8]) -> usize {
     bytes.chunks_exact(2).take_while(|pair| *pair == b"\r\n").count() * 2
 }
 
+/// Refuses at its first byte what can never become a request, so that nobody waits for the rest of it.
+///
+/// # Errors
+/// [`Refusal::BadRequest`] when no method begins with this byte.
+pub fn check_beginning(first: u8) -> Result<(), Refusal> {
+    match first {
+        // The first half of an empty line, perhaps.
+        b'\r' => Ok(()),
+        byte if is_token(byte) => Ok(()),
+        // The first byte of a TLS handshake.
+        0x16 => bad(
+            "this is a listener for plain HTTP, and the caller speaks TLS; use http://, or a listener of [tls]",
+        ),
+        _ => bad("the request head is malformed"),
+    }
+}
+
+/// Whether a field has the name of one that frames messages but for its punctuation: `Transfer_Encoding` and
+/// `Content---Length` are nothing to wxgate, and the same as the real ones to programs that turn names into
+/// variables.
+pub fn in_disguise(name: &str) -> bool {
+    let is = |real: &[u8]| {
+        let letters = name.bytes().filter(u8::is_ascii_alphanumeric).map(|b| b.to_ascii_lowercase());
+        letters.eq(real.iter().copied())
+    };
+    is(b"contentlength") && !name.eq_ignore_ascii_case("content-length")
+        || is(b"transferencoding") && !name.eq_ignore_ascii_case("transfer-encoding")
+}
+
+/// What is said about [`in_disguise`].
+pub const DISGUISED: &str =
+    "a field name differs from Content-Length or Transfer-Encoding in its punctuation alone";
+
 /// Reads one complete head.
 ///
 /// # Errors
@@ -89,6 +123,8 @@ pub fn framing(head: &[u8]) -> Result<Framing, Refusal> {
                 return bad("the only Transfer-Encoding that is understood is one `chunked`, in HTTP/1.1");
             }
             chunked = true;
+        } else if in_disguise(field.name) {
+            return bad(DISGUISED);
         }
     }
     match (length, chunked) {
@@ -185,6 +221,9 @@ mod tests {
             ("Transfer-Encoding: identity\r\n", None),
             ("Transfer-Encoding: \x0bchunked\r\n", None),
             ("Transfer-Encoding : chunked\r\n", None),
+            ("Transfer_Encoding: chunked\r\n", None),
+            ("CONTENT--LENGTH: 5\r\n", None),
+            ("X-Content-Length: 5\r\n", Some(Framing::Sized(0))),
             ("A: b\r\n c\r\n", None),
             ("A\x00: b\r\n", None),
             ("A: b\x00\r\n", None),

@@ -1,11 +1,14 @@
 //! The way of a request as a caller and an upstream see it, over real sockets.
 
 mod accounts;
+mod attacks;
+mod attacks_http2;
 mod body;
 mod errcode;
 mod framing;
 mod headers;
 mod http2;
+mod limits;
 mod own_answers;
 mod races;
 mod resources;

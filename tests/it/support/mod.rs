@@ -4,6 +4,7 @@
 
 pub(crate) mod child;
 pub(crate) mod fake;
+pub(crate) mod frames;
 pub(crate) mod gate;
 pub(crate) mod https;
 pub(crate) mod raw;
