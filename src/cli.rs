@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::app::{App, Order};
 use crate::config::{Config, Loaded};
-use crate::{check, demo, logging, sandbox};
+use crate::{check, demo, logging, process, sandbox};
 
 /// A clean stop.
 const CLEAN: u8 = 0;
@@ -101,11 +101,14 @@ fn load(path: Option<PathBuf>) -> Result<Loaded, u8> {
 }
 
 async fn serve(args: ServeArgs) -> u8 {
+    let core_dumps = process::core_dumps_off();
     let loaded = match load(args.config.clone()) {
         Ok(loaded) => loaded,
         Err(code) => return code,
     };
     let _log = logging::start(loaded.config.log_format);
+    core_dumps.say();
+    process::allow_open_files(loaded.config.limits.max_connections);
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
@@ -183,6 +186,7 @@ async fn reload(path: Option<&Path>, orders: &mpsc::Sender<Order>) {
             for warning in &loaded.warnings {
                 tracing::warn!("{warning}");
             }
+            process::allow_open_files(loaded.config.limits.max_connections);
             let (done, is_done) = oneshot::channel();
             let order = Order::Reload { config: Box::new(loaded.config), done };
             if orders.send(order).await.is_ok() {

@@ -14,6 +14,7 @@ use crate::app::App;
 use crate::cli::Signals;
 use crate::config::{Config, LogFormat};
 use crate::logging;
+use crate::process;
 use crate::sandbox::{DEFAULT_APPID, DEFAULT_SECRET, Options, Sandbox};
 
 /// The certificate authority behind the sandbox's certificate.
@@ -41,6 +42,7 @@ pub async fn command(out: &mut dyn Write, errors: &mut dyn Write) -> u8 {
 
 async fn run(out: &mut dyn Write) -> Result<(), String> {
     let words = |e: &dyn std::fmt::Display| e.to_string();
+    let core_dumps = process::core_dumps_off();
     let signals = Signals::new().map_err(|e| words(&e))?;
     let sandbox = sandbox().await?;
     let dir = TempDir::with_prefix("wxgate-demo-").map_err(|e| words(&e))?;
@@ -51,6 +53,7 @@ async fn run(out: &mut dyn Write) -> Result<(), String> {
         Err(_) => proxy(ANY, &sandbox.url(), &ca, dir.path()).await?,
     };
     let _log = logging::start(LogFormat::Auto);
+    core_dumps.say();
     let listening = app.listening();
     let proxy = listening.first().ok_or("no listener")?;
     let introduction = introduction(proxy.address, sandbox.addr());

@@ -15,6 +15,7 @@ mod deadline;
 pub mod demo;
 pub mod listener;
 pub mod logging;
+pub mod process;
 pub mod proxy;
 pub mod sandbox;
 pub mod secret;

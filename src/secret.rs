@@ -1,7 +1,8 @@
 //! The one type that holds tokens, AppSecrets and keys.
 //!
-//! It masks itself in `Debug`, has no `Display`, no `Serialize` and no `Deref`, and is wiped on drop. The
-//! only way to the text is [`Secret::expose`], so that a search for that word lists every place where a
+//! It masks itself in `Debug`, has no `Display`, no `Serialize` and no `Deref`, and is wiped on drop: its memory
+//! is overwritten before it is given back ([`zeroize::Zeroizing`]). So is a token when its last request is over,
+//! for [`crate::token::Token`] keeps it, and the query pair made of it, in this type. The only way to the text is [`Secret::expose`], so that a search for that word lists every place where a
 //! secret can leave the program. It does not encrypt anything, and copies made by other crates (TLS, HTTP
 //! clients) are out of its reach.
 
@@ -38,6 +39,13 @@ impl fmt::Debug for Secret {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn it_is_wiped_on_drop() {
+        fn wiped<T: zeroize::ZeroizeOnDrop>(_: &T) {}
+        wiped(&Secret::new("hunter2".to_owned()).0);
+        assert!(std::mem::needs_drop::<Secret>());
+    }
 
     #[test]
     fn debug_shows_no_letter_of_it() {

@@ -3,13 +3,9 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 
-use rustix::process::{Resource, getrlimit};
-
 use super::Report;
 use crate::config::Config;
-
-/// What a process holds open besides connections: logs, listeners, epoll instances, token files.
-const BESIDES: u64 = 64;
+use crate::process::{files_allowed, files_needed};
 
 /// Whether the addresses for callers can be had.
 pub(super) fn listeners(config: &Config, report: &mut Report<'_>) {
@@ -58,10 +54,10 @@ pub(super) fn egress(config: &Config, report: &mut Report<'_>) {
 pub(super) fn open_files(config: &Config, report: &mut Report<'_>) {
     let connections = config.limits.max_connections;
     let needed = files_needed(connections);
-    match getrlimit(Resource::Nofile).current {
+    match files_allowed() {
         Some(limit) if limit < needed => report.warning(format_args!(
             "open files: {limit} are allowed here, and limits.max_connections = {connections} can need {needed} (two \
-             for each connection); raise the limit for wxgate (systemd: LimitNOFILE={needed}; shell: `ulimit -n`), \
+             for each connection); raise the limit for wxgate (systemd: LimitNOFILE={needed}; shell: `ulimit -Hn`), \
              or lower max_connections"
         )),
         Some(limit) => report.ok(format_args!(
@@ -69,11 +65,6 @@ pub(super) fn open_files(config: &Config, report: &mut Report<'_>) {
         )),
         None => report.ok(format_args!("open files: no limit")),
     }
-}
-
-/// Each caller's connection can have one to the upstream beside it.
-fn files_needed(connections: usize) -> u64 {
-    u64::try_from(connections).unwrap_or(u64::MAX).saturating_mul(2).saturating_add(BESIDES)
 }
 
 #[cfg(test)]
@@ -96,11 +87,5 @@ mod tests {
         assert!(strange.starts_with("wrong    listen 192.0.2.1:8080: not an address"), "{strange}");
         let any = said(|report| listener("127.0.0.1:0".parse().unwrap(), report));
         assert!(any.starts_with("ok "), "{any}");
-    }
-
-    #[test]
-    fn each_connection_needs_two_files() {
-        assert_eq!(files_needed(10_000), 20_064);
-        assert_eq!(files_needed(usize::MAX), u64::MAX);
     }
 }

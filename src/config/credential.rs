@@ -150,6 +150,11 @@ pub(super) fn reason(error: &std::io::Error) -> String {
     }
 }
 
+/// As [`is_exposed`]; a file that cannot be opened is for its reader to complain about.
+pub(super) fn is_exposed_at(path: &Path, env: Env<'_>) -> bool {
+    File::open(path).is_ok_and(|file| is_exposed(&file, path, env))
+}
+
 /// Whether group or world may read. A file of root for the group of a service (`root:wxgate 0640`) is how
 /// packages do it, and systemd's credentials are guarded by their folder: neither is worth a warning.
 #[cfg(unix)]

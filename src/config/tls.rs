@@ -8,8 +8,11 @@ use toml::de::DeTable;
 
 use super::table::Table;
 use super::value::Value;
-use super::{Tls, file};
+use super::{Tls, credential, file};
 use crate::listener::tls;
+
+/// What a warning says about a key that others can read.
+const EXPOSED: &str = "other users of this machine can read the file with the private key; `chmod 600` it";
 
 /// The table, if the file has one and it is right.
 pub(super) fn read<'r>(top: &mut Table<'r>, empty: &'r Spanned<DeTable<'r>>) -> Option<Tls> {
@@ -26,7 +29,13 @@ fn read_one(mut table: Table<'_>) -> Option<Tls> {
     let listen: Option<Vec<SocketAddr>> =
         table.required("listen", r#"listen = ["0.0.0.0:8443"]"#, file::listen);
     let cert = table.required("cert", r#"cert = "server.pem", a PEM chain"#, Value::path);
-    let key = table.required("key", r#"key = "server.key""#, Value::path);
+    let key = table.required("key", r#"key = "server.key""#, |value| {
+        let path = value.path()?;
+        if credential::is_exposed_at(&path, value.report.env) {
+            value.report.warn(value.line(), value.key(), EXPOSED);
+        }
+        Some(path)
+    });
     let client_ca = table.value("client_ca").map(|value| value.path());
     table.check_rest();
     let tls = Tls {

@@ -1,14 +1,21 @@
 //! The programs in `examples/`, unmodified: callers that know nothing of wxgate get what the API gives.
 //!
-//! They need `php` with its curl extension and `curl`; without them these tests fail and say what to install.
+//! They need `php` with its curl extension, `curl` and `openssl`; without them these tests fail and say what to
+//! install.
 
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::support::gate::{APPID, Gate, SECRET};
+use wxgate::config::Config;
+use wxgate::proxy::callers::{Asked, judge};
+
+use crate::support::child::{Child, wxgate};
+use crate::support::gate::{APPID, Gate, SECRET, Settings, note_credential};
 use crate::support::until::until;
 use crate::support::wechat::WeChat;
 
@@ -171,4 +178,147 @@ async fn curl_sh_fails_when_the_proxy_refuses() {
     let ended = tokio::task::spawn_blocking(move || script.output().unwrap()).await.unwrap();
     assert_eq!(ended.status.code(), Some(22), "{ended:?}");
     assert!(text(ended.stderr).contains("502"));
+}
+
+/// A base URL with user information is all that the app changes where wxgate asks for a key.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_php_app_shows_its_key_in_the_base_url() {
+    const KEY: &str = "k3y-in-the-base-url";
+    note_credential(KEY);
+    let desk = desk();
+    let direct = WeChat::start().await;
+    let expected = app(&direct.url, desk.path()).await;
+    let wechat = WeChat::start().await;
+    // From a file, with the line end that an editor leaves.
+    let key = desk.path().join("legacy-cms.key");
+    std::fs::write(&key, format!("{KEY}\n")).unwrap();
+    let tables = format!("[[caller]]\nname = \"legacy-cms\"\nkey = {{ file = {key:?} }}\n");
+    let gate = Gate::with(&wechat.url, Settings { tables, ..Settings::default() }).await;
+    let through = app(&format!("http://legacy-cms:{KEY}@{}", gate.addr), desk.path()).await;
+    assert_eq!(without_rid(&through), without_rid(&expected));
+
+    let mut php = Command::new("php");
+    php.arg(file("examples/php/app.php")).arg(desk.path().join("picture.jpg"));
+    php.env("WECHAT_API_BASE", format!("http://legacy-cms:wrong@{}", gate.addr));
+    php.env("WECHAT_APPID", APPID).env("WECHAT_SECRET", SECRET);
+    php.env("WECHAT_CACHE", desk.path().join("access_token.json"));
+    let said = output(php, "php-cli").await;
+    assert!(said.starts_with("no access_token: 48001 "), "{said}");
+}
+
+#[test]
+fn the_callers_of_callers_toml_may_do_what_its_comments_say() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("wxgate.toml");
+    std::fs::copy(file("examples/callers.toml"), &config).unwrap();
+    for (name, text) in
+        [("appsecret", "s3cret"), ("legacy-cms.key", "k-cms\n"), ("mini-program.key", "k-mini\r\n")]
+    {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    let home = dir.path().to_owned();
+    let env = move |name: &str| (name == "HOME").then(|| home.clone().into());
+    let loaded = Config::load(Some(&config), &env).unwrap();
+    assert_eq!(loaded.warnings, [""; 0]);
+    let callers = loaded.config.callers;
+    for (peer, key, method, path, right) in [
+        ("10.1.7.7", "k-cms", "GET", "/cgi-bin/user/info", Some("legacy-cms")),
+        ("10.1.7.7", "k-cms", "POST", "/cgi-bin/message/custom/send", Some("legacy-cms")),
+        ("10.1.7.7", "k-cms", "GET", "/cgi-bin/token", Some("legacy-cms")),
+        ("fd00:1::9", "k-cms", "GET", "/cgi-bin/media/get", Some("legacy-cms")),
+        ("10.1.7.7", "k-cms", "POST", "/cgi-bin/clear_quota", None),
+        ("10.1.7.7", "k-cms", "POST", "/cgi-bin/clear_quota/v2", None),
+        ("10.1.7.7", "k-cms", "GET", "/cgi-bin/menu/delete", None),
+        ("10.1.7.7", "wrong", "GET", "/cgi-bin/user/info", None),
+        ("10.4.7.7", "k-cms", "GET", "/cgi-bin/user/info", None),
+        ("10.2.0.7", "", "POST", "/datacube/getusersummary", Some("reports")),
+        ("10.2.0.7", "", "POST", "/cgi-bin/clear_quota", None),
+        ("10.2.0.8", "", "POST", "/datacube/getusersummary", None),
+        ("10.3.0.2", "k-mini", "POST", "/cgi-bin/clear_quota", Some("mini-program")),
+        ("10.3.0.2", "k-mini", "GET", "/cgi-bin/token", Some("mini-program")),
+        ("10.3.0.2", "k-cms", "GET", "/cgi-bin/token", None),
+    ] {
+        let mut headers = http::HeaderMap::new();
+        headers.insert("x-wxgate-key", key.parse().unwrap());
+        let method = method.parse().unwrap();
+        let asked = Some(Asked { account: "main", method: &method, path });
+        let found = judge(&callers, peer.parse().unwrap(), &headers, asked).ok().flatten();
+        assert_eq!(found.map(|caller| &*caller.name), right, "{peer} {key} {method} {path}");
+        // Nobody else gets the real token.
+        assert_eq!(found.is_some_and(|caller| caller.real_token), right == Some("mini-program"));
+    }
+}
+
+/// The folder of an operator who has followed `examples/drop-in/README.md` up to its third step.
+async fn drop_in(wechat: &WeChat) -> (tempfile::TempDir, Child, SocketAddr) {
+    let dir = tempfile::tempdir().unwrap();
+    let mut script = Command::new(file("examples/drop-in/make-certs.sh"));
+    script.arg(dir.path());
+    let said = output(script, "openssl (Debian: apt-get install openssl)").await;
+    assert!(said.starts_with("made ca.pem, server.pem and server.key"), "{said}");
+    note_credential(SECRET);
+    std::fs::write(dir.path().join("appsecret"), SECRET).unwrap();
+    // What differs here: the port, the appid, and where the API is.
+    let mut text = std::fs::read_to_string(file("examples/drop-in/wxgate.toml")).unwrap();
+    for (theirs, ours) in [("\"0.0.0.0:443\"", "\"127.0.0.1:0\""), ("wx0123456789abcdef", APPID)] {
+        assert!(text.contains(theirs), "{theirs}");
+        text = text.replace(theirs, ours);
+    }
+    let upstream = format!("[upstream]\nurl = {:?}\nca = {:?}\n", wechat.url, file("certs/ca.pem"));
+    text = format!("state_dir = \"state\"\n{text}\n{upstream}");
+    std::fs::write(dir.path().join("wxgate.toml"), text).unwrap();
+    let child = Child::start(&mut wxgate(dir.path(), &["serve"]));
+    let line = child.line("listening on https://").await;
+    let (_, rest) = line.split_once("listening on https://").unwrap();
+    let addr = rest.split_once(' ').unwrap().0.parse().unwrap();
+    (dir, child, addr)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hard_coded_https_url_of_the_api_works_through_the_drop_in_unchanged() {
+    let wechat = WeChat::start().await;
+    let (dir, child, addr) = drop_in(&wechat).await;
+    let port = addr.port();
+    let curl = |trust: &[&str], more: &[&str]| {
+        let mut curl = Command::new("curl");
+        curl.args(["--silent", "--show-error", "--noproxy", "*", "--max-time", "30", "--resolve"]);
+        curl.arg(format!("api.weixin.qq.com:{port}:127.0.0.1")).args(trust).args(more);
+        curl.current_dir(dir.path());
+        curl
+    };
+    let trusting = ["--cacert", "ca.pem"];
+    let info = format!(
+        "https://api.weixin.qq.com:{port}/cgi-bin/user/info?access_token=STALE&openid=oSandboxFollower000000000001"
+    );
+    for version in ["--http1.1", "--http2"] {
+        let said = output(curl(&trusting, &[version, &info]), "curl").await;
+        let json: serde_json::Value = serde_json::from_str(&said).unwrap();
+        assert_eq!(json["openid"], "oSandboxFollower000000000001", "{version} {said}");
+    }
+    // The app's own fetching of tokens, with whatever it believes to be the secret.
+    let token = format!(
+        "https://api.weixin.qq.com:{port}/cgi-bin/token?grant_type=client_credential&appid={APPID}&secret=OLD"
+    );
+    let said = output(curl(&trusting, &[&token]), "curl").await;
+    assert!(said.contains("\"expires_in\":7200"), "{said}");
+    assert_eq!(wechat.handle.stats().fetches.token, 1);
+
+    // Who does not trust the CA is not served, and nobody can use it for another name.
+    for (trust, url) in [(&[][..], info.clone()), (&trusting, info.replace("api.weixin.qq.com", "127.0.0.1"))]
+    {
+        let mut distrusting = curl(trust, &[&url]);
+        let ended = tokio::task::spawn_blocking(move || distrusting.output().unwrap()).await.unwrap();
+        assert_eq!(ended.status.code(), Some(60), "{ended:?}");
+    }
+    // The key is for its owner alone, and there was nothing to warn about.
+    let mode = std::fs::metadata(dir.path().join("server.key")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    assert!(!child.stderr().contains("private key"), "{}", child.stderr());
+    // A second run does not overwrite what is in use.
+    let mut again = Command::new(file("examples/drop-in/make-certs.sh"));
+    again.arg(dir.path());
+    let ended = tokio::task::spawn_blocking(move || again.output().unwrap()).await.unwrap();
+    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
 }

@@ -136,6 +136,43 @@ fn files_that_others_can_read_are_warned_about() {
     assert_eq!(warnings(), [""; 0]);
 }
 
+#[cfg(unix)]
+#[test]
+fn keys_of_callers_and_of_tls_that_others_can_read_are_warned_about() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let mode = |name: &str, mode| fs::set_permissions(at(name), fs::Permissions::from_mode(mode)).unwrap();
+    for name in ["server.pem", "server.key"] {
+        fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("certs").join(name), at(name)).unwrap();
+    }
+    fs::write(at("cms.key"), "k3y").unwrap();
+    let text = "[tls]\nlisten = '127.0.0.1:0'\ncert = 'server.pem'\nkey = 'server.key'\n[[caller]]\n\
+                name = 'cms'\nkey = { file = 'cms.key' }\n";
+    fs::write(at("wxgate.toml"), format!("{text}{ACCOUNT}")).unwrap();
+    mode("wxgate.toml", 0o600);
+    let warnings = || Config::load(Some(&at("wxgate.toml")), &env_of(&[])).unwrap().warnings;
+    for (tls, caller, right) in [
+        (0o600, 0o600, &[][..]),
+        (
+            0o640,
+            0o600,
+            &["wxgate.toml:4: tls.key: other users of this machine can read the file with the private"],
+        ),
+        (
+            0o600,
+            0o604,
+            &["wxgate.toml:7: caller[0].key.file: other users of this machine can read the file with"],
+        ),
+    ] {
+        mode("server.key", tls);
+        mode("cms.key", caller);
+        let said = warnings();
+        assert_eq!(said.len(), right.len(), "{said:?}");
+        assert!(said.iter().zip(right).all(|(said, right)| said.contains(right)), "{said:?}");
+    }
+}
+
 #[test]
 fn a_path_without_a_slash_at_its_end_is_allowed_and_warned_about() {
     let loaded = load_text(&format!("{ACCOUNT}paths = ['/cgi-bin', '/sns/jscode2session']\n")).unwrap();
