@@ -3,13 +3,16 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, KeyUsagePurpose};
 use tempfile::TempDir;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -19,18 +22,25 @@ use wxgate::config::Config;
 use crate::support::fake::{Fake, Reply};
 use crate::support::gate::{Gate, Settings};
 use crate::support::https::{Connection, client_config, request};
+use crate::support::raw::Raw;
+use crate::support::until::until;
 
 fn certs(name: &str) -> String {
     format!("{}/certs/{name}", env!("CARGO_MANIFEST_DIR"))
 }
 
 async fn gate(fake: &Fake, more: &str) -> (Gate, SocketAddr) {
+    limited(fake, more, "").await
+}
+
+async fn limited(fake: &Fake, more: &str, limits: &str) -> (Gate, SocketAddr) {
     let tables = format!(
         "[tls]\nlisten = [\"127.0.0.1:0\"]\ncert = {:?}\nkey = {:?}\n{more}\n",
         certs("server.pem"),
         certs("server.key")
     );
-    let gate = Gate::with(&fake.url(), Settings { tables, ..Settings::default() }).await;
+    let (upstream, limits) = ("warm_connections = 0".to_owned(), limits.to_owned());
+    let gate = Gate::with(&fake.url(), Settings { tables, limits, upstream, ..Settings::default() }).await;
     let addr = gate.tls_addr.expect("an HTTPS listener");
     (gate, addr)
 }
@@ -138,6 +148,67 @@ async fn with_a_client_ca_nobody_is_served_without_a_certificate_of_it() {
         }
     }
     assert_eq!(fake.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn a_handshake_that_does_not_come_to_its_end_is_cut_off() {
+    let fake = fake().await;
+    let (_gate, addr) = limited(&fake, "", "header_timeout = \"300ms\"").await;
+    for beginning in
+        [&b""[..], b"\x16", b"\x16\x03\x01\x02\x00\x01\x00", b"GET / HTTP/1.1\r\n\r\n", b"\x80\x2e"]
+    {
+        let start = Instant::now();
+        let mut raw = Raw::to(addr).await;
+        raw.write(beginning).await;
+        raw.rest().await;
+        assert!(start.elapsed() < Duration::from_secs(10), "{}", beginning.escape_ascii());
+    }
+    // Byte by byte it takes no longer.
+    let mut raw = Raw::to(addr).await;
+    raw.write(b"\x16\x03\x01\x40\x00").await;
+    let start = Instant::now();
+    let mut byte = [0];
+    while timeout(Duration::from_millis(20), raw.stream.peek(&mut byte)).await.is_err() {
+        raw.write(b"\x01").await;
+        assert!(start.elapsed() < Duration::from_secs(10), "still dripping");
+    }
+    let mut connection = Connection::tls(addr).await;
+    assert_eq!(connection.send(&request("GET", "/cgi-bin/x", &[], b"")).await.unwrap().status, 200);
+}
+
+#[tokio::test]
+async fn handshakes_by_the_hundred_that_never_end_do_not_hold_up_the_others() {
+    let fake = fake().await;
+    let (_gate, addr) = limited(&fake, "", "header_timeout = \"60s\"").await;
+    let mut stuck = Vec::new();
+    for _ in 0..500 {
+        let mut raw = Raw::to(addr).await;
+        raw.write(b"\x16\x03\x01\x02\x00\x01\x00").await;
+        stuck.push(raw);
+    }
+    let start = Instant::now();
+    for _ in 0..10 {
+        let mut connection = Connection::tls(addr).await;
+        assert_eq!(connection.send(&request("GET", "/cgi-bin/x", &[], b"")).await.unwrap().status, 200);
+    }
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn a_caller_who_reads_nothing_is_cut_off_here_too() {
+    let fake = Fake::answering(|_| {
+        Reply::Zeros(b"HTTP/1.1 200 OK\r\nContent-Type: video/mp4\r\n\r\n".to_vec(), 256 << 20)
+    })
+    .await;
+    let (_gate, addr) = limited(&fake, "", "idle_timeout = \"500ms\"").await;
+    let connector = TlsConnector::from(client(&[], None));
+    let name = ServerName::try_from("localhost").unwrap();
+    let mut stream = connector.connect(name, TcpStream::connect(addr).await.unwrap()).await.unwrap();
+    stream.write_all(&request("GET", "/cgi-bin/x", &[], b"")).await.unwrap();
+    stream.flush().await.unwrap();
+    until("the call arrives", || fake.calls() == 1).await;
+    let open = fake.open();
+    until("the caller is cut off, and with it the call", || fake.open() < open).await;
 }
 
 #[test]

@@ -5,6 +5,8 @@
 //! servers and proxies, and PortSwigger's collection of Transfer-Encoding obfuscations. Where those disagree
 //! with wxgate's contract, the contract is what is tested. What `framing.rs` tests is not repeated.
 
+use std::collections::BTreeSet;
+
 use tokio::io::AsyncWriteExt;
 
 use crate::support::fake::{Fake, Reply};
@@ -520,4 +522,50 @@ async fn after_a_refused_upgrade_the_connection_still_speaks_http_1() {
     assert_eq!(raw.answer(false).await.status, 400);
     assert_eq!(raw.rest().await, b"");
     assert_eq!(fake.began(), 1);
+}
+
+#[tokio::test]
+async fn no_byte_put_into_a_head_lets_its_body_out_as_a_request() {
+    let (fake, gate) = pair().await;
+    let inner = [b"0\r\n\r\n", SMUGGLED, b"y\r\n\r\n"].concat();
+    let sized = format!("X: y\r\nContent-Length: {}\r\nAccept: */*", inner.len());
+    let mut sent = Vec::new();
+    let mut random = fastrand::Rng::with_seed(9112);
+    for number in 0..1200 {
+        let (fields, body) = match number % 2 {
+            0 => (sized.clone(), inner.clone()),
+            _ => {
+                let size = format!("{:x}\r\n", inner.len());
+                let chunks = [size.as_bytes(), &inner, b"\r\n0\r\n\r\n"].concat();
+                ("X: y\r\nTransfer-Encoding: chunked\r\nAccept: */*".to_owned(), chunks)
+            }
+        };
+        let mut fields = fields.into_bytes();
+        for _ in 0..random.usize(1..=2) {
+            // A digit could make another honest length.
+            let byte = match random.u8(..) {
+                digit if digit.is_ascii_digit() => b'\n',
+                many if many % 3 == 0 => *random.choice(b"\r\n\t \x0b\x0c\0:,;+-_").unwrap_or(&0),
+                byte => byte,
+            };
+            fields.insert(random.usize(..=fields.len()), byte);
+        }
+        let head = format!("POST /cgi-bin/{number} HTTP/1.1\r\nHost: h\r\n");
+        let mut raw = Raw::to(gate.addr).await;
+        raw.write([head.as_bytes(), &fields, b"\r\n\r\n", &body].concat()).await;
+        raw.stream.shutdown().await.unwrap();
+        raw.rest().await;
+        sent.push(fields);
+    }
+    // A call may still be on its way when its caller has left, so they are told apart by their paths.
+    let mut seen = BTreeSet::new();
+    for call in fake.seen() {
+        let path = call.line().strip_prefix("POST /cgi-bin/").and_then(|rest| rest.split('?').next());
+        let number = path.and_then(|number| number.parse::<usize>().ok());
+        let number = number.unwrap_or_else(|| panic!("smuggled: {}", call.head));
+        let shown = sent[number].escape_ascii();
+        assert!(seen.insert(number), "twice: {shown}");
+        assert!(call.body.is_empty() || call.body == inner, "{shown}: {:?}", call.body);
+    }
+    assert!(seen.len() > 100, "many of them are harmless");
 }
