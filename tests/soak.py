@@ -225,7 +225,7 @@ max_connections = %d
 [[caller]]
 name = "soak"
 key = { file = "caller.key" }
-""" % (self.http_port, self.https_port, quoted("certs/server.pem"), quoted("certs/server.key"),
+""" % (self.http_port, self.https_port, quoted("certs/server.pem"), json.dumps(self.path("server.key")),
             self.sandbox_port, quoted("certs/ca.pem"), 2000 + variant)
         # The third account comes and goes.
         for name, appid, prefix in accounts[: 2 + variant % 2]:
@@ -253,26 +253,27 @@ key = { file = "caller.key" }
 
     def exchange(self, connection, method, target, body=None, kind="", **headers):
         """One call; None when the connection broke, which has then been judged."""
-        begun = time.monotonic()
+        begun, answering = time.monotonic(), False
         self.report.count("requests", kind)
         try:
             chunked = "Transfer-Encoding" in headers
             connection.request(method, target, body, {**self.headers(), **headers}, encode_chunked=chunked)
             response = connection.getresponse()
+            answering = True
             answer = Answer(response.status, response.headers, response.read())
         except (OSError, http.client.HTTPException) as error:
             connection.close()
-            self.broke(begun, kind, error)
+            self.broke(begun, kind, error, answering)
             return None
         self.judge(answer, begun, kind)
         return answer
 
-    def broke(self, begun, kind, error):
+    def broke(self, begun, kind, error, answering=False):
+        """A connection that broke; `answering`: after the head of an answer had come."""
         now, text = time.monotonic(), "%s: %r" % (kind, error)
         cause = "wxgate restarted" if self.disturbances.at(begun, now, "wxgate restart") else None
-        # What has begun to flow can only be broken off when the upstream dies; an answer of its own is for
-        # calls that had none yet.
-        if cause is None and isinstance(error, (http.client.IncompleteRead, ConnectionError)):
+        # What has begun to flow can only be broken off when the upstream dies; before that there is an own answer.
+        if cause is None and answering and not isinstance(error, socket.timeout):
             if self.disturbances.at(begun, now, "sandbox restart", "sandbox failure"):
                 cause = "upstream broke off"
         if cause is None:
@@ -616,6 +617,9 @@ key = { file = "caller.key" }
             with open(self.path(name), "w") as file:
                 file.write(text + "\n")
             os.chmod(self.path(name), 0o600)
+        # A checkout is open to others, and wxgate would say so at every reload.
+        shutil.copyfile(os.path.join(ROOT, "certs/server.key"), self.path("server.key"))
+        os.chmod(self.path("server.key"), 0o600)
         self.start_sandbox()
         self.start_gate()
         self.begun = time.monotonic()
