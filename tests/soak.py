@@ -9,8 +9,9 @@ one caller key, plain and HTTPS listeners), and mixes:
 
   calls          keep-alive and one connection per call, http and https, GETs and POSTs, both accounts
   media          uploads of 5 MiB, downloaded again and compared byte for byte
-  token thefts   a few at once at the beginning, then one a minute (less than the bucket of forced refreshes
-                 gains), now and then a token that is over (42001)
+  token thefts   a few at the beginning, then one a minute for both accounts together, now and then a token that
+                 is over (42001), or a fetch that fails first. With the restarts of the sandbox that is less than the
+                 bucket of forced refreshes gains, so that `refresh-limited` should stay rare
   sandbox        resets, answers that hang past response_timeout, status 502, errcode -1, also for token calls;
                  and it is killed and started again on its port, which ends all its tokens (40001)
   slow callers   a head or a body byte by byte, heads that never end, downloads read slowly
@@ -368,7 +369,7 @@ key = { file = "caller.key" }
                                    begin + picture + b"\r\n--b--\r\n", kind="upload 5 MiB",
                                    **{"Content-Type": "multipart/form-data; boundary=b"})
             if not self.good(answer):
-                return
+                return self.pause(1.0)
             target = "%s/cgi-bin/media/get?media_id=%s" % (prefix, answer.json["media_id"])
             answer = self.exchange(connection, "GET", target, kind="download 5 MiB")
             # Whoever took the bytes of another picture would have 5 MiB too.
@@ -490,6 +491,11 @@ key = { file = "caller.key" }
             self.pause(3)
         while not self.stopping.is_set():
             self.pause(60)
+            self.until_callers_call()
+            if random.random() < 0.3:
+                how = random.choice([{"reset": True}, {"hang_ms": 500}, {"status": 502}, {"errcode": -1}])
+                self.report.count("events", "token call fails " + json.dumps(how))
+                self.control("fail", {"path": "/cgi-bin/token", "how": how})
             self.steal("expire-token" if random.random() < 0.2 else "steal-token")
 
     def steal(self, call):
@@ -508,21 +514,16 @@ key = { file = "caller.key" }
             how = random.choice(ways)
             order = {"count": random.randrange(1, 6), "how": how}
             if random.random() < 0.7:
-                order["path"] = random.choice(["/cgi-bin/user/info", "/cgi-bin/qrcode/create", "/cgi-bin/token"])
-            if order.get("path") == "/cgi-bin/token":
-                # Only a theft makes it be called; until then calls go on.
-                order["count"] = 1
+                order["path"] = random.choice(["/cgi-bin/user/info", "/cgi-bin/qrcode/create"])
             span = self.disturbances.begin("sandbox failure")
             self.report.count("events", "sandbox failure " + json.dumps(how))
             self.control("fail", order)
-            if order.get("path") == "/cgi-bin/token":
-                self.steal("steal-token")
             self.pause(1)
             self.disturbances.end(span)
 
     def sandbox_restarts(self):
         while not self.stopping.is_set():
-            self.pause(max(20, min(90, self.options.seconds / 6)))
+            self.pause(max(20, min(180, self.options.seconds / 6)))
             self.until_callers_call()
             if self.stopping.is_set():
                 return
