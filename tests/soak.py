@@ -9,8 +9,9 @@ one caller key, plain and HTTPS listeners), and mixes:
 
   calls          keep-alive and one connection per call, http and https, GETs and POSTs, both accounts
   media          uploads of 5 MiB, downloaded again and compared byte for byte
-  token thefts   a few at once at the beginning, then one a minute (less than the bucket of forced refreshes
-                 gains), now and then a token that is over (42001)
+  token thefts   a few at the beginning, then one a minute for both accounts together, now and then a token that
+                 is over (42001), or a fetch that fails first. With the restarts of the sandbox that is less than the
+                 bucket of forced refreshes gains, so that `refresh-limited` should stay rare
   sandbox        resets, answers that hang past response_timeout, status 502, errcode -1, also for token calls;
                  and it is killed and started again on its port, which ends all its tokens (40001)
   slow callers   a head or a body byte by byte, heads that never end, downloads read slowly
@@ -225,7 +226,7 @@ max_connections = %d
 [[caller]]
 name = "soak"
 key = { file = "caller.key" }
-""" % (self.http_port, self.https_port, quoted("certs/server.pem"), quoted("certs/server.key"),
+""" % (self.http_port, self.https_port, quoted("certs/server.pem"), json.dumps(self.path("server.key")),
             self.sandbox_port, quoted("certs/ca.pem"), 2000 + variant)
         # The third account comes and goes.
         for name, appid, prefix in accounts[: 2 + variant % 2]:
@@ -253,26 +254,27 @@ key = { file = "caller.key" }
 
     def exchange(self, connection, method, target, body=None, kind="", **headers):
         """One call; None when the connection broke, which has then been judged."""
-        begun = time.monotonic()
+        begun, answering = time.monotonic(), False
         self.report.count("requests", kind)
         try:
             chunked = "Transfer-Encoding" in headers
             connection.request(method, target, body, {**self.headers(), **headers}, encode_chunked=chunked)
             response = connection.getresponse()
+            answering = True
             answer = Answer(response.status, response.headers, response.read())
         except (OSError, http.client.HTTPException) as error:
             connection.close()
-            self.broke(begun, kind, error)
+            self.broke(begun, kind, error, answering)
             return None
         self.judge(answer, begun, kind)
         return answer
 
-    def broke(self, begun, kind, error):
+    def broke(self, begun, kind, error, answering=False):
+        """A connection that broke; `answering`: after the head of an answer had come."""
         now, text = time.monotonic(), "%s: %r" % (kind, error)
         cause = "wxgate restarted" if self.disturbances.at(begun, now, "wxgate restart") else None
-        # What has begun to flow can only be broken off when the upstream dies; an answer of its own is for
-        # calls that had none yet.
-        if cause is None and isinstance(error, (http.client.IncompleteRead, ConnectionError)):
+        # What has begun to flow can only be broken off when the upstream dies; before that there is an own answer.
+        if cause is None and answering and not isinstance(error, socket.timeout):
             if self.disturbances.at(begun, now, "sandbox restart", "sandbox failure"):
                 cause = "upstream broke off"
         if cause is None:
@@ -367,7 +369,7 @@ key = { file = "caller.key" }
                                    begin + picture + b"\r\n--b--\r\n", kind="upload 5 MiB",
                                    **{"Content-Type": "multipart/form-data; boundary=b"})
             if not self.good(answer):
-                return
+                return self.pause(1.0)
             target = "%s/cgi-bin/media/get?media_id=%s" % (prefix, answer.json["media_id"])
             answer = self.exchange(connection, "GET", target, kind="download 5 MiB")
             # Whoever took the bytes of another picture would have 5 MiB too.
@@ -489,6 +491,11 @@ key = { file = "caller.key" }
             self.pause(3)
         while not self.stopping.is_set():
             self.pause(60)
+            self.until_callers_call()
+            if random.random() < 0.3:
+                how = random.choice([{"reset": True}, {"hang_ms": 500}, {"status": 502}, {"errcode": -1}])
+                self.report.count("events", "token call fails " + json.dumps(how))
+                self.control("fail", {"path": "/cgi-bin/token", "how": how})
             self.steal("expire-token" if random.random() < 0.2 else "steal-token")
 
     def steal(self, call):
@@ -507,21 +514,16 @@ key = { file = "caller.key" }
             how = random.choice(ways)
             order = {"count": random.randrange(1, 6), "how": how}
             if random.random() < 0.7:
-                order["path"] = random.choice(["/cgi-bin/user/info", "/cgi-bin/qrcode/create", "/cgi-bin/token"])
-            if order.get("path") == "/cgi-bin/token":
-                # Only a theft makes it be called; until then calls go on.
-                order["count"] = 1
+                order["path"] = random.choice(["/cgi-bin/user/info", "/cgi-bin/qrcode/create"])
             span = self.disturbances.begin("sandbox failure")
             self.report.count("events", "sandbox failure " + json.dumps(how))
             self.control("fail", order)
-            if order.get("path") == "/cgi-bin/token":
-                self.steal("steal-token")
             self.pause(1)
             self.disturbances.end(span)
 
     def sandbox_restarts(self):
         while not self.stopping.is_set():
-            self.pause(max(20, min(90, self.options.seconds / 6)))
+            self.pause(max(20, min(180, self.options.seconds / 6)))
             self.until_callers_call()
             if self.stopping.is_set():
                 return
@@ -616,6 +618,9 @@ key = { file = "caller.key" }
             with open(self.path(name), "w") as file:
                 file.write(text + "\n")
             os.chmod(self.path(name), 0o600)
+        # A checkout is open to others, and wxgate would say so at every reload.
+        shutil.copyfile(os.path.join(ROOT, "certs/server.key"), self.path("server.key"))
+        os.chmod(self.path("server.key"), 0o600)
         self.start_sandbox()
         self.start_gate()
         self.begun = time.monotonic()

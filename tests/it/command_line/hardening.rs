@@ -3,7 +3,7 @@
 use std::os::unix::fs::{MetadataExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use super::started;
 use crate::support::child::{Child, serve, wxgate};
@@ -38,7 +38,7 @@ async fn serve_and_demo_leave_no_core_file() {
     let dir = tempfile::tempdir().unwrap();
     note_credential(SECRET);
     let (served, _) = started(dir.path(), &fake.url(), &Settings::default()).await;
-    let demo = Child::start(&mut wxgate(dir.path(), &["demo"]));
+    let demo = Child::start(wxgate(dir.path(), &["demo"]).stdout(Stdio::null()));
     demo.line("(callers)").await;
     for child in [served, demo] {
         assert_eq!(limit(&child, "Max core file size"), ("0".to_owned(), "0".to_owned()));
