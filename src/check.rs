@@ -147,6 +147,14 @@ impl Report<'_> {
     }
 }
 
+/// What a look writes, for the tests of the looks.
+#[cfg(test)]
+fn said(look: impl FnOnce(&mut Report<'_>)) -> String {
+    let mut out = Vec::new();
+    look(&mut Report { out: &mut out, wrong: false });
+    String::from_utf8(out).expect("findings are text")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -69,13 +69,8 @@ pub(super) fn open_files(config: &Config, report: &mut Report<'_>) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::said;
     use super::*;
-
-    fn said(look: impl FnOnce(&mut Report<'_>)) -> String {
-        let mut out = Vec::new();
-        look(&mut Report { out: &mut out, wrong: false });
-        String::from_utf8(out).unwrap()
-    }
 
     #[test]
     fn listen_addresses_are_free_taken_or_not_ours() {

@@ -213,13 +213,8 @@ fn credentials(account: &Account, answer: &Answer, report: &mut Report<'_>) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::said;
     use super::*;
-
-    fn said(look: impl FnOnce(&mut Report<'_>)) -> String {
-        let mut out = Vec::new();
-        look(&mut Report { out: &mut out, wrong: false });
-        String::from_utf8(out).unwrap()
-    }
 
     fn told(date: Option<SystemTime>, before: SystemTime, after: SystemTime) -> String {
         let mut headers = HeaderMap::new();

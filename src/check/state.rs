@@ -104,6 +104,9 @@ fn held(account: &Account, record: &Record, now: SystemTime, report: &mut Report
             "account `{name}`: the stored token is valid for {}, generation {generation}, {counted}",
             humantime::format_duration(Duration::from_secs(left.as_secs()))
         )),
+        _ if generation == 0 => report.note(format_args!(
+            "account `{name}`: no token has been fetched yet, {counted}; the next start fetches one"
+        )),
         _ => report.note(format_args!(
             "account `{name}`: no valid token is stored, the last was generation {generation}, {counted}; the next \
              start fetches one"
@@ -113,15 +116,10 @@ fn held(account: &Account, record: &Record, now: SystemTime, report: &mut Report
 
 #[cfg(test)]
 mod tests {
+    use super::super::said;
     use super::*;
     use crate::secret::Secret;
     use crate::token::{Keep, Store, StoredToken};
-
-    fn said(look: impl FnOnce(&mut Report<'_>)) -> String {
-        let mut out = Vec::new();
-        look(&mut Report { out: &mut out, wrong: false });
-        String::from_utf8(out).unwrap()
-    }
 
     fn config(dir: &Path) -> Config {
         let text =

@@ -120,7 +120,7 @@ impl Reader<'_> {
                 self.problem(
                     SECRET_FILE,
                     None,
-                    "not set, and WXGATE_SECRET neither; one of the two is required",
+                    "not set, and neither is WXGATE_SECRET; one of the two is required",
                 );
                 return None;
             }
@@ -151,7 +151,7 @@ impl Reader<'_> {
         }
         if let Some(open) = listen.iter().find(|address| !parse::is_loopback(address.ip())) {
             let words = "a loopback address such as \"127.0.0.1:8080\": whoever reaches this one could use the \
-                         WeChat account. Opening it on purpose takes a file: open_to_everyone = true in wxgate.toml";
+                         WeChat account. Opening it takes a wxgate.toml, with a [[caller]] or open_to_everyone = true";
             self.problem(LISTEN, Some(format!("\"{open}\"")), words);
         }
         Some(listen)

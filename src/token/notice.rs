@@ -52,28 +52,23 @@ pub(crate) fn say(account: &str, appid: &str, api: TokenApi, quota: Option<u32>,
                     quota,
                     "fetching a token failed: {what}; trying again in {next} s"
                 ),
-                (Outcome::Same, _) => info!(
-                    account,
-                    how,
-                    reason,
-                    outcome = result,
-                    generation,
-                    expires_in,
-                    fetches_today,
-                    quota,
-                    "the upstream handed out the current token once more"
-                ),
-                _ => info!(
-                    account,
-                    how,
-                    reason,
-                    outcome = result,
-                    generation,
-                    expires_in,
-                    fetches_today,
-                    quota,
-                    "a new token"
-                ),
+                _ => {
+                    let what = match outcome {
+                        Outcome::Same => "the upstream handed out the current token once more",
+                        _ => "a new token",
+                    };
+                    info!(
+                        account,
+                        how,
+                        reason,
+                        outcome = result,
+                        generation,
+                        expires_in,
+                        fetches_today,
+                        quota,
+                        "{what}"
+                    );
+                }
             }
         }
         Notice::OddExpiresIn { said, used } => warn!(account, "{}", odd_expires_in(*said, *used)),

@@ -91,7 +91,7 @@ fn what_is_wrong_with_the_environment_comes_at_once() {
         ]
     );
     assert!(errors.contains("WXGATE_LISTEN: found \"0.0.0.0:80\", want a loopback address"), "{errors}");
-    assert!(errors.contains("open_to_everyone = true in wxgate.toml"), "{errors}");
+    assert!(errors.contains("a [[caller]] or open_to_everyone = true"), "{errors}");
 }
 
 #[test]
