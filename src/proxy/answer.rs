@@ -70,6 +70,9 @@ impl Body for AnswerBody {
                 None => None,
             },
         };
+        if frame.is_none() {
+            this.rest = None;
+        }
         if let Some(record) = &mut this.record {
             record.note(|line| match &frame {
                 Some(Ok(frame)) => line.bytes += frame.data_ref().map_or(0, |data| data.len() as u64),
@@ -90,6 +93,16 @@ impl Body for AnswerBody {
         match rest.size_hint().exact() {
             Some(length) => SizeHint::with_exact(ready + length),
             None => SizeHint::new(),
+        }
+    }
+}
+
+impl Drop for AnswerBody {
+    fn drop(&mut self) {
+        let more = self.rest.as_ref().is_some_and(|rest| !rest.is_end_stream());
+        if more && let Some(record) = &mut self.record {
+            let words = || "the caller went away before the end of its answer".to_owned();
+            record.note(|line| _ = line.error.get_or_insert_with(words));
         }
     }
 }

@@ -205,3 +205,30 @@ async fn an_unknown_log_level_is_said_with_the_right_ones() {
     assert!(line.contains("error, warn, info, debug and trace") && !line.contains("loud"), "{line}");
     child.line("(callers)").await;
 }
+
+#[tokio::test]
+async fn a_download_that_its_caller_left_says_so_and_a_whole_one_does_not() {
+    let head = b"HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\nContent-Length: 67108864\r\n\r\n".to_vec();
+    let fake = Fake::answering(move |seen| match seen.line().contains("large") {
+        true => Reply::Zeros(head.clone(), 64 << 20),
+        false => Reply::Close(b"HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\n\r\nsmall".to_vec()),
+    })
+    .await;
+    let dir = tempfile::tempdir().unwrap();
+    let (child, addr) = started(dir.path(), &fake.url(), &Settings::default()).await;
+    let mut leaver = tokio::net::TcpStream::connect(addr).await.unwrap();
+    let call = request("GET", "/cgi-bin/large", &[], b"");
+    tokio::io::AsyncWriteExt::write_all(&mut leaver, &call).await.unwrap();
+    let mut beginning = [0; 1000];
+    tokio::io::AsyncReadExt::read_exact(&mut leaver, &mut beginning).await.unwrap();
+    drop(leaver);
+    let left: Value = serde_json::from_str(&child.line("/cgi-bin/large").await).unwrap();
+    assert_eq!(left["error"], "the caller went away before the end of its answer");
+    assert!(left["bytes"].as_u64().unwrap() < 64 << 20, "{left}");
+
+    let mut stayer = Connection::plain(addr).await;
+    let whole = stayer.send(&request("GET", "/cgi-bin/small", &["Connection: close"], b"")).await.unwrap();
+    assert!(whole.text().contains("small"));
+    let whole: Value = serde_json::from_str(&child.line("/cgi-bin/small").await).unwrap();
+    assert_eq!((&whole["error"], whole["status"].as_u64()), (&Value::Null, Some(200)));
+}
