@@ -20,8 +20,8 @@ use crate::config::parse::is_loopback;
 use crate::config::{Config, LogFormat};
 use crate::listener::drain::{DrainSender, drain};
 use crate::listener::{self, Bound, Connections, SharedTls};
-use crate::proxy::Shared;
 use crate::proxy::replay::Budget;
+use crate::proxy::{Account, Shared};
 use crate::upstream::tls;
 use tokens::Tokens;
 use worker::{Report, Settings, Way, Worker};
@@ -116,16 +116,8 @@ impl App {
         let tls = tls::client_config(config.upstream.ca.as_deref()).map_err(StartError::because)?;
         let mut tokens = Tokens::default();
         let budget = Budget::new(config.limits.replay_total);
-        let shared = Shared {
-            accounts: tokens.apply(&config, &tls).await?,
-            callers: config.callers.clone(),
-            limits: config.limits.clone(),
-            budget: Arc::clone(&budget),
-            access_log: config.access_log,
-        };
-        let warm = config.upstream.warm_connections.div_ceil(config.workers);
-        let way = Way { upstream: config.upstream.clone(), tls, warm };
-        let (settings, _) = watch::channel(Settings { shared: Arc::new(shared), way: Arc::new(way) });
+        let accounts = tokens.apply(&config, &tls).await?;
+        let (settings, _) = watch::channel(settings(&config, accounts, &budget, tls, config.workers));
         let (drain_sender, drain) = drain();
         let (report, reports) = mpsc::unbounded_channel();
         let connections = Connections::default();
@@ -227,17 +219,9 @@ impl App {
         if let Some((shared, certificates)) = certificates {
             shared.store(certificates);
         }
-        let shared = Shared {
-            accounts,
-            callers: config.callers.clone(),
-            limits: config.limits.clone(),
-            budget: Arc::clone(&self.budget),
-            access_log: config.access_log,
-        };
-        let warm = config.upstream.warm_connections.div_ceil(self.fixed.workers);
         // The trust roots may have changed in their file: the way out is always made anew.
-        let way = Way { upstream: config.upstream.clone(), tls, warm };
-        self.settings.send_replace(Settings { shared: Arc::new(shared), way: Arc::new(way) });
+        let settings = settings(&config, accounts, &self.budget, tls, self.fixed.workers);
+        self.settings.send_replace(settings);
         self.shutdown_grace = config.shutdown_grace;
         Ok(())
     }
@@ -314,6 +298,26 @@ impl Fixed {
         .filter_map(|(key, changed)| changed.then_some(key))
         .collect()
     }
+}
+
+/// What workers serve by; `workers` is how many there are, whatever the configuration says.
+fn settings(
+    config: &Config,
+    accounts: Vec<Account>,
+    budget: &Arc<Budget>,
+    tls: Arc<rustls::ClientConfig>,
+    workers: usize,
+) -> Settings {
+    let shared = Shared {
+        accounts,
+        callers: config.callers.clone(),
+        limits: config.limits.clone(),
+        budget: Arc::clone(budget),
+        access_log: config.access_log,
+    };
+    let warm = config.upstream.warm_connections.div_ceil(workers);
+    let way = Way { upstream: config.upstream.clone(), tls, warm };
+    Settings { shared: Arc::new(shared), way: Arc::new(way) }
 }
 
 fn bind(config: &Config) -> Result<Vec<(Bound, Scheme)>, StartError> {

@@ -48,7 +48,8 @@ impl AnswerBody {
         self
     }
 
-    /// The whole body when it is here and small; for the answer to be looked into.
+    /// The part that is here, for tests of the answers.
+    #[cfg(test)]
     pub fn here(&self) -> Option<&Bytes> {
         self.ready.as_ref()
     }

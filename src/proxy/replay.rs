@@ -50,7 +50,7 @@ impl Gathered {
     /// Bytes of the whole body.
     pub fn length(&self) -> u64 {
         match self {
-            Self::Whole(held) => held.len() as u64,
+            Self::Whole(held) => held.length as u64,
             Self::Stream { length, .. } => *length,
         }
     }
@@ -98,16 +98,6 @@ impl Held {
 
     fn body(&self) -> RequestBody {
         RequestBody::whole(self.chunks())
-    }
-
-    /// Bytes held.
-    pub fn len(&self) -> usize {
-        self.length
-    }
-
-    /// Whether there is no body at all.
-    pub fn is_empty(&self) -> bool {
-        self.length == 0
     }
 
     fn chunks(&self) -> impl Iterator<Item = Bytes> + '_ {
@@ -196,7 +186,7 @@ pub async fn gather(mut body: Incoming, limits: &Limits, budget: &Arc<Budget>) -
     while let Some(frame) = next(&mut body, &mut stall, pause).await {
         // Trailers end here, like the chunks.
         let Ok(chunk) = frame?.into_data() else { continue };
-        let after = held.len() + chunk.len();
+        let after = held.length + chunk.len();
         if length.is_none() && after > limits.replay_per_request {
             return Err(if after as u64 > limits.max_body { over_max_body() } else { without_length() });
         }
