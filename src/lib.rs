@@ -19,5 +19,6 @@ pub mod process;
 pub mod proxy;
 pub mod sandbox;
 pub mod secret;
+mod socket;
 pub mod token;
 pub mod upstream;

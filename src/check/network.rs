@@ -138,10 +138,11 @@ async fn harmless_call(upstream: &Upstream) -> Result<(Response<()>, Bytes), Str
         request.headers_mut().insert(header::HOST, upstream.host().clone());
         request
     };
-    let response = upstream.send(request(), || Some(request())).await.map_err(|error| match error {
+    let response = upstream.send(&Method::GET, || Some(request())).await.map_err(|error| match error {
         SendError::Connect(error) => error.to_string(),
         SendError::TimedOut => "nothing came within response_timeout".to_owned(),
         SendError::Broken(error) | SendError::CallerBody(error) => crate::upstream::chain(&error),
+        SendError::BodyGone => "there was nothing to send".to_owned(),
     })?;
     let (parts, body) = response.into_parts();
     // What is too long or breaks off is no answer of WeChat's; the head still tells the time.

@@ -8,8 +8,8 @@ use super::replay::Gathered;
 use crate::upstream::RequestBody;
 
 /// What is left of a caller's head once it has been judged.
-pub(super) struct Head {
-    pub(super) method: Method,
+pub(super) struct Head<'a> {
+    pub(super) method: &'a Method,
     pub(super) version: Version,
     pub(super) headers: HeaderMap,
     pub(super) extensions: Extensions,
@@ -17,7 +17,7 @@ pub(super) struct Head {
 
 /// What is sent, kept so that it can be sent again.
 pub(super) struct Call<'a> {
-    pub(super) method: Method,
+    pub(super) method: &'a Method,
     /// Without the account's prefix.
     pub(super) path: &'a str,
     pub(super) query: Option<&'a str>,
@@ -31,7 +31,7 @@ pub(super) struct Call<'a> {
 impl<'a> Call<'a> {
     /// Takes the caller's request over; `host` is the upstream's.
     pub(super) fn new(
-        head: Head,
+        head: Head<'a>,
         (path, query): (&'a str, Option<&'a str>),
         body: Gathered,
         host: &HeaderValue,
@@ -41,7 +41,7 @@ impl<'a> Call<'a> {
         let announced = headers.contains_key(header::CONTENT_LENGTH)
             || headers.contains_key(header::TRANSFER_ENCODING)
             || (version == Version::HTTP_2
-                && !matches!(method, Method::GET | Method::HEAD | Method::OPTIONS));
+                && !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS));
         headers::to_upstream(&mut headers, host);
         if announced || body.length() > 0 {
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.length()));
@@ -54,14 +54,14 @@ impl<'a> Call<'a> {
         matches!(self.body, Gathered::Whole(_))
     }
 
-    /// The request for one sending.
-    pub(super) fn request(&self, target: &PathAndQuery, body: RequestBody) -> Request<RequestBody> {
-        let mut request = Request::new(body);
+    /// The request for one sending; `None` when its body is gone.
+    pub(super) fn request(&mut self, target: &PathAndQuery) -> Option<Request<RequestBody>> {
+        let mut request = Request::new(self.body.body()?);
         *request.method_mut() = self.method.clone();
         // Origin form: there is no authority that anything from outside could reach.
         *request.uri_mut() = Uri::from(target.clone());
         *request.headers_mut() = self.headers.clone();
         *request.extensions_mut() = self.extensions.clone();
-        request
+        Some(request)
     }
 }

@@ -34,6 +34,10 @@ impl From<SendError> for Refusal {
                 chain(&error),
             ),
             SendError::CallerBody(error) => replay::broken(&error),
+            SendError::BodyGone => unreachable_upstream(
+                "the request body was too large to be kept, and cannot be sent a second time; try again",
+                "a streamed body was asked for twice".to_owned(),
+            ),
         }
     }
 }

@@ -42,10 +42,8 @@ const READABLE: [&str; 5] = ["gzip", "x-gzip", "deflate", "br", "identity"];
 
 /// Edits a caller's fields into what the upstream gets.
 pub fn to_upstream(headers: &mut HeaderMap, host: &HeaderValue) {
-    drop_hop_by_hop(headers);
-    // Most requests carry none of these: one pass over the names is cheaper than a look-up for each.
     let private = |name: &HeaderName| PRIVATE.contains(name) || name.as_str().starts_with("x-forwarded-");
-    drop_where(headers, private);
+    drop_hop_by_hop_and(headers, private);
     keep_readable_codings(headers);
     join_cookies(headers);
     headers.insert(header::HOST, host.clone());
@@ -58,7 +56,7 @@ pub fn to_caller(headers: &mut HeaderMap, token: Option<&Token>) {
         headers.remove(header::CONTENT_LENGTH);
     }
     one_length(headers);
-    drop_hop_by_hop(headers);
+    drop_hop_by_hop_and(headers, |_| false);
     if let Some(token) = token {
         mask_token(headers, token);
     }
@@ -76,9 +74,14 @@ fn one_length(headers: &mut HeaderMap) {
     }
 }
 
-fn drop_hop_by_hop(headers: &mut HeaderMap) {
+/// Drops what speaks about one connection, and what else the condition names.
+fn drop_hop_by_hop_and(headers: &mut HeaderMap, other: impl Fn(&HeaderName) -> bool) {
     let named = connection_names(headers);
-    drop_where(headers, |name| HOP_BY_HOP.contains(name) || named.contains(name));
+    let condition = |name: &HeaderName| HOP_BY_HOP.contains(name) || named.contains(name) || other(name);
+    // Most messages have few of these: one pass over the names is cheaper than a look-up for each.
+    while let Some(name) = headers.keys().find(|name| condition(name)).cloned() {
+        headers.remove(name);
+    }
 }
 
 /// What the `Connection` lines name, all of them: a second line counts like the first.
@@ -92,12 +95,6 @@ fn connection_names(headers: &HeaderMap) -> Vec<HeaderName> {
         .filter(|name| !name.eq_ignore_ascii_case(b"close") && !name.eq_ignore_ascii_case(b"keep-alive"))
         .filter_map(|name| HeaderName::from_bytes(name).ok())
         .collect()
-}
-
-fn drop_where(headers: &mut HeaderMap, condition: impl Fn(&HeaderName) -> bool) {
-    while let Some(name) = headers.keys().find(|name| condition(name)).cloned() {
-        headers.remove(name);
-    }
 }
 
 /// Takes codings out of `Accept-Encoding` that would hide an errcode from wxgate.

@@ -20,12 +20,15 @@ mod shared;
 pub mod target;
 
 use std::cell::RefCell;
+use std::future::Future;
+use std::mem;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request, Response};
 use hyper::body::{Body, Incoming};
@@ -87,11 +90,19 @@ impl Proxy {
 
     /// Serves one request from its head to the head of its answer. Dropping the future ends the upstream's
     /// request too, but never a refresh.
-    pub async fn serve(&self, request: Request<Incoming>, peer: IpAddr) -> Response<AnswerBody> {
+    pub fn serve(
+        &self,
+        request: Request<Incoming>,
+        peer: IpAddr,
+    ) -> impl Future<Output = Response<AnswerBody>> {
         let mut record = Record::begin(self.shared.access_log, peer, request.method(), request.uri().path());
-        match self.life(request, peer, &mut record).await {
-            Ok(answer) => finish(answer, record),
-            Err(refusal) => refused(&refusal, record),
+        // Taken apart before the future begins: what it is handed as a whole it would hold to its end.
+        let (mut parts, body) = request.into_parts();
+        async move {
+            match self.life(&mut parts, body, peer, &mut record).await {
+                Ok(answer) => finish(answer, record),
+                Err(refusal) => refused(&refusal, record),
+            }
         }
     }
 
@@ -103,11 +114,11 @@ impl Proxy {
 
     async fn life(
         &self,
-        request: Request<Incoming>,
+        parts: &mut Parts,
+        body: Incoming,
         peer: IpAddr,
         record: &mut Record,
     ) -> Result<Response<AnswerBody>, Refusal> {
-        let (parts, body) = request.into_parts();
         let target = admit::admit(&parts.method, &parts.uri, parts.version, &parts.headers)?;
         let query = target.query;
         let route = route::route(self.shared.accounts.iter().map(|a| &a.rules), &target);
@@ -127,10 +138,10 @@ impl Proxy {
             false => Box::pin(replay::gather(body, &self.shared.limits, &self.shared.budget)).await?,
         };
         let head = Head {
-            method: parts.method,
+            method: &parts.method,
             version: parts.version,
-            headers: parts.headers,
-            extensions: parts.extensions,
+            headers: mem::take(&mut parts.headers),
+            extensions: mem::take(&mut parts.extensions),
         };
         let (place, host) = ((route.path, query), self.upstream.host());
         match route.kind {
@@ -203,11 +214,9 @@ impl Proxy {
         let target = PathAndQuery::from_maybe_shared(Bytes::from(target))
             .map_err(|_| Refusal::BadRequest("path and query are too long".into()))?;
         record.note(|line| line.attempts += 1);
-        let body = call.body.take();
-        let request = call.request(&target, body);
-        let response =
-            self.upstream.send(request, || call.body.again().map(|body| call.request(&target, body))).await?;
-        let (answer, errcode) = receive::receive(response, token, &call.method).await?;
+        let method = call.method;
+        let response = self.upstream.send(method, || call.request(&target)).await?;
+        let (answer, errcode) = receive::receive(response, token, method).await?;
         record.note(|line| line.errcode = errcode);
         Ok((answer, errcode))
     }
@@ -216,7 +225,7 @@ impl Proxy {
 /// The answer to a caller that asks for a token.
 async fn issued(
     issue: Issue,
-    head: &Head,
+    head: &Head<'_>,
     query: Option<&str>,
     body: &Gathered,
     account: &Account,
@@ -224,7 +233,7 @@ async fn issued(
     record: &mut Record,
 ) -> Result<Response<AnswerBody>, Refusal> {
     let objection =
-        issue::objection(issue, &head.method, &head.headers, query, &body.concat(), &account.appid);
+        issue::objection(issue, head.method, &head.headers, query, &body.concat(), &account.appid);
     if let Some((errcode, errmsg)) = objection {
         record.note(|line| line.errcode = Some(errcode));
         return Ok(answer::wechat_error(errcode, errmsg));

@@ -64,21 +64,13 @@ impl Gathered {
     }
 
     /// The body for a sending; a stream's is gone after the first.
-    pub fn take(&mut self) -> RequestBody {
+    pub fn body(&mut self) -> Option<RequestBody> {
         match self {
-            Self::Whole(held) => held.body(),
-            Self::Stream { beginning, rest, length, pause } => match rest.take() {
-                Some(rest) => RequestBody::stream(beginning.chunks(), rest, *length, *pause),
-                None => RequestBody::whole([]),
-            },
-        }
-    }
-
-    /// The body for a further sending, where that is possible.
-    pub fn again(&self) -> Option<RequestBody> {
-        match self {
-            Self::Whole(held) => Some(held.body()),
-            Self::Stream { .. } => None,
+            Self::Whole(held) => Some(RequestBody::whole(held.chunks())),
+            Self::Stream { beginning, rest, length, pause } => {
+                let rest = rest.take()?;
+                Some(RequestBody::stream(beginning.chunks(), rest, *length, *pause))
+            }
         }
     }
 }
@@ -96,21 +88,17 @@ impl Held {
         Self { chunks: Vec::new(), length: 0, budget: Arc::clone(budget) }
     }
 
-    fn body(&self) -> RequestBody {
-        RequestBody::whole(self.chunks())
-    }
-
     fn chunks(&self) -> impl Iterator<Item = Bytes> + '_ {
         self.chunks.iter().cloned()
     }
 
-    /// Takes a chunk in if the budget allows.
-    fn push(&mut self, chunk: &Bytes, tail: &mut BytesMut) -> bool {
+    /// Takes a chunk in if the budget allows; the last one as it is, since no more can follow it.
+    fn push(&mut self, chunk: &Bytes, last: bool, tail: &mut BytesMut) -> bool {
         if !self.budget.reserve(chunk.len()) {
             return false;
         }
         self.length += chunk.len();
-        if chunk.len() >= SMALL_CHUNK {
+        if chunk.len() >= SMALL_CHUNK || last {
             self.flush(tail);
             self.chunks.push(chunk.clone());
         } else {
@@ -190,7 +178,8 @@ pub async fn gather(mut body: Incoming, limits: &Limits, budget: &Arc<Budget>) -
         if length.is_none() && after > limits.replay_per_request {
             return Err(if after as u64 > limits.max_body { over_max_body() } else { without_length() });
         }
-        if !held.push(&chunk, &mut tail) {
+        let last = body.is_end_stream();
+        if !held.push(&chunk, last, &mut tail) {
             let Some(length) = length else {
                 return Err(Refusal::Busy("too many request bodies are held at this moment; try again"));
             };
@@ -198,6 +187,9 @@ pub async fn gather(mut body: Incoming, limits: &Limits, budget: &Arc<Budget>) -
             // The chunk that did not fit is passed on with what was read, and not counted: it is one read.
             held.chunks.push(chunk);
             return Ok(Gathered::Stream { beginning: held, rest: Some(body), length, pause });
+        }
+        if last {
+            break;
         }
     }
     held.flush(&mut tail);

@@ -53,9 +53,11 @@ pub(super) type CallerError = Box<dyn std::error::Error + Send + Sync>;
 #[derive(Debug)]
 pub struct RequestBody {
     ready: VecDeque<Bytes>,
-    rest: Option<Rest>,
+    /// Boxed, since few bodies have it, and every request is handed on several times.
+    rest: Option<Box<Rest>>,
     left: u64,
-    progress: Progress,
+    /// `None` where there is no body.
+    progress: Option<Progress>,
 }
 
 impl RequestBody {
@@ -63,7 +65,7 @@ impl RequestBody {
     pub fn whole(chunks: impl IntoIterator<Item = Bytes>) -> Self {
         let ready: VecDeque<Bytes> = chunks.into_iter().collect();
         let left = ready.iter().map(|chunk| chunk.len() as u64).sum();
-        Self { ready, rest: None, left, progress: Progress::default() }
+        Self { ready, rest: None, left, progress: (left > 0).then(Progress::default) }
     }
 
     /// A body of `length` bytes, of which the beginning is here and the rest still comes from the caller,
@@ -75,20 +77,21 @@ impl RequestBody {
         limit: Duration,
     ) -> Self {
         let ready = beginning.into_iter().collect();
-        let rest = Some(Rest { incoming: rest, stall: Deadline::default(), limit });
-        Self { ready, rest, left: length, progress: Progress::default() }
+        let rest = Some(Box::new(Rest { incoming: rest, stall: Deadline::default(), limit }));
+        Self { ready, rest, left: length, progress: Some(Progress::default()) }
     }
 
     /// How far this body has come, to be looked at while the connection has it.
-    pub(super) fn progress(&self) -> Progress {
+    pub(super) fn progress(&self) -> Option<Progress> {
         self.progress.clone()
     }
 
     fn taken(&mut self, chunk: Bytes) -> Frame<Bytes> {
         self.left = self.left.saturating_sub(chunk.len() as u64);
-        let counters = &self.progress.0;
-        counters.taken.set(counters.taken.get() + 1);
-        counters.owed.set(false);
+        if let Some(Progress(counters)) = &self.progress {
+            counters.taken.set(counters.taken.get() + 1);
+            counters.owed.set(false);
+        }
         Frame::data(chunk)
     }
 }
@@ -110,7 +113,9 @@ impl Body for RequestBody {
                     let stalled = std::io::Error::from(std::io::ErrorKind::TimedOut);
                     return Poll::Ready(Some(Err(stalled.into())));
                 }
-                self.progress.0.owed.set(true);
+                if let Some(Progress(counters)) = &self.progress {
+                    counters.owed.set(true);
+                }
                 return Poll::Pending;
             };
             rest.stall.clear();

@@ -13,6 +13,7 @@ use tower_service::Service;
 
 use super::connection::Connection;
 use crate::config;
+use crate::socket::Socket;
 
 /// Connects to one host, and to no other.
 #[derive(Clone)]
@@ -102,6 +103,7 @@ impl Connector {
         let tcp = self.tcp.clone().call(self.uri.clone()).await;
         let tcp =
             tcp.map_err(|e| ConnectError::new(format!("{}: {}", self.place(), chain(&e))))?.into_inner();
+        let tcp = Socket::new(tcp);
         let wire = match &self.tls {
             None => Either::Left(tcp),
             Some((tls, name)) => {

@@ -4,11 +4,17 @@
 //! spawned: whoever uses the connection polls it in their own task, which saves two task switches for each
 //! request and makes "the caller went away" end the exchange by the mere drop of it. An idle connection is
 //! polled by nobody; [`Connection::is_usable`] looks whether it has been closed meanwhile.
+//!
+//! Sender, driver and response body wake each other through hyper's channels. Here they are polled one after
+//! the other by one task, so those wake-ups would only have the task polled again for nothing: what settles
+//! by the driver's progress alone is polled with a waker that does nothing ([`nobody`]), and so is the driver
+//! where it is expected to have come to something. Whoever gives up for now has polled the driver with the
+//! task's own waker last.
 
 use std::cell::Cell;
 use std::future::Future;
 use std::io::{self, IoSlice};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -18,21 +24,28 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 use tokio_util::either::Either;
 
 use super::body::RequestBody;
 use crate::deadline::Deadline;
+use crate::socket::Socket;
 
 /// Plain for loopback, TLS otherwise.
-pub(super) type Wire = Either<TcpStream, Box<TlsStream<TcpStream>>>;
+pub(super) type Wire = Either<Socket, Box<TlsStream<Socket>>>;
 
 /// What has happened on the wire since the exchange began; it decides whether a broken one may be repeated.
 #[derive(Debug, Default)]
 struct Traffic {
     written: Cell<bool>,
     read: Cell<bool>,
+    /// In this poll of the driver a read found nothing; hyper asks several times.
+    dry: Cell<bool>,
+}
+
+/// The context of those who need not be woken.
+pub(super) fn nobody() -> Context<'static> {
+    Context::from_waker(Waker::noop())
 }
 
 /// A connection that is ready for one exchange after the other. It is boxed for life: it is handed on with
@@ -57,8 +70,8 @@ pub(super) struct Broken {
     pub(super) written: bool,
     /// Whether a byte of a response had come.
     pub(super) answered: bool,
-    /// The request, when it was never begun.
-    pub(super) request: Option<Request<RequestBody>>,
+    /// The request, when it was never begun. Boxed, as what is rare is.
+    pub(super) request: Option<Box<Request<RequestBody>>>,
 }
 
 /// Why an exchange brought no response head.
@@ -68,6 +81,8 @@ pub(super) enum Why {
     TimedOut,
     /// The connection or the request body broke.
     Failed(hyper::Error),
+    /// There is no request, since its body has been sent before.
+    BodyGone,
 }
 
 impl Connection {
@@ -87,6 +102,7 @@ impl Connection {
 
     /// Lets the connection make what progress it can; whether it is still open.
     pub(super) fn drive(&mut self, cx: &mut Context<'_>) -> bool {
+        self.traffic.dry.set(false);
         if let Some(driver) = &mut self.driver
             && driver.as_mut().poll(cx).is_ready()
         {
@@ -103,8 +119,7 @@ impl Connection {
 
     /// Whether another exchange can begin now: open, nothing unread, nothing half done.
     pub(super) fn is_usable(&mut self) -> bool {
-        // Nobody waits here, so nobody needs to be woken.
-        self.drive(&mut Context::from_waker(Waker::noop())) && self.sender.is_ready()
+        self.drive(&mut nobody()) && self.sender.is_ready()
     }
 
     /// Sends a request and waits for the head of the response, at most `limit` after the last part of the
@@ -112,31 +127,40 @@ impl Connection {
     /// Dropping the future closes the connection.
     pub(super) async fn exchange(
         mut self: Box<Self>,
-        request: Request<RequestBody>,
+        // Made here, so that a request is part of no future: it goes to hyper at once.
+        make: impl FnOnce() -> Option<Request<RequestBody>>,
         limit: Duration,
     ) -> Result<(Response<Incoming>, Box<Self>), Broken> {
         self.traffic.written.set(false);
         self.traffic.read.set(false);
-        let progress = request.body().progress();
-        let mut seen = progress.taken();
-        let response = self.sender.try_send_request(request);
-        tokio::pin!(response);
         self.waiting.clear();
-        let outcome = std::future::poll_fn(|cx| {
-            // First the driver, which takes the request; then the response; and once more when the driver
-            // has ended, since then the response is settled in any case.
-            let open = match &mut self.driver {
-                Some(driver) => driver.as_mut().poll(cx).is_pending(),
-                None => false,
+        let progress;
+        let mut response = pin!({
+            let Some(request) = make() else {
+                return Err(Broken { why: Why::BodyGone, written: false, answered: false, request: None });
             };
-            if !open {
-                self.driver = None;
+            progress = request.body().progress();
+            self.sender.try_send_request(request)
+        });
+        let mut seen = 0;
+        let mut begun = false;
+        let outcome = std::future::poll_fn(|cx| {
+            // First the driver, which takes the request; then the response, which is settled in any case when
+            // the driver has ended. The first time nothing can have come yet.
+            if std::mem::replace(&mut begun, true) {
+                self.drive(&mut nobody());
+                if let Poll::Ready(outcome) = response.as_mut().poll(&mut nobody()) {
+                    return Poll::Ready(Some(outcome));
+                }
             }
-            if let Poll::Ready(outcome) = response.as_mut().poll(cx) {
+            self.drive(cx);
+            if let Poll::Ready(outcome) = response.as_mut().poll(&mut nobody()) {
                 return Poll::Ready(Some(outcome));
             }
             // A caller's pause is not the upstream's.
-            if progress.taken() != seen || progress.is_owed() {
+            if let Some(progress) = &progress
+                && (progress.taken() != seen || progress.is_owed())
+            {
                 seen = progress.taken();
                 self.waiting.clear();
             }
@@ -146,7 +170,7 @@ impl Connection {
         let (why, request) = match outcome {
             Some(Ok(response)) => return Ok((response, self)),
             Some(Err(mut failed)) => {
-                let request = failed.take_message();
+                let request = failed.take_message().map(Box::new);
                 (Why::Failed(failed.into_error()), request)
             }
             None => (Why::TimedOut, None),
@@ -167,11 +191,15 @@ impl AsyncRead for Tap {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.traffic.dry.get() {
+            return Poll::Pending;
+        }
         let before = buf.filled().len();
         let outcome = Pin::new(&mut self.wire).poll_read(cx, buf);
         if buf.filled().len() > before {
             self.traffic.read.set(true);
         }
+        self.traffic.dry.set(outcome.is_pending());
         outcome
     }
 }

@@ -49,6 +49,8 @@ pub enum SendError {
     Broken(hyper::Error),
     /// The caller's body broke while it was passed on.
     CallerBody(hyper::Error),
+    /// There was nothing to send: the body had been passed on already.
+    BodyGone,
 }
 
 impl Upstream {
@@ -75,37 +77,37 @@ impl Upstream {
         &self.host
     }
 
-    /// Sends a request and waits for the head of its response.
+    /// Sends a request and waits for the head of its response. `make` makes it, and makes it anew for a second
+    /// sending, unless its body is gone.
     ///
     /// When the connection breaks before any byte of a response came, a request is sent again, once, if its
-    /// method is idempotent or nothing of it had been written: a POST may have been executed. `again` makes
-    /// the request anew for that, `None` when its body is gone.
+    /// method is idempotent or nothing of it had been written: a POST may have been executed.
     ///
     /// # Errors
     /// See [`SendError`]. Dropping the future ends the request and closes its connection.
     pub async fn send(
         &self,
-        request: Request<RequestBody>,
-        again: impl FnOnce() -> Option<Request<RequestBody>>,
+        method: &Method,
+        mut make: impl FnMut() -> Option<Request<RequestBody>>,
     ) -> Result<Response<ResponseBody>, SendError> {
-        let idempotent = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
         let connection = match self.pool.take() {
             Some(connection) => connection,
             // Boxed like all that is rare here: a future is as large as its largest way.
             None => Box::pin(self.connector.connect()).await.map_err(SendError::Connect)?,
         };
-        let broken = match connection.exchange(request, self.response_timeout).await {
+        let broken = match connection.exchange(&mut make, self.response_timeout).await {
             Ok((response, connection)) => return Ok(self.attach(response, connection)),
             Err(broken) => broken,
         };
+        let idempotent = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
         let harmless = (idempotent || !broken.written) && !broken.answered;
-        if matches!(broken.why, Why::TimedOut) || !harmless {
+        if matches!(broken.why, Why::TimedOut | Why::BodyGone) || !harmless {
             return Err(send_error(broken));
         }
         let request = match broken.request {
             Some(request) => request,
-            None => match again() {
-                Some(request) => request,
+            None => match make() {
+                Some(request) => Box::new(request),
                 None => return Err(send_error(broken)),
             },
         };
@@ -113,9 +115,12 @@ impl Upstream {
     }
 
     /// Over a new connection: the idle ones may have died with the one that broke.
-    async fn send_again(&self, request: Request<RequestBody>) -> Result<Response<ResponseBody>, SendError> {
+    async fn send_again(
+        &self,
+        request: Box<Request<RequestBody>>,
+    ) -> Result<Response<ResponseBody>, SendError> {
         let connection = self.connector.connect().await.map_err(SendError::Connect)?;
-        match connection.exchange(request, self.response_timeout).await {
+        match connection.exchange(|| Some(*request), self.response_timeout).await {
             Ok((response, connection)) => Ok(self.attach(response, connection)),
             Err(broken) => Err(send_error(broken)),
         }
@@ -166,6 +171,7 @@ impl Upstream {
 fn send_error(broken: Broken) -> SendError {
     match broken.why {
         Why::TimedOut => SendError::TimedOut,
+        Why::BodyGone => SendError::BodyGone,
         Why::Failed(error) if error.is_user() => SendError::CallerBody(error),
         Why::Failed(error) => SendError::Broken(error),
     }

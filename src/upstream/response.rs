@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::connection::Connection;
+use super::connection::{Connection, nobody};
 use super::pool::Pool;
 use crate::deadline::Deadline;
 
@@ -60,8 +60,8 @@ impl ResponseBody {
         body
     }
 
-    fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let frame = std::task::ready!(Pin::new(&mut self.incoming).poll_frame(cx));
+    fn poll_incoming(&mut self) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let frame = std::task::ready!(Pin::new(&mut self.incoming).poll_frame(&mut nobody()));
         self.stall.clear();
         match frame {
             // With a known length the last frame is followed by nothing, and nobody asks again.
@@ -71,6 +71,15 @@ impl ResponseBody {
             None => self.give_back(),
         }
         Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Broken)))
+    }
+
+    fn drive(&mut self, cx: &mut Context<'_>) {
+        if let Some(connection) = &mut self.connection
+            && !connection.drive(cx)
+        {
+            // It ended, so the body is settled: it yields what is left, its end, or the error.
+            self.connection = None;
+        }
     }
 
     fn give_back(&mut self) {
@@ -89,17 +98,16 @@ impl Body for ResponseBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
-        if let Poll::Ready(frame) = this.poll_incoming(cx) {
+        // Each poll of the frames tells the driver that one is wanted.
+        if let Poll::Ready(frame) = this.poll_incoming() {
             return Poll::Ready(frame);
         }
-        // The poll above has told the driver that a frame is wanted.
-        if let Some(connection) = &mut this.connection
-            && !connection.drive(cx)
-        {
-            // It ended, so the body is settled: it yields what is left, its end, or the error.
-            this.connection = None;
+        this.drive(&mut nobody());
+        if let Poll::Ready(frame) = this.poll_incoming() {
+            return Poll::Ready(frame);
         }
-        if let Poll::Ready(frame) = this.poll_incoming(cx) {
+        this.drive(cx);
+        if let Poll::Ready(frame) = this.poll_incoming() {
             return Poll::Ready(frame);
         }
         std::task::ready!(this.stall.poll(this.limit, cx));
