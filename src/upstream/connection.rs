@@ -34,6 +34,10 @@ use crate::socket::Socket;
 /// Plain for loopback, TLS otherwise.
 pub(super) type Wire = Either<Socket, Box<TlsStream<Socket>>>;
 
+/// What hyper reads ahead at most, in bytes. Its own limit is three times that: no faster, and larger answers
+/// would hold more memory and leave the processor's cache before they are passed on.
+const BUFFER: usize = 128 << 10;
+
 /// What has happened on the wire since the exchange began; it decides whether a broken one may be repeated.
 #[derive(Debug, Default)]
 struct Traffic {
@@ -91,6 +95,7 @@ impl Connection {
         let traffic = Rc::new(Traffic::default());
         let tap = Tap { wire, traffic: Rc::clone(&traffic) };
         let (sender, driver) = http1::Builder::new()
+            .max_buf_size(BUFFER)
             .preserve_header_case(true)
             // For the fields that wxgate writes itself; the callers' keep their spelling.
             .title_case_headers(true)
