@@ -76,6 +76,7 @@ fn files_that_documents_link_to_exist() {
         "README.zh-CN.md",
         "ARCHITECTURE.md",
         "CHANGELOG.md",
+        "benches/README.md",
         "fuzz/README.md",
         "certs/README.md",
         "examples/drop-in/README.md",

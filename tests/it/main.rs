@@ -4,6 +4,7 @@
 
 mod support;
 
+mod benches;
 mod callers;
 mod check;
 mod command_line;
