@@ -9,16 +9,21 @@
 //! The usual head arrives in one read and is checked where hyper wants it, without a copy. The guard changes
 //! no byte, and knows nothing of accounts and tokens.
 
+mod close;
+mod limits;
+mod rest;
+
 use std::cell::Cell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use http::Request;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
 
 use super::chunks::Chunks;
 use super::head::{self, Framing};
@@ -26,6 +31,11 @@ use crate::config::Limits;
 use crate::deadline::Deadline;
 use crate::proxy::refusal::Refusal;
 use crate::proxy::target::percent_decoded;
+use limits::{Limit, Times};
+pub(super) use rest::Rested;
+
+/// What is said of a head that takes longer than [`Limit::Head`].
+const HEAD_TOO_SLOW: &str = "the request head did not come within limits.header_timeout";
 
 /// The first bytes of HTTP/2 by prior knowledge (RFC 9113 section 3.4); no HTTP/1 request begins so.
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\n";
@@ -33,10 +43,19 @@ const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\n";
 /// The method of the request that replaces a refused head.
 const REFUSED: &str = "WXGATE-REFUSED";
 
-/// How long, and how much, is read and thrown away after an early answer, so that the caller gets to read it
-/// instead of a reset connection.
-const LINGER: Duration = Duration::from_secs(5);
-const LINGER_BYTES: usize = 64 << 20;
+/// What a caller's bytes come through.
+pub(super) trait Socket: AsyncRead + AsyncWrite + Unpin {
+    /// Whether its end is more than its close, and has to be written.
+    const SAYS_GOODBYE: bool;
+}
+
+impl Socket for TcpStream {
+    const SAYS_GOODBYE: bool = false;
+}
+
+impl Socket for TlsStream<TcpStream> {
+    const SAYS_GOODBYE: bool = true;
+}
 
 /// Whether a request of this connection is being served; set by the service, read by the guard.
 #[derive(Debug, Clone, Default)]
@@ -69,19 +88,14 @@ pub(super) struct Guard<S> {
     max_head: usize,
 }
 
-/// The time limits of the caller's side.
-#[derive(Debug, Clone, Copy)]
-struct Times {
-    head: Duration,
-    idle: Duration,
-}
-
 #[derive(Debug)]
 enum State {
     /// At the beginning of a head; `first` on a new connection.
     Head {
         first: bool,
     },
+    /// Between two requests for a while: hyper sees an end, and [`Guard::rest`] waits for the next one.
+    Resting,
     Sized(u64),
     Chunked(Chunks),
     /// HTTP/2's preface has come: hyper's HTTP/1 side sees an end, and nothing else.
@@ -128,7 +142,7 @@ enum Verdict {
     Http2,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
+impl<S: Socket> Guard<S> {
     pub(super) fn new(io: S, busy: Busy, limits: &Limits) -> Self {
         Self {
             io,
@@ -139,7 +153,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
             busy,
             reading: Deadline::default(),
             writing: Deadline::default(),
-            limits: Times { head: limits.header_timeout, idle: limits.idle_timeout },
+            limits: Times::of(limits),
             max_head: limits.max_header_bytes,
         }
     }
@@ -149,6 +163,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
         matches!(self.state, State::Preface)
     }
 
+    /// The largest head that this caller may send.
+    pub(super) fn max_head(&self) -> usize {
+        self.max_head
+    }
+
     /// Lets everything through, from the preface on.
     pub(super) fn into_http2(mut self) -> Self {
         self.approved = self.kept.len();
@@ -156,34 +175,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
         self
     }
 
-    /// Ends the connection so that the caller can read the last answer: no more is written, and what still
-    /// comes is thrown away for a while. Closing at once would reset the connection and lose the answer.
-    pub(super) async fn close(mut self) {
-        let clean = matches!(self.state, State::Head { .. }) && self.kept.is_empty();
-        let drain = async {
-            // Over TLS the goodbye has to be written, and its reader may be gone.
-            if self.io.shutdown().await.is_err() || clean {
-                return;
-            }
-            let mut waste = BytesMut::with_capacity(16 * 1024);
-            let mut total = 0;
-            while total < LINGER_BYTES {
-                waste.clear();
-                match self.io.read_buf(&mut waste).await {
-                    Ok(0) | Err(_) => return,
-                    Ok(read) => total += read,
-                }
-            }
-        };
-        // Either way the connection ends now.
-        let _ = tokio::time::timeout(LINGER, drain).await;
-    }
-
     /// Looks at fresh bytes and moves on as far as they allow.
     fn consider(state: &mut State, bytes: &[u8], searched: &mut usize, max_head: usize) -> Verdict {
         match state {
             State::Through => Verdict::Pass(bytes.len()),
-            State::Preface | State::Refused | State::Broken => Verdict::Wait,
+            State::Resting | State::Preface | State::Refused | State::Broken => Verdict::Wait,
             State::Sized(left) => {
                 let here = (*left).min(bytes.len() as u64);
                 *left -= here;
@@ -251,6 +247,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
         self.state = State::Refused;
     }
 
+    /// Reads a piece behind what is kept; nothing is an end.
+    fn poll_keep(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut piece = [0; 2048];
+        let mut piece = ReadBuf::new(&mut piece);
+        ready!(Pin::new(&mut self.io).poll_read(cx, &mut piece))?;
+        self.kept.extend_from_slice(piece.filled());
+        Poll::Ready(Ok(piece.filled().len()))
+    }
+
     /// Hands approved bytes to hyper.
     fn release(&mut self, buf: &mut ReadBuf<'_>) {
         let length = self.approved.min(buf.remaining());
@@ -262,36 +267,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
             self.kept = BytesMut::new();
         }
     }
-
-    /// Whether a time limit has run out while nothing comes.
-    fn poll_limit(&mut self, cx: &mut Context<'_>) -> Poll<Limit> {
-        let (limit, what) = match self.state {
-            // A request is being served, and its caller has nothing to send.
-            State::Head { .. } if self.busy.get() => {
-                self.reading.clear();
-                return Poll::Pending;
-            }
-            // Empty lines alone, as old clients send them after a body, begin no head.
-            State::Head { .. } if head::leading_empty_lines(&self.kept) < self.kept.len() => {
-                (self.limits.head, Limit::Head)
-            }
-            State::Head { first: true } => (self.limits.head, Limit::Idle),
-            State::Head { first: false } => (self.limits.idle, Limit::Idle),
-            State::Sized(_) | State::Chunked(_) => (self.limits.idle, Limit::Body),
-            State::Preface | State::Through | State::Refused | State::Broken => return Poll::Pending,
-        };
-        self.reading.poll(limit, cx).map(|()| what)
-    }
 }
 
-/// Which time limit has run out.
-enum Limit {
-    Head,
-    Idle,
-    Body,
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guard<S> {
+impl<S: Socket> AsyncRead for Guard<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -304,7 +282,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guard<S> {
                 return Poll::Ready(Ok(()));
             }
             match this.state {
-                State::Preface => return Poll::Ready(Ok(())),
+                State::Preface | State::Resting => return Poll::Ready(Ok(())),
                 State::Refused => return Poll::Pending,
                 State::Broken => return Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
                 _ => {}
@@ -346,11 +324,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guard<S> {
                 }
                 read.map(|()| 0)
             } else {
-                let mut piece = [0; 2048];
-                let mut piece = ReadBuf::new(&mut piece);
-                let read = Pin::new(&mut this.io).poll_read(cx, &mut piece)?;
-                this.kept.extend_from_slice(piece.filled());
-                read.map(|()| piece.filled().len())
+                this.poll_keep(cx)?
             };
             match read {
                 // The caller has left, perhaps in the middle of a head.
@@ -360,6 +334,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guard<S> {
             }
             match ready!(this.poll_limit(cx)) {
                 Limit::Idle => return Poll::Ready(Ok(())),
+                Limit::Rest => this.state = State::Resting,
                 Limit::Head => this.refuse(&Refusal::CallerTimeout(HEAD_TOO_SLOW)),
                 Limit::Body => return Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
             }
@@ -367,21 +342,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guard<S> {
     }
 }
 
-const HEAD_TOO_SLOW: &str = "the request head did not come within limits.header_timeout";
-
-impl<S: AsyncRead + AsyncWrite + Unpin> Guard<S> {
-    /// A caller that reads nothing for too long is cut off.
-    fn limited<T>(&mut self, cx: &mut Context<'_>, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if outcome.is_ready() {
-            self.writing.clear();
-            return outcome;
-        }
-        ready!(self.writing.poll(self.limits.idle, cx));
-        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
-    }
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<S> {
+impl<S: Socket> AsyncWrite for Guard<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut self.io).poll_write(cx, buf);
         self.limited(cx, outcome)

@@ -8,10 +8,13 @@ pub mod drain;
 mod guard;
 #[doc(hidden)]
 pub mod head;
+mod http2;
 pub mod tls;
 
+use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener as StdListener};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,7 +24,7 @@ use arc_swap::ArcSwap;
 use rustls::ServerConfig;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{Accept, TlsAcceptor};
 use tokio_util::task::TaskTracker;
 
 use crate::proxy::Current;
@@ -64,6 +67,8 @@ fn socket(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     socket.set_reuseaddr(true)?;
     socket.set_reuseport(shared)?;
+    // Answers are written whole: waiting for more to send would only cost time. Accepted sockets inherit it.
+    socket.set_nodelay(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }
@@ -123,16 +128,17 @@ pub async fn accept(
     current: Rc<Current>,
     connections: Connections,
     tasks: TaskTracker,
-    mut drain: Drain,
+    drain: Drain,
 ) {
+    let mut begun = pin!(drain.begun());
     loop {
         let accepted = tokio::select! {
             biased;
-            () = drain.begun() => return,
+            () = begun.as_mut() => return,
             accepted = listener.accept() => accepted,
         };
         let (stream, peer) = match accepted {
-            Ok(accepted) => accepted,
+            Ok((stream, peer)) => (stream, peer.ip()),
             Err(error) => {
                 // One caller's bad luck is no reason to stop; without descriptors the next accept would fail
                 // at once, again and again.
@@ -144,50 +150,52 @@ pub async fn accept(
                 continue;
             }
         };
-        // Answers are written whole: waiting for more to send would only cost time.
-        let _ = stream.set_nodelay(true);
         let (counted, open) = connections.count();
         let limit = current.get().limits().max_connections;
-        if open > limit {
+        let too_many = open > limit;
+        if too_many {
             connections.say_too_many(limit);
         }
         let (current, drain) = (Rc::clone(&current), drain.clone());
-        let serving = callers_turn(stream, peer.ip(), tls.clone(), current, drain, (counted, open));
-        tokio::task::spawn_local(tasks.track_future(serving));
+        // A task is as large as its future, so each kind of caller has its own.
+        match &tls {
+            // A handshake only to say "busy" would be more work than the call.
+            Some(_) if too_many => {}
+            Some(tls) => {
+                let handshake = TlsAcceptor::from(tls.load_full()).accept(stream);
+                start(&tasks, serve_tls(handshake, peer, current, drain, counted));
+            }
+            None if too_many => start(&tasks, turn_away(stream, counted)),
+            None => start(&tasks, connection::serve(stream, peer, current, drain, counted)),
+        }
     }
 }
 
-/// One caller from the accept to the end of its connection; `open` is how many there are, with this one, which
-/// is counted until then.
-async fn callers_turn(
-    stream: TcpStream,
+/// Serves one caller on this thread; the worker waits for its end.
+fn start(tasks: &TaskTracker, serving: impl Future<Output = ()> + 'static) {
+    tokio::task::spawn_local(tasks.track_future(serving));
+}
+
+/// Serves a caller that has to speak TLS.
+async fn serve_tls(
+    handshake: Accept<TcpStream>,
     peer: IpAddr,
-    tls: Option<SharedTls>,
     current: Rc<Current>,
     drain: Drain,
-    (_counted, open): (Counted, usize),
+    counted: Counted,
 ) {
-    let too_many = open > current.get().limits().max_connections;
-    let Some(tls) = tls else {
-        return match too_many {
-            true => Box::pin(turn_away(stream)).await,
-            false => connection::serve(stream, peer, current, drain).await,
-        };
+    let limit = current.get().limits().header_timeout;
+    // Both are boxed: they are large, and no caller is in both.
+    let serving = match Box::pin(tokio::time::timeout(limit, handshake)).await {
+        Ok(Ok(stream)) => Box::pin(connection::serve(stream, peer, current, drain, counted)),
+        Ok(Err(error)) => return tracing::debug!(%peer, %error, "a TLS handshake failed"),
+        Err(_) => return tracing::debug!(%peer, "a TLS handshake took longer than limits.header_timeout"),
     };
-    // A handshake only to say "busy" would be more work than the call.
-    if too_many {
-        return;
-    }
-    let handshake = TlsAcceptor::from(tls.load_full()).accept(stream);
-    match tokio::time::timeout(current.get().limits().header_timeout, handshake).await {
-        Ok(Ok(stream)) => Box::pin(connection::serve(stream, peer, current, drain)).await,
-        Ok(Err(error)) => tracing::debug!(%peer, %error, "a TLS handshake failed"),
-        Err(_) => tracing::debug!(%peer, "a TLS handshake took longer than limits.header_timeout"),
-    }
+    serving.await;
 }
 
 /// Says that there are too many connections, without reading what the caller wants.
-async fn turn_away(mut stream: TcpStream) {
+async fn turn_away(mut stream: TcpStream, _counted: Counted) {
     let refusal = Refusal::Busy("too many connections; try again, or raise limits.max_connections");
     let shape = refusal.shape();
     let body = format!(r#"{{"errcode":{},"errmsg":"wxgate: {}"}}"#, shape.errcode, refusal.message());
@@ -206,4 +214,17 @@ async fn turn_away(mut stream: TcpStream) {
         io::Result::Ok(())
     };
     let _ = tokio::time::timeout(Duration::from_secs(1), polite).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn accepted_sockets_send_at_once() {
+        let mut bound = bind("127.0.0.1:0".parse().unwrap(), 1).unwrap();
+        let listener = TcpListener::from_std(bound.take().unwrap()).unwrap();
+        let _caller = TcpStream::connect(bound.address).await.unwrap();
+        assert!(listener.accept().await.unwrap().0.nodelay().unwrap());
+    }
 }

@@ -8,6 +8,7 @@ mod errcode;
 mod framing;
 mod headers;
 mod http2;
+mod idle;
 mod limits;
 mod own_answers;
 mod races;

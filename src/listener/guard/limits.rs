@@ -1,0 +1,80 @@
+//! The time limits of the caller's side of an HTTP/1 connection: how long a head may take, how long nothing may
+//! come, how long nothing may be read.
+
+use std::io;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use super::{Guard, Socket, State};
+use crate::config;
+use crate::listener::head;
+
+/// How long a connection waits for its next request before it rests. Long for callers with one request after
+/// another, and short beside the minute for which others keep a connection they do not use.
+pub(super) const REST: Duration = Duration::from_millis(20);
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Times {
+    pub(super) head: Duration,
+    pub(super) idle: Duration,
+}
+
+impl Times {
+    pub(super) fn of(limits: &config::Limits) -> Self {
+        Self { head: limits.header_timeout, idle: limits.idle_timeout }
+    }
+}
+
+/// Which limit has run out.
+pub(super) enum Limit {
+    Head,
+    Idle,
+    /// None that the caller knows of; see [`Guard::rest`].
+    Rest,
+    Body,
+}
+
+impl<S: Socket> Guard<S> {
+    /// Which limit has run out while nothing comes.
+    pub(super) fn poll_limit(&mut self, cx: &mut Context<'_>) -> Poll<Limit> {
+        let (limit, what) = match self.state {
+            // A request is being served, and its caller has nothing to send.
+            State::Head { .. } if self.busy.get() => {
+                self.reading.clear();
+                return Poll::Pending;
+            }
+            // Empty lines alone, as old clients send them after a body, begin no head.
+            State::Head { .. } if head::leading_empty_lines(&self.kept) < self.kept.len() => {
+                (self.limits.head, Limit::Head)
+            }
+            State::Head { first: false } if self.may_rest() => (REST, Limit::Rest),
+            State::Head { first: true } => (self.limits.head, Limit::Idle),
+            State::Head { first: false } => (self.limits.idle, Limit::Idle),
+            State::Sized(_) | State::Chunked(_) => (self.limits.idle, Limit::Body),
+            State::Resting | State::Preface | State::Through | State::Refused | State::Broken => {
+                return Poll::Pending;
+            }
+        };
+        self.reading.poll(limit, cx).map(|()| what)
+    }
+
+    /// Whether this is a pause in which hyper has nothing to do: nothing of the next request has come, and all
+    /// of the last answer is on its way.
+    fn may_rest(&self) -> bool {
+        self.limits.idle > REST && self.kept.is_empty() && !self.writing.is_running()
+    }
+
+    /// A caller that reads nothing for too long is cut off.
+    pub(super) fn limited<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        outcome: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if outcome.is_ready() {
+            self.writing.clear();
+            return outcome;
+        }
+        ready!(self.writing.poll(self.limits.idle, cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}

@@ -1,0 +1,164 @@
+//! Waits between two requests with a socket and a timer alone.
+//!
+//! A caller may keep its connection for minutes and ask for nothing. hyper would hold 16 KiB of buffers for it,
+//! so it is told that the connection has ended, and given the connection again when the caller goes on.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use super::{Guard, Socket, State};
+
+/// How a rest has ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::listener) enum Rested {
+    /// The next request has begun; its first bytes are kept.
+    Woken,
+    /// Nothing more comes: the caller has left, or has been idle for too long, or the drain has begun.
+    Over,
+}
+
+impl<S: Socket> Guard<S> {
+    /// Whether hyper has seen an end only because the connection is to rest.
+    pub(in crate::listener) fn is_resting(&self) -> bool {
+        matches!(self.state, State::Resting)
+    }
+
+    /// Waits until the caller goes on, within the limit that counts from its last request, or until the drain
+    /// has begun.
+    pub(in crate::listener) async fn rest(&mut self, drained: Pin<&mut impl Future<Output = ()>>) -> Rested {
+        let rested = tokio::select! {
+            biased;
+            rested = poll_fn(|cx| self.poll_rest(cx)) => rested,
+            () = drained => Rested::Over,
+        };
+        self.state = State::Head { first: false };
+        rested
+    }
+
+    fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<Rested> {
+        match self.poll_keep(cx) {
+            Poll::Ready(Ok(1..)) => {
+                // The time for the head begins.
+                self.reading.clear();
+                Poll::Ready(Rested::Woken)
+            }
+            Poll::Ready(Ok(0) | Err(_)) => Poll::Ready(Rested::Over),
+            Poll::Pending => self.reading.poll(self.limits.idle, cx).map(|()| Rested::Over),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Limits;
+    use crate::listener::guard::Busy;
+    use crate::listener::guard::limits::REST;
+    use std::future::pending;
+    use std::pin::pin;
+    use std::time::Duration;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+    use tokio::time::{Instant, timeout};
+
+    impl Socket for DuplexStream {
+        const SAYS_GOODBYE: bool = false;
+    }
+
+    const HEAD: &[u8] = b"GET /cgi-bin/x HTTP/1.1\r\nHost: h\r\n\r\n";
+    const IDLE: Duration = Duration::from_secs(75);
+
+    /// A caller, and the guard of its connection of which one request has been read.
+    async fn after_one_request(busy: &Busy) -> (DuplexStream, Guard<DuplexStream>) {
+        let limits = Limits {
+            max_connections: 1,
+            header_timeout: Duration::from_secs(10),
+            idle_timeout: IDLE,
+            max_header_bytes: 1024,
+            max_body: 0,
+            replay_per_request: 0,
+            replay_total: 0,
+        };
+        let (mut caller, io) = tokio::io::duplex(64);
+        let mut guard = Guard::new(io, busy.clone(), &limits);
+        caller.write_all(HEAD).await.unwrap();
+        assert_eq!(read(&mut guard).await, HEAD);
+        (caller, guard)
+    }
+
+    /// What hyper would read next.
+    async fn read(guard: &mut Guard<DuplexStream>) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(1024);
+        guard.read_buf(&mut bytes).await.unwrap();
+        bytes
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_while_hyper_sees_an_end_and_the_next_request_begins_anew() {
+        let (mut caller, mut guard) = after_one_request(&Busy::default()).await;
+        for _ in 0..3 {
+            let start = Instant::now();
+            assert_eq!(read(&mut guard).await, b"");
+            assert!(guard.is_resting());
+            assert!((REST..REST * 2).contains(&start.elapsed()), "{:?}", start.elapsed());
+            // In two halves: what wakes it is not yet a head.
+            caller.write_all(&HEAD[..9]).await.unwrap();
+            assert_eq!(guard.rest(pin!(pending())).await, Rested::Woken);
+            assert!(!guard.is_resting());
+            assert!(timeout(Duration::from_secs(5), read(&mut guard)).await.is_err(), "half a head");
+            caller.write_all(&HEAD[9..]).await.unwrap();
+            assert_eq!(read(&mut guard).await, HEAD);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_that_begins_after_a_rest_has_its_own_time() {
+        let (mut caller, mut guard) = after_one_request(&Busy::default()).await;
+        assert_eq!(read(&mut guard).await, b"");
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        caller.write_all(b"G").await.unwrap();
+        assert_eq!(guard.rest(pin!(pending())).await, Rested::Woken);
+        let start = Instant::now();
+        assert!(read(&mut guard).await.starts_with(b"WXGATE-REFUSED /caller-timeout?"));
+        assert_eq!(start.elapsed().as_secs(), 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_idle_time_counts_from_the_last_request() {
+        let (_caller, mut guard) = after_one_request(&Busy::default()).await;
+        let start = Instant::now();
+        assert_eq!(read(&mut guard).await, b"");
+        assert_eq!(guard.rest(pin!(pending())).await, Rested::Over);
+        assert_eq!(start.elapsed().as_secs(), IDLE.as_secs());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_that_leaves_and_a_drain_end_the_rest_at_once() {
+        let (caller, mut guard) = after_one_request(&Busy::default()).await;
+        assert_eq!(read(&mut guard).await, b"");
+        let start = Instant::now();
+        assert_eq!(guard.rest(pin!(async {})).await, Rested::Over);
+        drop(caller);
+        assert_eq!(guard.rest(pin!(pending())).await, Rested::Over);
+        assert_eq!(start.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_not_a_pause_is_no_rest() {
+        let longer = REST * 3;
+        let busy = Busy::default();
+        let (mut caller, mut guard) = after_one_request(&busy).await;
+        busy.set(true);
+        assert!(timeout(longer, read(&mut guard)).await.is_err(), "a request is being served");
+        // The caller has read nothing of an answer yet.
+        guard.write_all(&[b'a'; 64]).await.unwrap();
+        assert!(timeout(longer, guard.write_all(b"b")).await.is_err());
+        busy.set(false);
+        assert!(timeout(longer, read(&mut guard)).await.is_err(), "an answer is on its way");
+        caller.read_exact(&mut [0; 64]).await.unwrap();
+        guard.write_all(b"b").await.unwrap();
+        // Old clients send an empty line after a body.
+        caller.write_all(b"\r\n").await.unwrap();
+        assert!(timeout(longer, read(&mut guard)).await.is_err(), "the next head may have begun");
+    }
+}
