@@ -5,6 +5,7 @@
 //! guard alone after a while: hyper's buffers, 16 KiB, are for those who use them.
 
 use std::convert::Infallible;
+use std::future::ready;
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -15,23 +16,25 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use tokio_util::either::Either;
 
 use super::Counted;
 use super::drain::Drain;
-use super::guard::{Busy, Guard, Rested, Socket, refusal_asked_for};
+use super::guard::{Busy, Guard, Rested, Transport, refusal_asked_for};
 use super::http2::{self, Stream};
 use crate::proxy::Current;
 use crate::proxy::answer::AnswerBody;
 use crate::upstream::BodyError;
 
-/// hyper's own limit for the buffer of a connection; a larger `max_header_bytes` needs a larger one.
-const BUFFER: usize = 408 << 10;
+/// How much of a request's body is read ahead, in bytes. hyper would take 400 KiB, which spoils the caches and
+/// costs more than it saves; a larger `max_header_bytes` needs more.
+const BUFFER: usize = 128 << 10;
 
 /// Serves a caller until it leaves, misbehaves, or the drain ends the connection. The caller is counted until
 /// then.
 pub(super) async fn serve<S>(io: S, peer: IpAddr, current: Rc<Current>, drain: Drain, _counted: Counted)
 where
-    S: Socket + 'static,
+    S: Transport + 'static,
 {
     let busy = Busy::default();
     let mut guard = Guard::new(io, busy.clone(), current.get().limits());
@@ -44,11 +47,13 @@ where
                 busy.set(true);
                 // Each request by the configuration of its moment.
                 let proxy = current.get();
+                // Outside of the future, which need not hold the request.
+                let life = match refusal_asked_for(&request) {
+                    Some(refusal) => Either::Left(ready(proxy.refuse(&refusal, peer))),
+                    None => Either::Right(proxy.serve(request, peer)),
+                };
                 async move {
-                    let answer = match refusal_asked_for(&request) {
-                        Some(refusal) => proxy.refuse(&refusal, peer),
-                        None => proxy.serve(request, peer).await,
-                    };
+                    let answer = life.await;
                     Ok::<_, Infallible>(answer.map(|body| Served { body, over: Over::Http1(busy) }))
                 }
             });

@@ -22,7 +22,6 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, BytesMut};
 use http::Request;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
 use super::chunks::Chunks;
@@ -31,6 +30,7 @@ use crate::config::Limits;
 use crate::deadline::Deadline;
 use crate::proxy::refusal::Refusal;
 use crate::proxy::target::percent_decoded;
+use crate::socket::Socket;
 use limits::{Limit, Times};
 pub(super) use rest::Rested;
 
@@ -44,16 +44,16 @@ const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\n";
 const REFUSED: &str = "WXGATE-REFUSED";
 
 /// What a caller's bytes come through.
-pub(super) trait Socket: AsyncRead + AsyncWrite + Unpin {
+pub(super) trait Transport: AsyncRead + AsyncWrite + Unpin {
     /// Whether its end is more than its close, and has to be written.
     const SAYS_GOODBYE: bool;
 }
 
-impl Socket for TcpStream {
+impl Transport for Socket {
     const SAYS_GOODBYE: bool = false;
 }
 
-impl Socket for TlsStream<TcpStream> {
+impl Transport for TlsStream<Socket> {
     const SAYS_GOODBYE: bool = true;
 }
 
@@ -142,7 +142,7 @@ enum Verdict {
     Http2,
 }
 
-impl<S: Socket> Guard<S> {
+impl<S: Transport> Guard<S> {
     pub(super) fn new(io: S, busy: Busy, limits: &Limits) -> Self {
         Self {
             io,
@@ -269,7 +269,7 @@ impl<S: Socket> Guard<S> {
     }
 }
 
-impl<S: Socket> AsyncRead for Guard<S> {
+impl<S: Transport> AsyncRead for Guard<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -342,7 +342,7 @@ impl<S: Socket> AsyncRead for Guard<S> {
     }
 }
 
-impl<S: Socket> AsyncWrite for Guard<S> {
+impl<S: Transport> AsyncWrite for Guard<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut self.io).poll_write(cx, buf);
         self.limited(cx, outcome)
@@ -363,7 +363,13 @@ impl<S: Socket> AsyncWrite for Guard<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let outcome = Pin::new(&mut self.io).poll_flush(cx);
-        self.limited(cx, outcome)
+        let outcome = self.limited(cx, outcome);
+        // hyper, when it has waited for the caller's end during a request, does not read again behind the answer:
+        // so the limit for the next request begins here.
+        if outcome.is_ready() && self.poll_limit(cx).is_ready() {
+            cx.waker().wake_by_ref();
+        }
+        outcome
     }
 
     /// Does nothing before HTTP/2: [`Guard::close`] ends the connection, once the last answer can be read.

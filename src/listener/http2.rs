@@ -22,7 +22,7 @@ use tokio::time::Instant;
 
 use super::connection::{Over, Served};
 use super::drain::Drain;
-use super::guard::{Guard, Socket};
+use super::guard::{Guard, Transport};
 use super::head;
 use crate::deadline::Deadline;
 use crate::proxy::Current;
@@ -37,7 +37,7 @@ const GOODBYE: Duration = Duration::from_secs(2);
 /// Serves a caller from HTTP/2's preface on.
 pub(super) async fn serve<S>(guard: Guard<S>, peer: IpAddr, current: Rc<Current>, drain: Drain)
 where
-    S: Socket + 'static,
+    S: Transport + 'static,
 {
     let proxy = current.get();
     let idle = proxy.limits().idle_timeout;

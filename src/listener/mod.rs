@@ -29,6 +29,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::proxy::Current;
 use crate::proxy::refusal::Refusal;
+use crate::socket::Socket;
 use drain::Drain;
 
 /// Connections that the system may keep waiting for an accept.
@@ -162,11 +163,11 @@ pub async fn accept(
             // A handshake only to say "busy" would be more work than the call.
             Some(_) if too_many => {}
             Some(tls) => {
-                let handshake = TlsAcceptor::from(tls.load_full()).accept(stream);
+                let handshake = TlsAcceptor::from(tls.load_full()).accept(Socket::new(stream));
                 start(&tasks, serve_tls(handshake, peer, current, drain, counted));
             }
             None if too_many => start(&tasks, turn_away(stream, counted)),
-            None => start(&tasks, connection::serve(stream, peer, current, drain, counted)),
+            None => start(&tasks, connection::serve(Socket::new(stream), peer, current, drain, counted)),
         }
     }
 }
@@ -178,7 +179,7 @@ fn start(tasks: &TaskTracker, serving: impl Future<Output = ()> + 'static) {
 
 /// Serves a caller that has to speak TLS.
 async fn serve_tls(
-    handshake: Accept<TcpStream>,
+    handshake: Accept<Socket>,
     peer: IpAddr,
     current: Rc<Current>,
     drain: Drain,

@@ -91,7 +91,7 @@ impl Proxy {
     /// Serves one request from its head to the head of its answer. Dropping the future ends the upstream's
     /// request too, but never a refresh.
     pub fn serve(
-        &self,
+        self: Rc<Self>,
         request: Request<Incoming>,
         peer: IpAddr,
     ) -> impl Future<Output = Response<AnswerBody>> {

@@ -5,14 +5,14 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::{Guard, Socket, State};
+use super::{Guard, State, Transport};
 
 /// How long, and how much, is read and thrown away after an early answer, so that the caller gets to read it
 /// instead of a reset connection.
 const LINGER: Duration = Duration::from_secs(5);
 const LINGER_BYTES: usize = 64 << 20;
 
-impl<S: Socket> Guard<S> {
+impl<S: Transport> Guard<S> {
     /// Ends the connection. After an early answer no more is written, and what still comes is thrown away for a
     /// while: closing at once would reset the connection and lose the answer.
     pub(in crate::listener) async fn close(self) {

@@ -5,13 +5,13 @@ use std::io;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use super::{Guard, Socket, State};
+use super::{Guard, State, Transport};
 use crate::config;
 use crate::listener::head;
 
 /// How long a connection waits for its next request before it rests. Long for callers with one request after
 /// another, and short beside the minute for which others keep a connection they do not use.
-pub(super) const REST: Duration = Duration::from_millis(20);
+pub(super) const REST: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Times {
@@ -34,7 +34,7 @@ pub(super) enum Limit {
     Body,
 }
 
-impl<S: Socket> Guard<S> {
+impl<S: Transport> Guard<S> {
     /// Which limit has run out while nothing comes.
     pub(super) fn poll_limit(&mut self, cx: &mut Context<'_>) -> Poll<Limit> {
         let (limit, what) = match self.state {

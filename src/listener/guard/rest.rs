@@ -7,7 +7,7 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use super::{Guard, Socket, State};
+use super::{Guard, State, Transport};
 
 /// How a rest has ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub(in crate::listener) enum Rested {
     Over,
 }
 
-impl<S: Socket> Guard<S> {
+impl<S: Transport> Guard<S> {
     /// Whether hyper has seen an end only because the connection is to rest.
     pub(in crate::listener) fn is_resting(&self) -> bool {
         matches!(self.state, State::Resting)
@@ -61,7 +61,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
     use tokio::time::{Instant, timeout};
 
-    impl Socket for DuplexStream {
+    impl Transport for DuplexStream {
         const SAYS_GOODBYE: bool = false;
     }
 
