@@ -1,0 +1,172 @@
+//! What a line looks like: one event as text for people or as JSON for machines. Knows no particular event.
+//!
+//! The looks are those of tracing-subscriber's two formats; `ARCHITECTURE.md` says why it is not used. Each event
+//! is one line, whatever its fields hold.
+
+use std::fmt::{self, Write as _};
+use std::io::Write as _;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level};
+
+/// The name of the field that holds an event's words.
+const MESSAGE: &str = "message";
+
+/// Which of the looks.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Format {
+    /// One object, its fields beside those that every line has.
+    Json,
+    /// The words first, then `name=value`.
+    Text {
+        /// With colors of a terminal.
+        color: bool,
+    },
+}
+
+impl Format {
+    /// Appends the line of an event.
+    pub(super) fn write(self, line: &mut Vec<u8>, time: SystemTime, event: &Event<'_>) {
+        let (level, target) = (*event.metadata().level(), event.metadata().target());
+        // humantime knows no earlier times.
+        let time = humantime::format_rfc3339_micros(time.max(UNIX_EPOCH));
+        match self {
+            Self::Json => {
+                add(line, &["{\"timestamp\":\""]);
+                add_shown(line, format_args!("{time}"));
+                add(line, &["\",\"level\":\"", level.as_str(), "\""]);
+                event.record(&mut Json(line));
+                add(line, &[",\"target\":\"", target, "\"}\n"]);
+            }
+            Self::Text { color } => {
+                let style = if color { COLORED } else { PLAIN };
+                let (word, of_level) = shown_level(level);
+                add(line, &[style.dim]);
+                add_shown(line, format_args!("{time}"));
+                add(line, &[style.end, " ", if color { of_level } else { "" }, word, style.end]);
+                add(line, &[" ", style.dim, target, style.end, style.dim, ":", style.end]);
+                event.record(&mut Text { line, style });
+                add(line, &["\n"]);
+            }
+        }
+    }
+}
+
+/// Appends texts.
+fn add(line: &mut Vec<u8>, texts: &[&str]) {
+    for text in texts {
+        line.extend_from_slice(text.as_bytes());
+    }
+}
+
+/// Appends what has to be put into words first, which costs more.
+fn add_shown(line: &mut Vec<u8>, shown: fmt::Arguments<'_>) {
+    // Memory takes all; what cannot show itself is left out.
+    let _ = line.write_fmt(shown);
+}
+
+/// The fields of an event, each behind a comma.
+struct Json<'a>(&'a mut Vec<u8>);
+
+impl Json<'_> {
+    fn field(&mut self, field: &Field, value: &(impl Serialize + ?Sized)) {
+        // Names are words of this program: nothing in them needs escaping.
+        add(self.0, &[",\"", field.name(), "\":"]);
+        // As in `add_shown`.
+        let _ = serde_json::to_writer(&mut *self.0, value);
+    }
+}
+
+impl Visit for Json<'_> {
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.field(field, &value);
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.field(field, &value);
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.field(field, &value);
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.field(field, &value);
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.field(field, value);
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.field(field, &format_args!("{value:?}"));
+    }
+}
+
+/// The fields of an event, each behind a space.
+struct Text<'a> {
+    line: &'a mut Vec<u8>,
+    style: Style,
+}
+
+impl Visit for Text<'_> {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        match field.name() {
+            MESSAGE => self.record_debug(field, &format_args!("{value}")),
+            _ => self.record_debug(field, &value),
+        }
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        let Style { dim, italic, end } = self.style;
+        match field.name() {
+            MESSAGE => add(self.line, &[" "]),
+            name => add(self.line, &[" ", italic, name, end, dim, "=", end]),
+        }
+        // As in `add_shown`.
+        let _ = write!(Printable(self.line), "{value:?}");
+    }
+}
+
+/// Takes text and escapes what could end the line or steer a terminal.
+struct Printable<'a>(&'a mut Vec<u8>);
+
+impl fmt::Write for Printable<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+            self.0.extend_from_slice(text.as_bytes());
+            return Ok(());
+        }
+        for letter in text.chars() {
+            match letter.is_control() {
+                true => add_shown(self.0, format_args!("{}", letter.escape_default())),
+                false => add_shown(self.0, format_args!("{letter}")),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a terminal is told before and behind a part of a line.
+#[derive(Clone, Copy)]
+struct Style {
+    dim: &'static str,
+    italic: &'static str,
+    end: &'static str,
+}
+
+const PLAIN: Style = Style { dim: "", italic: "", end: "" };
+const COLORED: Style = Style { dim: "\x1b[2m", italic: "\x1b[3m", end: "\x1b[0m" };
+
+/// Five letters, and their color.
+fn shown_level(level: Level) -> (&'static str, &'static str) {
+    match level {
+        Level::ERROR => ("ERROR", "\x1b[31m"),
+        Level::WARN => (" WARN", "\x1b[33m"),
+        Level::INFO => (" INFO", "\x1b[32m"),
+        Level::DEBUG => ("DEBUG", "\x1b[34m"),
+        Level::TRACE => ("TRACE", "\x1b[35m"),
+    }
+}
