@@ -4,24 +4,31 @@
 //! when that thread cannot keep up, lines are dropped rather than requests. Only wxgate's own events are
 //! written: HTTP and TLS crates log URLs, and a URL holds the token.
 
+mod line;
+mod sink;
+
+use std::cell::Cell;
 use std::ffi::OsStr;
 use std::io::{IsTerminal, Write};
+use std::time::SystemTime;
 
-use tracing::Level;
-use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::filter::Targets;
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{Layer, fmt};
+use tracing::level_filters::LevelFilter;
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Level, Metadata, Subscriber};
 
+use self::line::Format;
+use self::sink::{Sink, SinkGuard};
 use crate::config::LogFormat;
 
 /// The environment variable that chooses the level: error, warn, info (the default), debug or trace.
 pub const LEVEL_VARIABLE: &str = "WXGATE_LOG";
 
+/// The most bytes of lines that wait for a slow reader.
+const ROOM: usize = 16 << 20;
+
 /// Keeps the log alive; what is still unwritten is written when it is dropped.
 #[derive(Debug)]
-pub struct LogGuard(#[expect(dead_code, reason = "held for its Drop")] WorkerGuard);
+pub struct LogGuard(#[expect(dead_code, reason = "held for its Drop")] SinkGuard);
 
 /// Starts logging to stderr. A second call in one process changes nothing.
 pub fn start(format: LogFormat) -> LogGuard {
@@ -56,32 +63,74 @@ fn level(asked: Option<&OsStr>) -> Option<Level> {
 
 /// Starts logging to any writer; for tests that read what was logged.
 pub fn start_with(writer: impl Write + Send + 'static, json: bool, color: bool, level: Level) -> LogGuard {
-    let (writer, guard) = NonBlockingBuilder::default().lossy(true).finish(writer);
-    let own_events = Targets::new().with_target("wxgate", level);
-    let registry = tracing_subscriber::registry();
+    let say = |lines| {
+        tracing::warn!(
+            lines,
+            "lines were lost before this one: the log was not read, or not kept, fast enough"
+        )
+    };
+    let (sink, guard) =
+        Sink::start(writer, ROOM, say).expect("a process that gets no thread cannot serve either");
+    let format = if json { Format::Json } else { Format::Text { color } };
     // A test binary starts the log once for all its tests; later calls find it running.
-    let _ = registry.with(lines(writer, json, color).with_filter(own_events)).try_init();
+    let _ = tracing::subscriber::set_global_default(Log { level, format, sink });
     LogGuard(guard)
+}
+
+/// Makes lines of events.
+struct Log {
+    level: Level,
+    format: Format,
+    sink: Sink,
+}
+
+impl Subscriber for Log {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        let own = metadata.target().strip_prefix("wxgate");
+        metadata.is_event()
+            && *metadata.level() <= self.level
+            && own.is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Some(LevelFilter::from_level(self.level))
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        thread_local! {
+            static LINE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+        }
+        let mut line = LINE.take();
+        self.format.write(&mut line, SystemTime::now(), event);
+        self.sink.push(&line);
+        line.clear();
+        LINE.set(line);
+    }
+
+    // wxgate has no spans, and those of other crates are not enabled.
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
 }
 
 /// The part of a path that may stand in a log line: up to its first `=`.
 ///
 /// A caller that forgets the `?`, or encodes it, makes its token or secret a part of the path.
 pub fn path_only(path: &str) -> &str {
-    let plain = path.find('=').map(|at| at + "=".len());
-    let encoded = ["%3D", "%3d"].into_iter().filter_map(|sign| path.find(sign)).map(|at| at + "%3D".len());
-    &path[..plain.into_iter().chain(encoded).min().unwrap_or(path.len())]
-}
-
-fn lines<S>(writer: NonBlocking, json: bool, color: bool) -> Box<dyn Layer<S> + Send + Sync>
-where
-    S: tracing::Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a>,
-{
-    if json {
-        fmt::layer().json().flatten_event(true).with_current_span(false).with_writer(writer).boxed()
-    } else {
-        fmt::layer().with_ansi(color).with_writer(writer).boxed()
-    }
+    let value = |at: usize| match &path.as_bytes()[at..] {
+        [b'=', ..] => Some(at + "=".len()),
+        [b'%', b'3', b'D' | b'd', ..] => Some(at + "%3D".len()),
+        _ => None,
+    };
+    &path[..(0..path.len()).find_map(value).unwrap_or(path.len())]
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 mod ends;
 mod hardening;
 mod kills;
+mod log;
 mod starts;
 mod usage;
 
