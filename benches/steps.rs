@@ -130,27 +130,27 @@ fn rules(host: Option<String>, prefix: &str) -> Rules {
 /// The guard between socket and hyper: where a head ends, and how its body is framed.
 mod framing {
     use wxgate::listener::chunks::Chunks;
-    use wxgate::listener::head::{Framing, end_of_head, framing};
+    use wxgate::listener::head::{Head, end_of_head};
 
     use super::*;
 
-    fn read(head: &str) -> Framing {
+    fn read(head: &str) -> Head {
         let end = end_of_head(head.as_bytes(), 0).expect("no bare line feed").expect("a whole head");
-        framing(&head.as_bytes()[..end]).expect("a head that is taken")
+        wxgate::listener::head::read(&head.as_bytes()[..end]).expect("a head that is taken")
     }
 
     #[divan::bench]
-    fn head_of_an_sdk_get() -> Framing {
+    fn head_of_an_sdk_get() -> Head {
         read(black_box(SDK_GET))
     }
 
     #[divan::bench]
-    fn head_of_a_php_post() -> Framing {
+    fn head_of_a_php_post() -> Head {
         read(black_box(PHP_POST))
     }
 
     #[divan::bench]
-    fn head_of_a_proxied_get() -> Framing {
+    fn head_of_a_proxied_get() -> Head {
         read(black_box(PROXIED_GET))
     }
 

@@ -11,7 +11,7 @@ use hyper::body::{Body, Bytes};
 use hyper::{Request, Response};
 use libfuzzer_sys::fuzz_target;
 use tokio::io::AsyncWriteExt;
-use wxgate::listener::head::{Framing, end_of_head, framing, leading_empty_lines};
+use wxgate::listener::head::{Framing, Head, end_of_head, leading_empty_lines, read};
 
 /// What hyper understood of one request.
 #[derive(Debug)]
@@ -62,7 +62,7 @@ fuzz_target!(|bytes: &[u8]| {
         return;
     }
     let head = &bytes[empty..end];
-    let Ok(found) = framing(head) else { return };
+    let Ok(Head { framing: found, .. }) = read(head) else { return };
 
     let mut fields = [httparse::EMPTY_HEADER; 100];
     let mut request = httparse::Request::new(&mut fields);

@@ -12,6 +12,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use futures_util::FutureExt;
+use http::{Extensions, Response};
 use http_body::{Body, Frame, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -20,7 +22,7 @@ use tokio_util::either::Either;
 
 use super::Counted;
 use super::drain::Drain;
-use super::guard::{Busy, Guard, Rested, Transport, refusal_asked_for};
+use super::guard::{Guard, Present, Rested, Transport, refusal_asked_for};
 use super::http2::{self, Stream};
 use crate::proxy::Current;
 use crate::proxy::answer::AnswerBody;
@@ -36,15 +38,19 @@ pub(super) async fn serve<S>(io: S, peer: IpAddr, current: Rc<Current>, drain: D
 where
     S: Transport + 'static,
 {
-    let busy = Busy::default();
-    let mut guard = Guard::new(io, busy.clone(), current.get().limits());
+    let present = Present::default();
+    let mut guard = Guard::new(io, present.clone(), current.get().limits());
     let mut begun = pin!(drain.begun());
     loop {
         let drained;
         (guard, drained) = {
-            let service = service_fn(|request| {
-                let busy = busy.clone();
-                busy.set(true);
+            let service = service_fn(|mut request| {
+                let present = present.clone();
+                present.set_busy(true);
+                if present.has_usual_names() {
+                    // The spelling of the names, which would be copied for each sending.
+                    *request.extensions_mut() = Extensions::new();
+                }
                 // Each request by the configuration of its moment.
                 let proxy = current.get();
                 // Outside of the future, which need not hold the request.
@@ -52,10 +58,8 @@ where
                     Some(refusal) => Either::Left(ready(proxy.refuse(&refusal, peer))),
                     None => Either::Right(proxy.serve(request, peer)),
                 };
-                async move {
-                    let answer = life.await;
-                    Ok::<_, Infallible>(answer.map(|body| Served { body, over: Over::Http1(busy) }))
-                }
+                let served = |answer: Response<_>| answer.map(|body| Served { body, over: Over::Http1(present) });
+                life.map(|answer| Ok::<_, Infallible>(served(answer)))
             });
             let builder = &mut http1::Builder::new();
             builder
@@ -98,15 +102,15 @@ pub(super) struct Served {
 /// Whom it tells.
 pub(super) enum Over {
     /// The guard.
-    Http1(Busy),
+    Http1(Present),
     /// The count of open streams, by its mere drop, and the stream's task.
     Http2(Stream),
 }
 
 impl Drop for Served {
     fn drop(&mut self) {
-        if let Over::Http1(busy) = &self.over {
-            busy.set(false);
+        if let Over::Http1(present) = &self.over {
+            present.set_busy(false);
         }
     }
 }

@@ -25,7 +25,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::server::TlsStream;
 
 use super::chunks::Chunks;
-use super::head::{self, Framing};
+use super::head::{self, Framing, Head};
 use crate::config::Limits;
 use crate::deadline::Deadline;
 use crate::proxy::refusal::Refusal;
@@ -57,17 +57,35 @@ impl Transport for TlsStream<Socket> {
     const SAYS_GOODBYE: bool = true;
 }
 
-/// Whether a request of this connection is being served; set by the service, read by the guard.
+/// What guard and service tell each other of a connection's present request.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Busy(Rc<Cell<bool>>);
+pub(super) struct Present(Rc<Facts>);
 
-impl Busy {
-    pub(super) fn set(&self, busy: bool) {
-        self.0.set(busy);
+#[derive(Debug, Default)]
+struct Facts {
+    busy: Cell<bool>,
+    head: Cell<Option<Head>>,
+}
+
+impl Present {
+    /// Whether it is being served; set by the service.
+    pub(super) fn set_busy(&self, busy: bool) {
+        self.0.busy.set(busy);
     }
 
-    fn get(&self) -> bool {
-        self.0.get()
+    fn is_busy(&self) -> bool {
+        self.0.busy.get()
+    }
+
+    /// Whether all its field names are spelt as hyper spells them; hyper calls the service with the head that the
+    /// guard has let through last.
+    pub(super) fn has_usual_names(&self) -> bool {
+        self.0.head.get().is_some_and(|head| head.usual_names)
+    }
+
+    /// Whether the connection ends with it.
+    fn is_last(&self) -> bool {
+        self.0.head.get().is_some_and(|head| head.last)
     }
 }
 
@@ -81,7 +99,7 @@ pub(super) struct Guard<S> {
     approved: usize,
     /// How many of those have been searched for the end of the head.
     searched: usize,
-    busy: Busy,
+    present: Present,
     reading: Deadline,
     writing: Deadline,
     limits: Times,
@@ -143,14 +161,14 @@ enum Verdict {
 }
 
 impl<S: Transport> Guard<S> {
-    pub(super) fn new(io: S, busy: Busy, limits: &Limits) -> Self {
+    pub(super) fn new(io: S, present: Present, limits: &Limits) -> Self {
         Self {
             io,
             state: State::Head { first: true },
             kept: BytesMut::new(),
             approved: 0,
             searched: 0,
-            busy,
+            present,
             reading: Deadline::default(),
             writing: Deadline::default(),
             limits: Times::of(limits),
@@ -176,7 +194,13 @@ impl<S: Transport> Guard<S> {
     }
 
     /// Looks at fresh bytes and moves on as far as they allow.
-    fn consider(state: &mut State, bytes: &[u8], searched: &mut usize, max_head: usize) -> Verdict {
+    fn consider(
+        state: &mut State,
+        bytes: &[u8],
+        searched: &mut usize,
+        max_head: usize,
+        present: &Present,
+    ) -> Verdict {
         match state {
             State::Through => Verdict::Pass(bytes.len()),
             State::Resting | State::Preface | State::Refused | State::Broken => Verdict::Wait,
@@ -200,11 +224,17 @@ impl<S: Transport> Guard<S> {
                     Verdict::Wait
                 }
             },
-            State::Head { .. } => Self::consider_head(state, bytes, searched, max_head),
+            State::Head { .. } => Self::consider_head(state, bytes, searched, max_head, present),
         }
     }
 
-    fn consider_head(state: &mut State, bytes: &[u8], searched: &mut usize, max_head: usize) -> Verdict {
+    fn consider_head(
+        state: &mut State,
+        bytes: &[u8],
+        searched: &mut usize,
+        max_head: usize,
+        present: &Present,
+    ) -> Verdict {
         let empty = head::leading_empty_lines(bytes);
         let end = match head::end_of_head(bytes, (*searched).max(empty)) {
             Ok(end) => end,
@@ -225,12 +255,16 @@ impl<S: Transport> Guard<S> {
         }
         let Some(end) = end else { return Verdict::Wait };
         *searched = 0;
-        match head::framing(&bytes[empty..end]) {
-            Ok(Framing::Sized(0)) => *state = State::Head { first: false },
-            Ok(Framing::Sized(length)) => *state = State::Sized(length),
-            Ok(Framing::Chunked) => *state = State::Chunked(Chunks::default()),
+        let head = match head::read(&bytes[empty..end]) {
+            Ok(head) => head,
             Err(refusal) => return Verdict::Refuse(refusal),
-        }
+        };
+        *state = match head.framing {
+            Framing::Sized(0) => State::Head { first: false },
+            Framing::Sized(length) => State::Sized(length),
+            Framing::Chunked => State::Chunked(Chunks::default()),
+        };
+        present.0.head.set(Some(head));
         Verdict::Pass(end)
     }
 
@@ -288,7 +322,7 @@ impl<S: Transport> AsyncRead for Guard<S> {
                 _ => {}
             }
             if this.searched < this.kept.len() {
-                match Self::consider(&mut this.state, &this.kept, &mut this.searched, this.max_head) {
+                match Self::consider(&mut this.state, &this.kept, &mut this.searched, this.max_head, &this.present) {
                     Verdict::Pass(length) => {
                         this.approved = length;
                         this.reading.clear();
@@ -306,7 +340,7 @@ impl<S: Transport> AsyncRead for Guard<S> {
                 let fresh = &buf.filled()[start..];
                 if read.is_ready() && !fresh.is_empty() {
                     let was_idle = matches!(this.state, State::Head { first: false });
-                    let verdict = Self::consider(&mut this.state, fresh, &mut this.searched, this.max_head);
+                    let verdict = Self::consider(&mut this.state, fresh, &mut this.searched, this.max_head, &this.present);
                     let pass = if let Verdict::Pass(length) = verdict { length } else { 0 };
                     this.kept.extend_from_slice(&fresh[pass..]);
                     buf.set_filled(start + pass);
@@ -366,7 +400,7 @@ impl<S: Transport> AsyncWrite for Guard<S> {
         let outcome = self.limited(cx, outcome);
         // hyper, when it has waited for the caller's end during a request, does not read again behind the answer:
         // so the limit for the next request begins here.
-        if outcome.is_ready() && self.poll_limit(cx).is_ready() {
+        if outcome.is_ready() && !self.present.is_last() && self.poll_limit(cx).is_ready() {
             cx.waker().wake_by_ref();
         }
         outcome

@@ -1,9 +1,11 @@
-//! Reads the framing of an HTTP/1 request head, strictly.
+//! Reads an HTTP/1 request head, strictly: its framing, and what else the guard has to know of it.
 //!
 //! Pure. It decides where a message ends, so that the guard and hyper can never disagree about it: whatever
 //! two programs could read in two ways (RFC 9112 sections 2.2, 6.1 and 6.3) is refused before hyper sees it.
 //! It knows neither sockets nor WeChat; what a target may look like is checked again, and in full, by the
 //! proxy's `admit` step.
+
+use std::mem::MaybeUninit;
 
 use super::chunks::is_token;
 use crate::proxy::refusal::Refusal;
@@ -26,6 +28,18 @@ pub enum Framing {
     Sized(u64),
     /// After the last chunk.
     Chunked,
+}
+
+/// What the guard has to know of a head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head {
+    /// Where its body ends.
+    pub framing: Framing,
+    /// Whether every field name is spelt in the way in which hyper writes names by itself, `Content-Type`: then
+    /// nobody needs to remember the spelling.
+    pub usual_names: bool,
+    /// Whether hyper ends the connection behind the answer, because the caller asks for that in plain words.
+    pub last: bool,
 }
 
 /// The length of a complete head at the beginning of `bytes`, its empty line included. `from` is where to
@@ -92,10 +106,10 @@ pub const DISGUISED: &str =
 /// # Errors
 /// [`Refusal::BadRequest`] for everything that is not plainly one HTTP/1 request, [`Refusal::HeadTooLarge`]
 /// for too many fields or too long a target.
-pub fn framing(head: &[u8]) -> Result<Framing, Refusal> {
-    let mut fields = [httparse::EMPTY_HEADER; MOST_FIELDS];
-    let mut request = httparse::Request::new(&mut fields);
-    match request.parse(head) {
+pub fn read(head: &[u8]) -> Result<Head, Refusal> {
+    let mut fields = [const { MaybeUninit::uninit() }; MOST_FIELDS];
+    let mut request = httparse::Request::new(&mut []);
+    match request.parse_with_uninit_headers(head, &mut fields) {
         Ok(httparse::Status::Complete(length)) if length == head.len() => {}
         Ok(_) => return bad("the request head is malformed"),
         Err(httparse::Error::TooManyHeaders) => {
@@ -109,7 +123,12 @@ pub fn framing(head: &[u8]) -> Result<Framing, Refusal> {
     check_target(request.path.unwrap_or_default())?;
     let mut length = None;
     let mut chunked = false;
+    let mut usual_names = true;
+    // Nothing said is a word of its own; two lines are not plain.
+    let mut options = None;
+    let mut plain = true;
     for field in request.headers.iter() {
+        usual_names = usual_names && is_usual(field.name);
         if field.name.eq_ignore_ascii_case("content-length") {
             if length.is_some() {
                 return bad("there is more than one Content-Length");
@@ -123,15 +142,35 @@ pub fn framing(head: &[u8]) -> Result<Framing, Refusal> {
                 return bad("the only Transfer-Encoding that is understood is one `chunked`, in HTTP/1.1");
             }
             chunked = true;
+        } else if field.name.eq_ignore_ascii_case("connection") {
+            plain = options.replace(field.value).is_none();
         } else if in_disguise(field.name) {
             return bad(DISGUISED);
         }
     }
-    match (length, chunked) {
-        (Some(_), true) => bad("there are both Content-Length and Transfer-Encoding"),
-        (None, true) => Ok(Framing::Chunked),
-        (length, false) => Ok(Framing::Sized(length.unwrap_or(0))),
-    }
+    let framing = match (length, chunked) {
+        (Some(_), true) => return bad("there are both Content-Length and Transfer-Encoding"),
+        (None, true) => Framing::Chunked,
+        (length, false) => Framing::Sized(length.unwrap_or(0)),
+    };
+    let last = match options {
+        None => request.version == Some(0),
+        Some(line) => plain && request.version == Some(1) && has_close(line),
+    };
+    Ok(Head { framing, usual_names, last })
+}
+
+fn has_close(options: &[u8]) -> bool {
+    options.split(|b| *b == b',').any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
+}
+
+/// Whether the first letter of each word of a field name is upper case, and no other.
+fn is_usual(name: &str) -> bool {
+    let mut before = b'-';
+    name.bytes().all(|byte| {
+        let first = std::mem::replace(&mut before, byte) == b'-';
+        if first { !byte.is_ascii_lowercase() } else { !byte.is_ascii_uppercase() }
+    })
 }
 
 fn bad<T>(text: &'static str) -> Result<T, Refusal> {
@@ -158,7 +197,8 @@ fn check_target(target: &str) -> Result<(), Refusal> {
     }
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let refused = |b: u8| matches!(b, 0..=b' ' | b'#' | b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}' | 0x7f..);
-    if path.bytes().any(refused) {
+    // To its end, as in `check_query`.
+    if path.bytes().fold(false, |found, byte| found | refused(byte)) {
         return bad("the request target has a character that must be percent-encoded");
     }
     check_query(query.as_bytes()).map_err(|e| Refusal::BadRequest(e.0.into()))?;
@@ -231,11 +271,11 @@ mod tests {
             (": b\r\n", None),
         ] {
             let head = format!("POST /a HTTP/1.1\r\nHost: h\r\n{fields}\r\n");
-            assert_eq!(framing(head.as_bytes()).ok(), right, "{fields:?}");
+            assert_eq!(read(head.as_bytes()).ok().map(|head| head.framing), right, "{fields:?}");
         }
-        assert!(framing(b"POST /a HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n").is_err());
+        assert!(read(b"POST /a HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n").is_err());
         let many = "A: b\r\n".repeat(101);
-        let refused = framing(format!("GET / HTTP/1.1\r\n{many}\r\n").as_bytes());
+        let refused = read(format!("GET / HTTP/1.1\r\n{many}\r\n").as_bytes());
         assert!(matches!(refused, Err(Refusal::HeadTooLarge(_))));
     }
 
@@ -264,7 +304,7 @@ mod tests {
             (" GET /a HTTP/1.1", false),
         ] {
             let head = format!("{line}\r\nHost: h\r\n\r\n");
-            assert_eq!(framing(head.as_bytes()).is_ok(), right, "{line:?}");
+            assert_eq!(read(head.as_bytes()).is_ok(), right, "{line:?}");
         }
     }
 

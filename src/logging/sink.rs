@@ -34,8 +34,8 @@ pub(super) struct Sink(Arc<Shared>);
 #[derive(Debug)]
 pub(super) struct SinkGuard {
     shared: Arc<Shared>,
-    /// Ends with the thread.
-    written: Receiver<()>,
+    /// Ends with the thread. Behind a lock that nobody contends for, since a log may be kept in a static.
+    written: Mutex<Receiver<()>>,
 }
 
 #[derive(Debug)]
@@ -113,7 +113,7 @@ impl Sink {
                 batch = lines;
             }
         })?;
-        Ok((Self(Arc::clone(&shared)), SinkGuard { shared, written }))
+        Ok((Self(Arc::clone(&shared)), SinkGuard { shared, written: Mutex::new(written) }))
     }
 
     /// Takes one line, whole.
@@ -159,7 +159,8 @@ impl Drop for SinkGuard {
         self.shared.lock().ended = true;
         self.shared.changed.notify_one();
         // Nothing is ever sent: this waits for the end of the thread.
-        let _ = self.written.recv_timeout(LAST_WAIT);
+        let written = self.written.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let _ = written.recv_timeout(LAST_WAIT);
     }
 }
 

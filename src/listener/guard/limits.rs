@@ -39,7 +39,7 @@ impl<S: Transport> Guard<S> {
     pub(super) fn poll_limit(&mut self, cx: &mut Context<'_>) -> Poll<Limit> {
         let (limit, what) = match self.state {
             // A request is being served, and its caller has nothing to send.
-            State::Head { .. } if self.busy.get() => {
+            State::Head { .. } if self.present.is_busy() => {
                 self.reading.clear();
                 return Poll::Pending;
             }

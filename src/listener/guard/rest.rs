@@ -53,7 +53,7 @@ impl<S: Transport> Guard<S> {
 mod tests {
     use super::*;
     use crate::config::Limits;
-    use crate::listener::guard::Busy;
+    use crate::listener::guard::Present;
     use crate::listener::guard::limits::REST;
     use std::future::pending;
     use std::pin::pin;
@@ -69,7 +69,7 @@ mod tests {
     const IDLE: Duration = Duration::from_secs(75);
 
     /// A caller, and the guard of its connection of which one request has been read.
-    async fn after_one_request(busy: &Busy) -> (DuplexStream, Guard<DuplexStream>) {
+    async fn after_one_request(present: &Present) -> (DuplexStream, Guard<DuplexStream>) {
         let limits = Limits {
             max_connections: 1,
             header_timeout: Duration::from_secs(10),
@@ -80,7 +80,7 @@ mod tests {
             replay_total: 0,
         };
         let (mut caller, io) = tokio::io::duplex(64);
-        let mut guard = Guard::new(io, busy.clone(), &limits);
+        let mut guard = Guard::new(io, present.clone(), &limits);
         caller.write_all(HEAD).await.unwrap();
         assert_eq!(read(&mut guard).await, HEAD);
         (caller, guard)
@@ -95,7 +95,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn after_a_while_hyper_sees_an_end_and_the_next_request_begins_anew() {
-        let (mut caller, mut guard) = after_one_request(&Busy::default()).await;
+        let (mut caller, mut guard) = after_one_request(&Present::default()).await;
         for _ in 0..3 {
             let start = Instant::now();
             assert_eq!(read(&mut guard).await, b"");
@@ -113,7 +113,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_head_that_begins_after_a_rest_has_its_own_time() {
-        let (mut caller, mut guard) = after_one_request(&Busy::default()).await;
+        let (mut caller, mut guard) = after_one_request(&Present::default()).await;
         assert_eq!(read(&mut guard).await, b"");
         tokio::time::sleep(Duration::from_secs(60)).await;
         caller.write_all(b"G").await.unwrap();
@@ -125,7 +125,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_idle_time_counts_from_the_last_request() {
-        let (_caller, mut guard) = after_one_request(&Busy::default()).await;
+        let (_caller, mut guard) = after_one_request(&Present::default()).await;
         let start = Instant::now();
         assert_eq!(read(&mut guard).await, b"");
         assert_eq!(guard.rest(pin!(pending())).await, Rested::Over);
@@ -134,7 +134,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_caller_that_leaves_and_a_drain_end_the_rest_at_once() {
-        let (caller, mut guard) = after_one_request(&Busy::default()).await;
+        let (caller, mut guard) = after_one_request(&Present::default()).await;
         assert_eq!(read(&mut guard).await, b"");
         let start = Instant::now();
         assert_eq!(guard.rest(pin!(async {})).await, Rested::Over);
@@ -146,14 +146,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_is_not_a_pause_is_no_rest() {
         let longer = REST * 3;
-        let busy = Busy::default();
-        let (mut caller, mut guard) = after_one_request(&busy).await;
-        busy.set(true);
+        let present = Present::default();
+        let (mut caller, mut guard) = after_one_request(&present).await;
+        present.set_busy(true);
         assert!(timeout(longer, read(&mut guard)).await.is_err(), "a request is being served");
         // The caller has read nothing of an answer yet.
         guard.write_all(&[b'a'; 64]).await.unwrap();
         assert!(timeout(longer, guard.write_all(b"b")).await.is_err());
-        busy.set(false);
+        present.set_busy(false);
         assert!(timeout(longer, read(&mut guard)).await.is_err(), "an answer is on its way");
         caller.read_exact(&mut [0; 64]).await.unwrap();
         guard.write_all(b"b").await.unwrap();
