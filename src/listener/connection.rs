@@ -58,7 +58,8 @@ where
                     Some(refusal) => Either::Left(ready(proxy.refuse(&refusal, peer))),
                     None => Either::Right(proxy.serve(request, peer)),
                 };
-                let served = |answer: Response<_>| answer.map(|body| Served { body, over: Over::Http1(present) });
+                let served =
+                    |answer: Response<_>| answer.map(|body| Served { body, over: Over::Http1(present) });
                 life.map(|answer| Ok::<_, Infallible>(served(answer)))
             });
             let builder = &mut http1::Builder::new();

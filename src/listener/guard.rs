@@ -322,7 +322,13 @@ impl<S: Transport> AsyncRead for Guard<S> {
                 _ => {}
             }
             if this.searched < this.kept.len() {
-                match Self::consider(&mut this.state, &this.kept, &mut this.searched, this.max_head, &this.present) {
+                match Self::consider(
+                    &mut this.state,
+                    &this.kept,
+                    &mut this.searched,
+                    this.max_head,
+                    &this.present,
+                ) {
                     Verdict::Pass(length) => {
                         this.approved = length;
                         this.reading.clear();
@@ -340,7 +346,13 @@ impl<S: Transport> AsyncRead for Guard<S> {
                 let fresh = &buf.filled()[start..];
                 if read.is_ready() && !fresh.is_empty() {
                     let was_idle = matches!(this.state, State::Head { first: false });
-                    let verdict = Self::consider(&mut this.state, fresh, &mut this.searched, this.max_head, &this.present);
+                    let verdict = Self::consider(
+                        &mut this.state,
+                        fresh,
+                        &mut this.searched,
+                        this.max_head,
+                        &this.present,
+                    );
                     let pass = if let Verdict::Pass(length) = verdict { length } else { 0 };
                     this.kept.extend_from_slice(&fresh[pass..]);
                     buf.set_filled(start + pass);

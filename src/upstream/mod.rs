@@ -6,6 +6,7 @@
 mod body;
 mod connect;
 mod connection;
+mod places;
 mod pool;
 mod response;
 pub mod tls;
@@ -24,6 +25,7 @@ pub use response::{BodyError, ResponseBody};
 use crate::config;
 use connect::Connector;
 use connection::{Broken, Connection, Why};
+use places::Places;
 use pool::Pool;
 
 /// How often idle connections are looked after.
@@ -33,6 +35,7 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 pub struct Upstream {
     connector: Connector,
     pool: Rc<Pool>,
+    places: Rc<Places>,
     host: HeaderValue,
     response_timeout: Duration,
     warm: usize,
@@ -66,6 +69,7 @@ impl Upstream {
         Ok(Self {
             connector: Connector::new(config, tls)?,
             pool: Rc::new(Pool::default()),
+            places: Places::new(),
             host: connect::host_header(config)?,
             response_timeout: config.response_timeout,
             warm,
@@ -90,9 +94,14 @@ impl Upstream {
         method: &Method,
         mut make: impl FnMut() -> Option<Request<RequestBody>>,
     ) -> Result<Response<ResponseBody>, SendError> {
+        // Held until the head of the response is here.
+        let _place = match self.places.take() {
+            Some(place) => place,
+            // Boxed like all that is rare here: a future is as large as its largest way.
+            None => Box::pin(self.places.wait()).await,
+        };
         let connection = match self.pool.take() {
             Some(connection) => connection,
-            // Boxed like all that is rare here: a future is as large as its largest way.
             None => Box::pin(self.connector.connect()).await.map_err(SendError::Connect)?,
         };
         let broken = match connection.exchange(&mut make, self.response_timeout).await {

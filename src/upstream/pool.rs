@@ -18,9 +18,6 @@ const IDLE_LIMIT: Duration = Duration::from_secs(50);
 /// since comes to light with the first poll of the exchange, before anything of a request is written.
 const SHORT_REST: Duration = Duration::from_millis(1);
 
-/// More idle connections than this are closed rather than kept.
-const MOST_IDLE: usize = 512;
-
 /// The idle connections of one worker, oldest first.
 #[derive(Default)]
 pub(super) struct Pool {
@@ -48,10 +45,7 @@ impl Pool {
     /// Keeps a connection whose exchange is over, unless it has ended or has unread bytes.
     pub(super) fn give_back(&self, mut connection: Box<Connection>) {
         if connection.is_idle() || connection.is_usable() {
-            let mut idle = self.idle.borrow_mut();
-            if idle.len() < MOST_IDLE {
-                idle.push(Idle { connection, since: Instant::now() });
-            }
+            self.idle.borrow_mut().push(Idle { connection, since: Instant::now() });
         }
     }
 
