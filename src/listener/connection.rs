@@ -39,11 +39,11 @@ where
     S: Transport + 'static,
 {
     let present = Present::default();
-    let mut guard = Guard::new(io, present.clone(), current.get().limits());
+    // Boxed, and lent to hyper: what is moved about should be small.
+    let mut guard = Box::new(Guard::new(io, present.clone(), current.get().limits()));
     let mut begun = pin!(drain.begun());
     loop {
-        let drained;
-        (guard, drained) = {
+        let drained = {
             let service = service_fn(|mut request| {
                 let present = present.clone();
                 present.set_busy(true);
@@ -62,18 +62,13 @@ where
                     |answer: Response<_>| answer.map(|body| Served { body, over: Over::Http1(present) });
                 life.map(|answer| Ok::<_, Infallible>(served(answer)))
             });
-            let builder = &mut http1::Builder::new();
-            builder
-                .preserve_header_case(true)
-                // For the fields that wxgate writes itself; the upstream's keep their spelling.
-                .title_case_headers(true)
-                // The upstream's Date passes; wxgate adds no field.
-                .auto_date_header(false)
-                .max_buf_size(BUFFER.max(guard.max_head() + (8 << 10)));
             // Boxed, because a resting caller's task should be as small as what it holds.
-            let mut connection = Box::new(builder.serve_connection(TokioIo::new(guard), service));
+            let mut connection = {
+                let builder = http1(guard.max_head());
+                Box::new(builder.serve_connection(TokioIo::new(&mut *guard), service))
+            };
             // Errors here are the caller's: it left, or what it sent broke off. The access log has its line.
-            let drained = tokio::select! {
+            tokio::select! {
                 biased;
                 _ = &mut *connection => false,
                 () = begun.as_mut() => {
@@ -81,8 +76,7 @@ where
                     let _ = (&mut *connection).await;
                     true
                 }
-            };
-            (connection.into_parts().io.into_inner(), drained)
+            }
         };
         if drained || !guard.is_resting() || guard.rest(begun.as_mut()).await == Rested::Over {
             break;
@@ -92,6 +86,19 @@ where
         true => Box::pin(http2::serve(guard.into_http2(), peer, current, drain.clone())).await,
         false => guard.close().await,
     }
+}
+
+/// How hyper is to serve a caller whose heads may have so many bytes.
+fn http1(max_head: usize) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .preserve_header_case(true)
+        // For the fields that wxgate writes itself; the upstream's keep their spelling.
+        .title_case_headers(true)
+        // The upstream's Date passes; wxgate adds no field.
+        .auto_date_header(false)
+        .max_buf_size(BUFFER.max(max_head + (8 << 10)));
+    builder
 }
 
 /// An answer's body that tells when it is over.

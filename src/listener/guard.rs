@@ -187,7 +187,7 @@ impl<S: Transport> Guard<S> {
     }
 
     /// Lets everything through, from the preface on.
-    pub(super) fn into_http2(mut self) -> Self {
+    pub(super) fn into_http2(mut self: Box<Self>) -> Box<Self> {
         self.approved = self.kept.len();
         self.state = State::Through;
         self

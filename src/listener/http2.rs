@@ -35,7 +35,7 @@ const STREAMS: u32 = 128;
 const GOODBYE: Duration = Duration::from_secs(2);
 
 /// Serves a caller from HTTP/2's preface on.
-pub(super) async fn serve<S>(guard: Guard<S>, peer: IpAddr, current: Rc<Current>, drain: Drain)
+pub(super) async fn serve<S>(guard: Box<Guard<S>>, peer: IpAddr, current: Rc<Current>, drain: Drain)
 where
     S: Transport + 'static,
 {

@@ -15,7 +15,7 @@ const LINGER_BYTES: usize = 64 << 20;
 impl<S: Transport> Guard<S> {
     /// Ends the connection. After an early answer no more is written, and what still comes is thrown away for a
     /// while: closing at once would reset the connection and lose the answer.
-    pub(in crate::listener) async fn close(self) {
+    pub(in crate::listener) async fn close(self: Box<Self>) {
         // Between two requests nothing is on its way, and what was written is sent after the close, too.
         let clean = matches!(self.state, State::Head { .. } | State::Resting) && self.kept.is_empty();
         if S::SAYS_GOODBYE || !clean {
@@ -23,7 +23,7 @@ impl<S: Transport> Guard<S> {
         }
     }
 
-    async fn linger(mut self, clean: bool) {
+    async fn linger(mut self: Box<Self>, clean: bool) {
         let drain = async {
             // Over TLS the goodbye has to be written, and its reader may be gone.
             if self.io.shutdown().await.is_err() || clean {
