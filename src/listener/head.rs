@@ -238,6 +238,29 @@ mod tests {
     }
 
     #[test]
+    fn what_else_the_guard_knows() {
+        for (version, fields, usual_names, last) in [
+            (1, "", true, false),
+            (1, "Host: h\r\nX-Wx-1a: 1\r\nX--A: 1\r\n", true, false),
+            (1, "host: h\r\n", false, false),
+            (1, "HOST: h\r\n", false, false),
+            (1, "Host: h\r\nContent-type: a\r\n", false, false),
+            (1, "ETag: a\r\n", false, false),
+            (1, "Connection: close\r\n", true, true),
+            (1, "connection: x ,CLOSE\r\n", false, true),
+            (1, "Connection: keep-alive\r\n", true, false),
+            (1, "Connection: closed\r\n", true, false),
+            // hyper goes by the last line.
+            (1, "Connection: close\r\nConnection: keep-alive\r\n", true, false),
+            (0, "", true, true),
+            (0, "Connection: keep-alive\r\n", true, false),
+        ] {
+            let head = read(format!("GET / HTTP/1.{version}\r\n{fields}\r\n").as_bytes()).unwrap();
+            assert_eq!((head.usual_names, head.last), (usual_names, last), "{version} {fields:?}");
+        }
+    }
+
+    #[test]
     fn framings() {
         for (fields, right) in [
             ("", Some(Framing::Sized(0))),

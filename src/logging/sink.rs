@@ -176,15 +176,21 @@ mod tests {
 
     /// A place for lines that does with each write what it is told to, and takes the rest as it comes.
     #[derive(Clone, Default)]
-    struct Place(Arc<Mutex<(VecDeque<ErrorKind>, Vec<Vec<u8>>)>>);
+    struct Place(Arc<Mutex<Kept>>);
+
+    #[derive(Default)]
+    struct Kept {
+        failures: VecDeque<ErrorKind>,
+        writes: Vec<Vec<u8>>,
+    }
 
     impl Place {
         fn failing(errors: impl IntoIterator<Item = ErrorKind>) -> Self {
-            Self(Arc::new(Mutex::new((errors.into_iter().collect(), Vec::new()))))
+            Self(Arc::new(Mutex::new(Kept { failures: errors.into_iter().collect(), writes: Vec::new() })))
         }
 
         fn writes(&self) -> Vec<Vec<u8>> {
-            self.0.lock().unwrap().1.clone()
+            self.0.lock().unwrap().writes.clone()
         }
 
         fn text(&self) -> String {
@@ -194,11 +200,11 @@ mod tests {
 
     impl Write for Place {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let (errors, writes) = &mut *self.0.lock().unwrap();
-            match errors.pop_front() {
+            let mut kept = self.0.lock().unwrap();
+            match kept.failures.pop_front() {
                 Some(error) => Err(error.into()),
                 None => {
-                    writes.push(bytes.to_vec());
+                    kept.writes.push(bytes.to_vec());
                     Ok(bytes.len())
                 }
             }

@@ -91,6 +91,40 @@ async fn the_upstreams_hop_by_hop_fields_stay_behind_and_all_others_keep_their_s
     assert_eq!(fields, right);
 }
 
+/// Names in the usual spelling need no map that remembers it; whether they have it is seen for each head anew.
+#[tokio::test]
+async fn names_keep_their_spelling_whatever_came_before_on_the_connection() {
+    let heads = [
+        "Accept: a\r\nX-Wx-One: 1",
+        "accept: a\r\nX-Wx-One: 1",
+        "Accept: a\r\nX-WX-One: 1",
+        "Content-MD5: a\r\nX--1a: 1",
+        "Accept: a\r\nX-Wx-One: 1",
+        "ACCEPT: a",
+    ];
+    let request =
+        |head| format!("POST /cgi-bin/x HTTP/1.1\r\nHost: h\r\n{head}\r\nContent-Length: 1\r\n\r\na");
+    for together in [false, true] {
+        let fake = Fake::answering(|_| Reply::json("{}")).await;
+        let gate = Gate::before(&fake.url()).await;
+        let mut raw = Raw::to(gate.addr).await;
+        if together {
+            raw.write(heads.map(request).concat()).await;
+        }
+        for head in heads {
+            if !together {
+                raw.write(request(head)).await;
+            }
+            assert_eq!(raw.answer(false).await.status, 200);
+        }
+        for (head, seen) in heads.iter().zip(fake.seen()) {
+            for line in head.split("\r\n") {
+                assert!(seen.lines().contains(&line), "{line} in {:?}", seen.lines());
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn codings_that_hide_an_errcode_are_not_offered() {
     for (sent, right) in [
