@@ -42,8 +42,11 @@ impl Coding {
 /// its body where that is known.
 pub fn can_be_error(headers: &HeaderMap, length: Option<u64>) -> Option<Coding> {
     let kind = headers.get(header::CONTENT_TYPE)?.as_bytes();
-    let kind = kind.split(|b| *b == b';').next()?.trim_ascii().to_ascii_lowercase();
-    let textual = kind.starts_with(b"text/") || kind.ends_with(b"/json") || kind.ends_with(b"+json");
+    let kind = kind.split(|b| *b == b';').next()?.trim_ascii();
+    let begins = |with: &[u8]| kind.get(..with.len()).is_some_and(|part| part.eq_ignore_ascii_case(with));
+    let ends =
+        |with: &[u8]| kind.len() >= with.len() && kind[kind.len() - with.len()..].eq_ignore_ascii_case(with);
+    let textual = begins(b"text/") || ends(b"/json") || ends(b"+json");
     if !textual {
         return None;
     }

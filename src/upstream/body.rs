@@ -52,7 +52,9 @@ pub(super) type CallerError = Box<dyn std::error::Error + Send + Sync>;
 /// A request body of known length.
 #[derive(Debug)]
 pub struct RequestBody {
-    ready: VecDeque<Bytes>,
+    /// The first of the chunks that are here: most bodies have one, and need no list.
+    next: Option<Bytes>,
+    more: VecDeque<Bytes>,
     /// Boxed, since few bodies have it, and every request is handed on several times.
     rest: Option<Box<Rest>>,
     left: u64,
@@ -63,9 +65,10 @@ pub struct RequestBody {
 impl RequestBody {
     /// A body that is here in full. Cloning `Bytes` copies no data.
     pub fn whole(chunks: impl IntoIterator<Item = Bytes>) -> Self {
-        let ready: VecDeque<Bytes> = chunks.into_iter().collect();
-        let left = ready.iter().map(|chunk| chunk.len() as u64).sum();
-        Self { ready, rest: None, left, progress: (left > 0).then(Progress::default) }
+        let mut chunks = chunks.into_iter();
+        let (next, more): (_, VecDeque<_>) = (chunks.next(), chunks.collect());
+        let left = next.iter().chain(&more).map(|chunk| chunk.len() as u64).sum();
+        Self { next, more, rest: None, left, progress: (left > 0).then(Progress::default) }
     }
 
     /// A body of `length` bytes, of which the beginning is here and the rest still comes from the caller,
@@ -76,9 +79,10 @@ impl RequestBody {
         length: u64,
         limit: Duration,
     ) -> Self {
-        let ready = beginning.into_iter().collect();
+        let mut beginning = beginning.into_iter();
+        let (next, more) = (beginning.next(), beginning.collect());
         let rest = Some(Box::new(Rest { incoming: rest, stall: Deadline::default(), limit }));
-        Self { ready, rest, left: length, progress: Some(Progress::default()) }
+        Self { next, more, rest, left: length, progress: Some(Progress::default()) }
     }
 
     /// How far this body has come, to be looked at while the connection has it.
@@ -104,7 +108,8 @@ impl Body for RequestBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, CallerError>>> {
-        if let Some(chunk) = self.ready.pop_front() {
+        if let Some(chunk) = self.next.take() {
+            self.next = self.more.pop_front();
             return Poll::Ready(Some(Ok(self.taken(chunk))));
         }
         while let Some(rest) = self.rest.as_mut() {
