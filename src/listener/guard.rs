@@ -412,7 +412,8 @@ impl<S: Transport> AsyncWrite for Guard<S> {
         let outcome = self.limited(cx, outcome);
         // hyper, when it has waited for the caller's end during a request, does not read again behind the answer:
         // so the limit for the next request begins here.
-        if outcome.is_ready() && !self.present.is_last() && self.poll_limit(cx).is_ready() {
+        let next = matches!(self.state, State::Head { first: false }) && !self.present.is_last();
+        if outcome.is_ready() && next && self.poll_limit(cx).is_ready() {
             cx.waker().wake_by_ref();
         }
         outcome

@@ -143,6 +143,25 @@ mod tests {
         assert_eq!(start.elapsed(), Duration::ZERO);
     }
 
+    /// A body that waits for a slow upstream is nobody's delay: woken for it, hyper would not read, flush again,
+    /// and be woken again.
+    #[tokio::test(start_paused = true)]
+    async fn a_flush_begins_the_limit_for_the_next_request_and_no_other() {
+        let (mut caller, mut guard) = after_one_request(&Present::default()).await;
+        guard.flush().await.unwrap();
+        let start = Instant::now();
+        tokio::time::sleep(REST).await;
+        assert_eq!(read(&mut guard).await, b"");
+        assert_eq!(start.elapsed(), REST, "counted from the flush");
+        caller.write_all(b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\n").await.unwrap();
+        assert_eq!(guard.rest(pin!(pending())).await, Rested::Woken);
+        read(&mut guard).await;
+        guard.flush().await.unwrap();
+        tokio::time::sleep(IDLE * 2).await;
+        guard.flush().await.unwrap();
+        assert!(!guard.reading.is_running());
+    }
+
     #[tokio::test(start_paused = true)]
     async fn what_is_not_a_pause_is_no_rest() {
         let longer = REST * 3;
