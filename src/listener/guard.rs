@@ -265,7 +265,14 @@ impl<S: Transport> Guard<S> {
             Framing::Chunked => State::Chunked(Chunks::default()),
         };
         present.0.head.set(Some(head));
-        Verdict::Pass(end)
+        // What has come of the body goes with its head; the next head waits until hyper asks for it.
+        let body = match state {
+            State::Sized(_) | State::Chunked(_) if end < bytes.len() => {
+                Self::consider(state, &bytes[end..], searched, max_head, present)
+            }
+            _ => Verdict::Wait,
+        };
+        Verdict::Pass(if let Verdict::Pass(length) = body { end + length } else { end })
     }
 
     /// Puts the request that asks for the refusal in the place of what the caller sent.

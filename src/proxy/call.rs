@@ -28,6 +28,12 @@ pub(super) struct Call<'a> {
     pub(super) body: Gathered,
 }
 
+/// Whether a Content-Length is this one, written as wxgate would write it.
+fn says(value: &HeaderValue, length: u64) -> bool {
+    let text = value.to_str().unwrap_or_default();
+    !text.starts_with(['0', '+']) && text.parse() == Ok(length)
+}
+
 impl<'a> Call<'a> {
     /// Takes the caller's request over; `host` is the upstream's.
     pub(super) fn new(
@@ -43,7 +49,8 @@ impl<'a> Call<'a> {
             || (version == Version::HTTP_2
                 && !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS));
         headers::to_upstream(&mut headers, host);
-        if announced || body.length() > 0 {
+        let said = headers.get(header::CONTENT_LENGTH).is_some_and(|value| says(value, body.length()));
+        if !said && (announced || body.length() > 0) {
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.length()));
         }
         Self { method, path, query, headers, extensions, body }
