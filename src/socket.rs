@@ -2,14 +2,16 @@
 //!
 //! The usual request and the usual answer come in two pieces, head and body. `writev` costs the kernel more than
 //! `send` does (0.25 µs of 7 on the machine it was measured on), and joining a few hundred bytes costs next to
-//! nothing. Reading, and writing what is large, is TCP's own.
+//! nothing. The last bytes before a close wait for it in the kernel, and leave in one packet with it: a packet
+//! costs both sides 2 µs. Reading, and writing what is large, is TCP's own.
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use rustix::net::SendFlags;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 /// What is joined at most, in bytes.
@@ -22,12 +24,36 @@ thread_local! {
 
 /// A TCP stream that writes what is small with one plain `send`.
 #[derive(Debug)]
-pub(crate) struct Socket(TcpStream);
+pub(crate) struct Socket {
+    stream: TcpStream,
+    ending: bool,
+}
 
 impl Socket {
     /// Takes a stream over.
     pub(crate) fn new(stream: TcpStream) -> Self {
-        Self(stream)
+        Self { stream, ending: false }
+    }
+
+    /// What is written from now on is followed at once by the close, or by a shutdown. It is sent with those;
+    /// after 200 ms in any case.
+    pub(crate) fn expect_end(&mut self) {
+        self.ending = true;
+    }
+
+    fn poll_send(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if !self.ending {
+            return Pin::new(&mut self.stream).poll_write(cx, bytes);
+        }
+        let flags = SendFlags::MORE | SendFlags::NOSIGNAL;
+        loop {
+            ready!(self.stream.poll_write_ready(cx))?;
+            let send = || Ok(rustix::net::send(&self.stream, bytes, flags)?);
+            match self.stream.try_io(Interest::WRITABLE, send) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                outcome => return Poll::Ready(outcome),
+            }
+        }
     }
 }
 
@@ -37,13 +63,13 @@ impl AsyncRead for Socket {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buf)
+        Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
 
 impl AsyncWrite for Socket {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
+        self.poll_send(cx, buf)
     }
 
     fn poll_write_vectored(
@@ -51,17 +77,16 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let stream = Pin::new(&mut self.0);
         if let [only] = bufs {
-            return stream.poll_write(cx, only);
+            return self.poll_send(cx, only);
         }
         if bufs.iter().map(|piece| piece.len()).sum::<usize>() > SMALL {
-            return stream.poll_write_vectored(cx, bufs);
+            return Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
         }
         JOINED.with_borrow_mut(|joined| {
             joined.clear();
             bufs.iter().for_each(|piece| joined.extend_from_slice(piece));
-            stream.poll_write(cx, joined)
+            self.poll_send(cx, joined)
         })
     }
 
@@ -70,11 +95,11 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 

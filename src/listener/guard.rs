@@ -47,10 +47,17 @@ const REFUSED: &str = "WXGATE-REFUSED";
 pub(super) trait Transport: AsyncRead + AsyncWrite + Unpin {
     /// Whether its end is more than its close, and has to be written.
     const SAYS_GOODBYE: bool;
+
+    /// Told before the last write that its end follows at once.
+    fn expect_end(&mut self) {}
 }
 
 impl Transport for Socket {
     const SAYS_GOODBYE: bool = false;
+
+    fn expect_end(&mut self) {
+        Self::expect_end(self);
+    }
 }
 
 impl Transport for TlsStream<Socket> {
@@ -191,6 +198,18 @@ impl<S: Transport> Guard<S> {
         self.approved = self.kept.len();
         self.state = State::Through;
         self
+    }
+
+    /// Whether the caller owes nothing and has sent nothing that waits.
+    fn is_clean(&self) -> bool {
+        matches!(self.state, State::Head { .. } | State::Resting) && self.kept.is_empty()
+    }
+
+    /// Tells the transport when what hyper writes now is the end of the connection's last answer.
+    fn foresee_end(&mut self) {
+        if self.present.is_last() && !self.present.is_busy() && self.is_clean() {
+            self.io.expect_end();
+        }
     }
 
     /// Looks at fresh bytes and moves on as far as they allow.
@@ -397,6 +416,7 @@ impl<S: Transport> AsyncRead for Guard<S> {
 
 impl<S: Transport> AsyncWrite for Guard<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.foresee_end();
         let outcome = Pin::new(&mut self.io).poll_write(cx, buf);
         self.limited(cx, outcome)
     }
@@ -406,6 +426,7 @@ impl<S: Transport> AsyncWrite for Guard<S> {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.foresee_end();
         let outcome = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
         self.limited(cx, outcome)
     }

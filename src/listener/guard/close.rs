@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::{Guard, State, Transport};
+use super::{Guard, Transport};
 
 /// How long, and how much, is read and thrown away after an early answer, so that the caller gets to read it
 /// instead of a reset connection.
@@ -17,7 +17,7 @@ impl<S: Transport> Guard<S> {
     /// while: closing at once would reset the connection and lose the answer.
     pub(in crate::listener) async fn close(self: Box<Self>) {
         // Between two requests nothing is on its way, and what was written is sent after the close, too.
-        let clean = matches!(self.state, State::Head { .. } | State::Resting) && self.kept.is_empty();
+        let clean = self.is_clean();
         if S::SAYS_GOODBYE || !clean {
             Box::pin(self.linger(clean)).await;
         }
