@@ -35,10 +35,23 @@ impl Socket {
         Self { stream, ending: false }
     }
 
+    /// Takes a stream over that has just been accepted. tokio supposes that its first bytes have come with it, and
+    /// would read in vain; when they have come, the next event says so.
+    pub(crate) fn accepted(stream: TcpStream) -> Self {
+        let nothing = stream.try_io(Interest::READABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
+        debug_assert!(nothing.is_err());
+        Self::new(stream)
+    }
+
     /// What is written from now on is followed at once by the close, or by a shutdown. It is sent with those;
     /// after 200 ms in any case.
     pub(crate) fn expect_end(&mut self) {
         self.ending = true;
+    }
+
+    /// Ready when something has come, or the other side has left.
+    pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.poll_read_ready(cx)
     }
 
     fn poll_send(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {

@@ -42,6 +42,9 @@ where
     // Boxed, and lent to hyper: what is moved about should be small.
     let mut guard = Box::new(Guard::new(io, present.clone(), current.get().limits()));
     let mut begun = pin!(drain.begun());
+    if guard.begin(begun.as_mut()).await == Rested::Over {
+        return;
+    }
     loop {
         let drained = {
             let service = service_fn(|mut request| {

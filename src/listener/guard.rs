@@ -48,12 +48,21 @@ pub(super) trait Transport: AsyncRead + AsyncWrite + Unpin {
     /// Whether its end is more than its close, and has to be written.
     const SAYS_GOODBYE: bool;
 
+    /// Ready when something may have come.
+    fn poll_readable(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
     /// Told before the last write that its end follows at once.
     fn expect_end(&mut self) {}
 }
 
 impl Transport for Socket {
     const SAYS_GOODBYE: bool = false;
+
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Self::poll_readable(self, cx)
+    }
 
     fn expect_end(&mut self) {
         Self::expect_end(self);

@@ -163,11 +163,11 @@ pub async fn accept(
             // A handshake only to say "busy" would be more work than the call.
             Some(_) if too_many => {}
             Some(tls) => {
-                let handshake = TlsAcceptor::from(tls.load_full()).accept(Socket::new(stream));
+                let handshake = TlsAcceptor::from(tls.load_full()).accept(Socket::accepted(stream));
                 start(&tasks, serve_tls(handshake, peer, current, drain, counted));
             }
             None if too_many => start(&tasks, turn_away(stream, counted)),
-            None => start(&tasks, connection::serve(Socket::new(stream), peer, current, drain, counted)),
+            None => start(&tasks, connection::serve(Socket::accepted(stream), peer, current, drain, counted)),
         }
     }
 }

@@ -19,6 +19,20 @@ pub(in crate::listener) enum Rested {
 }
 
 impl<S: Transport> Guard<S> {
+    /// Waits for the first bytes of a new connection, within the limit for its head, or until the drain has begun.
+    pub(in crate::listener) async fn begin(&mut self, drained: Pin<&mut impl Future<Output = ()>>) -> Rested {
+        let begun = |cx: &mut Context<'_>| match self.io.poll_readable(cx) {
+            Poll::Ready(Ok(())) => Poll::Ready(Rested::Woken),
+            Poll::Ready(Err(_)) => Poll::Ready(Rested::Over),
+            Poll::Pending => self.reading.poll(self.limits.head, cx).map(|()| Rested::Over),
+        };
+        tokio::select! {
+            biased;
+            rested = poll_fn(begun) => rested,
+            () = drained => Rested::Over,
+        }
+    }
+
     /// Whether hyper has seen an end only because the connection is to rest.
     pub(in crate::listener) fn is_resting(&self) -> bool {
         matches!(self.state, State::Resting)
