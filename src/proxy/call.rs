@@ -44,12 +44,14 @@ impl<'a> Call<'a> {
     ) -> Self {
         let Head { method, version, mut headers, extensions } = head;
         // An HTTP/2 body needs no field to announce it.
-        let announced = headers.contains_key(header::CONTENT_LENGTH)
-            || headers.contains_key(header::TRANSFER_ENCODING)
+        let announced = headers::has(&headers, &header::CONTENT_LENGTH)
+            || headers::has(&headers, &header::TRANSFER_ENCODING)
             || (version == Version::HTTP_2
                 && !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS));
         headers::to_upstream(&mut headers, host);
-        let said = headers.get(header::CONTENT_LENGTH).is_some_and(|value| says(value, body.length()));
+        let said = headers::lines(&headers, &header::CONTENT_LENGTH)
+            .next()
+            .is_some_and(|value| says(value, body.length()));
         if !said && (announced || body.length() > 0) {
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.length()));
         }

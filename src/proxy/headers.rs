@@ -40,6 +40,16 @@ static PRIVATE: [HeaderName; 5] = [
 /// Codings that [`super::inspect`] can look into.
 const READABLE: [&str; 5] = ["gzip", "x-gzip", "deflate", "br", "identity"];
 
+/// Whether there is such a field. Most messages have few: a look at each name costs less than a hash of one.
+pub fn has(headers: &HeaderMap, name: &HeaderName) -> bool {
+    headers.keys().any(|known| known == name)
+}
+
+/// All lines of a field, which is mostly not there.
+pub fn lines<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'h HeaderValue> {
+    has(headers, name).then(|| headers.get_all(name)).into_iter().flatten()
+}
+
 /// Edits a caller's fields into what the upstream gets.
 pub fn to_upstream(headers: &mut HeaderMap, host: &HeaderValue) {
     let private = |name: &HeaderName| PRIVATE.contains(name) || name.as_str().starts_with("x-forwarded-");
@@ -51,7 +61,7 @@ pub fn to_upstream(headers: &mut HeaderMap, host: &HeaderValue) {
 
 /// Edits the upstream's fields into what the caller gets; `token` is the one that the call was made with.
 pub fn to_caller(headers: &mut HeaderMap, token: Option<&Token>) {
-    if headers.contains_key(header::TRANSFER_ENCODING) {
+    if has(headers, &header::TRANSFER_ENCODING) {
         // RFC 9112 section 6.3: with both, the length is a lie (and hyper's server would drop the caller).
         headers.remove(header::CONTENT_LENGTH);
     }
@@ -86,9 +96,7 @@ fn drop_hop_by_hop_and(headers: &mut HeaderMap, other: impl Fn(&HeaderName) -> b
 
 /// What the `Connection` lines name, all of them: a second line counts like the first.
 fn connection_names(headers: &HeaderMap) -> Vec<HeaderName> {
-    headers
-        .get_all(header::CONNECTION)
-        .iter()
+    lines(headers, &header::CONNECTION)
         .flat_map(|line| line.as_bytes().split(|b| *b == b','))
         .map(<[u8]>::trim_ascii)
         // The two usual options name no field of their own that is not in HOP_BY_HOP already.
@@ -107,12 +115,12 @@ fn keep_readable_codings(headers: &mut HeaderMap) {
         let text = line.to_str().unwrap_or_default().to_owned();
         text.split(',').map(|entry| entry.trim().to_owned()).collect::<Vec<_>>()
     };
-    let lines = headers.get_all(header::ACCEPT_ENCODING);
-    if lines.iter().all(|line| line.to_str().is_ok_and(|text| text.split(',').all(|e| readable(&e)))) {
+    let lines = || lines(headers, &header::ACCEPT_ENCODING);
+    if lines().all(|line| line.to_str().is_ok_and(|text| text.split(',').all(|e| readable(&e)))) {
         return;
     }
     let kept: Vec<String> =
-        lines.iter().flat_map(entries).filter(|entry| readable(&entry.as_str())).collect();
+        lines().flat_map(entries).filter(|entry| readable(&entry.as_str())).collect();
     // With nothing left the field says what its absence would not: no coding at all, please.
     let text = if kept.is_empty() { "identity".to_owned() } else { kept.join(", ") };
     if let Ok(value) = HeaderValue::from_str(&text) {
@@ -122,8 +130,7 @@ fn keep_readable_codings(headers: &mut HeaderMap) {
 
 /// HTTP/2 callers may split cookies over several fields, HTTP/1.1 wants one (RFC 9113 section 8.2.3).
 fn join_cookies(headers: &mut HeaderMap) {
-    let mut lines = headers.get_all(header::COOKIE).iter();
-    if lines.next().is_none() || lines.next().is_none() {
+    if lines(headers, &header::COOKIE).nth(1).is_none() {
         return;
     }
     let all: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();

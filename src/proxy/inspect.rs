@@ -8,6 +8,8 @@ use std::io::Read;
 
 use http::header::{self, HeaderMap};
 
+use super::headers;
+
 /// Decoded size up to which an answer can be an error, in bytes.
 pub const LIMIT: usize = 4096;
 
@@ -60,7 +62,7 @@ pub fn can_be_error(headers: &HeaderMap, length: Option<u64>) -> Option<Coding> 
 
 /// `None` for codings that cannot be looked into, and for several at once.
 fn coding(headers: &HeaderMap) -> Option<Coding> {
-    let mut lines = headers.get_all(header::CONTENT_ENCODING).iter();
+    let mut lines = headers::lines(headers, &header::CONTENT_ENCODING);
     let Some(line) = lines.next() else { return Some(Coding::Identity) };
     if lines.next().is_some() {
         return None;
