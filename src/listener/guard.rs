@@ -465,3 +465,74 @@ impl<S: Transport> AsyncWrite for Guard<S> {
         self.limited(cx, outcome)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+
+    pub(super) const HEAD: &[u8] = b"GET /cgi-bin/x HTTP/1.1\r\nHost: h\r\n\r\n";
+    pub(super) const IDLE: Duration = Duration::from_secs(75);
+
+    thread_local! {
+        /// How often a transport has been told of its end.
+        static TOLD: Cell<usize> = const { Cell::new(0) };
+    }
+
+    impl Transport for DuplexStream {
+        const SAYS_GOODBYE: bool = false;
+
+        fn expect_end(&mut self) {
+            TOLD.set(TOLD.get() + 1);
+        }
+    }
+
+    /// A caller, and the guard of its connection of which a head has been read.
+    pub(super) async fn after(head: &[u8], present: &Present) -> (DuplexStream, Guard<DuplexStream>) {
+        let limits = Limits {
+            max_connections: 1,
+            header_timeout: Duration::from_secs(10),
+            idle_timeout: IDLE,
+            max_header_bytes: 1024,
+            max_body: 0,
+            replay_per_request: 0,
+            replay_total: 0,
+        };
+        let (mut caller, io) = tokio::io::duplex(64);
+        let mut guard = Guard::new(io, present.clone(), &limits);
+        caller.write_all(head).await.unwrap();
+        read(&mut guard).await;
+        (caller, guard)
+    }
+
+    /// What hyper would read next.
+    pub(super) async fn read(guard: &mut Guard<DuplexStream>) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(1024);
+        guard.read_buf(&mut bytes).await.unwrap();
+        bytes
+    }
+
+    #[tokio::test]
+    async fn the_transport_is_told_of_its_end_before_the_last_write_and_no_earlier() {
+        for (head, told) in [
+            (&b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n"[..], true),
+            (b"GET / HTTP/1.0\r\n\r\n", true),
+            (HEAD, false),
+            (b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", false),
+            // The close will wait for what the caller still sends.
+            (b"PUT / HTTP/1.1\r\nConnection: close\r\nContent-Length: 9\r\n\r\n", false),
+            (b"GET / HTTP/1.1\r\nConnection: close\r\n\r\nmore", false),
+        ] {
+            let present = Present::default();
+            let (_caller, mut guard) = after(head, &present).await;
+            let before = TOLD.get();
+            present.set_busy(true);
+            guard.write_all(b"the first part of an answer").await.unwrap();
+            assert_eq!(TOLD.get(), before, "more of the answer follows");
+            present.set_busy(false);
+            guard.write_all(b"its end").await.unwrap();
+            assert_eq!(TOLD.get() > before, told, "{}", head.escape_ascii());
+        }
+    }
+}

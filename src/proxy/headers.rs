@@ -119,8 +119,7 @@ fn keep_readable_codings(headers: &mut HeaderMap) {
     if lines().all(|line| line.to_str().is_ok_and(|text| text.split(',').all(|e| readable(&e)))) {
         return;
     }
-    let kept: Vec<String> =
-        lines().flat_map(entries).filter(|entry| readable(&entry.as_str())).collect();
+    let kept: Vec<String> = lines().flat_map(entries).filter(|entry| readable(&entry.as_str())).collect();
     // With nothing left the field says what its absence would not: no coding at all, please.
     let text = if kept.is_empty() { "identity".to_owned() } else { kept.join(", ") };
     if let Ok(value) = HeaderValue::from_str(&text) {

@@ -66,45 +66,18 @@ impl<S: Transport> Guard<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Limits;
     use crate::listener::guard::Present;
     use crate::listener::guard::limits::REST;
+    use crate::listener::guard::tests::{HEAD, IDLE, after, read};
     use std::future::pending;
     use std::pin::pin;
     use std::time::Duration;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
     use tokio::time::{Instant, timeout};
 
-    impl Transport for DuplexStream {
-        const SAYS_GOODBYE: bool = false;
-    }
-
-    const HEAD: &[u8] = b"GET /cgi-bin/x HTTP/1.1\r\nHost: h\r\n\r\n";
-    const IDLE: Duration = Duration::from_secs(75);
-
     /// A caller, and the guard of its connection of which one request has been read.
     async fn after_one_request(present: &Present) -> (DuplexStream, Guard<DuplexStream>) {
-        let limits = Limits {
-            max_connections: 1,
-            header_timeout: Duration::from_secs(10),
-            idle_timeout: IDLE,
-            max_header_bytes: 1024,
-            max_body: 0,
-            replay_per_request: 0,
-            replay_total: 0,
-        };
-        let (mut caller, io) = tokio::io::duplex(64);
-        let mut guard = Guard::new(io, present.clone(), &limits);
-        caller.write_all(HEAD).await.unwrap();
-        assert_eq!(read(&mut guard).await, HEAD);
-        (caller, guard)
-    }
-
-    /// What hyper would read next.
-    async fn read(guard: &mut Guard<DuplexStream>) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(1024);
-        guard.read_buf(&mut bytes).await.unwrap();
-        bytes
+        after(HEAD, present).await
     }
 
     #[tokio::test(start_paused = true)]

@@ -158,3 +158,18 @@ async fn a_pause_ends_with_the_caller_and_with_the_drain() {
         assert_eq!(raw.rest().await, b"");
     }
 }
+
+#[tokio::test]
+async fn a_connection_that_has_not_begun_ends_with_the_caller_and_with_the_drain() {
+    let (_fake, gate) = echo("").await;
+    let mut left = Raw::to(gate.addr).await;
+    left.stream.shutdown().await.unwrap();
+    assert_eq!(left.rest().await, b"");
+    let mut silent = Raw::to(gate.addr).await;
+    // Accepted behind the silent one.
+    assert_eq!(Raw::to(gate.addr).await.ask(get()).await.status, 200);
+    let start = Instant::now();
+    gate.stop();
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    assert_eq!(silent.rest().await, b"");
+}
