@@ -109,7 +109,9 @@ impl Upstream {
             Err(broken) => broken,
         };
         let idempotent = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
-        let harmless = (idempotent || !broken.written) && !broken.answered;
+        // Never begun: what had come on the connection was no answer to it.
+        let unsent = broken.request.is_some();
+        let harmless = unsent || (idempotent || !broken.written) && !broken.answered;
         if matches!(broken.why, Why::TimedOut | Why::BodyGone) || !harmless {
             return Err(send_error(broken));
         }

@@ -14,9 +14,10 @@ use super::connection::Connection;
 /// 75 s and the 60 s of common load balancers are above it.
 const IDLE_LIMIT: Duration = Duration::from_secs(50);
 
-/// After a shorter rest than this a look at a connection tells nothing: whatever the upstream has done to it
-/// since comes to light with the first poll of the exchange, before anything of a request is written.
-const SHORT_REST: Duration = Duration::from_millis(1);
+/// After a shorter rest than this nobody looks at a connection before it is used. Whatever the upstream has done
+/// to it comes to light with the first poll of the exchange, before anything of a request is written; the look
+/// only saves that request a new connection where another idle one is good.
+const SHORT_REST: Duration = Duration::from_secs(1);
 
 /// The idle connections of one worker, oldest first.
 #[derive(Default)]

@@ -1,7 +1,10 @@
 //! The second sending: once, with the new token, the same bytes; and the transport's own resend.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
 
 use super::{assert_refused, lonely};
 use crate::support::fake::{Fake, Reply, token};
@@ -228,6 +231,27 @@ async fn a_connection_that_has_been_closed_is_never_picked() {
         until("the connection is closed", || fake.open() <= 1).await;
     }
     assert_eq!(fake.seen().len(), 20);
+}
+
+#[tokio::test]
+async fn an_answer_that_nobody_asked_for_answers_no_call() {
+    // HAProxy says so to a connection that it closes because it was idle.
+    let timeout = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    let signal = Arc::new(Notify::new());
+    let wait = Arc::clone(&signal);
+    let (fake, gate) = lonely(move |seen| {
+        let Reply::Bytes(bytes) = Reply::ok(&[], seen.line()) else { unreachable!() };
+        Reply::Then(bytes, Arc::clone(&wait), timeout.to_vec())
+    })
+    .await;
+    let mut raw = Raw::to(gate.addr).await;
+    for i in 0..5 {
+        let response = raw.ask(request("POST", &format!("/cgi-bin/{i}"), &[], b"body")).await;
+        assert_eq!(response.status, 200, "{i}: {response:?}");
+        signal.notify_one();
+        until("it has been said", || Arc::strong_count(&signal) == 2).await;
+    }
+    assert_eq!(fake.seen().len(), 5);
 }
 
 #[tokio::test]
