@@ -80,6 +80,8 @@ pub(super) struct Present(Rc<Facts>);
 #[derive(Debug, Default)]
 struct Facts {
     busy: Cell<bool>,
+    /// How many have been begun since the connection began or rested.
+    calls: Cell<usize>,
     head: Cell<Option<Head>>,
 }
 
@@ -87,6 +89,15 @@ impl Present {
     /// Whether it is being served; set by the service.
     pub(super) fn set_busy(&self, busy: bool) {
         self.0.busy.set(busy);
+        self.0.calls.set(self.calls() + usize::from(busy));
+    }
+
+    fn calls(&self) -> usize {
+        self.0.calls.get()
+    }
+
+    fn forget_calls(&self) {
+        self.0.calls.set(0);
     }
 
     fn is_busy(&self) -> bool {

@@ -9,9 +9,12 @@ use super::{Guard, State, Transport};
 use crate::config;
 use crate::listener::head;
 
-/// How long a connection waits for its next request before it rests. Long for callers with one request after
-/// another, and short beside the minute for which others keep a connection they do not use.
+/// How long a connection waits for its next request before it rests: short beside the minute for which many keep
+/// a connection that they never use again.
 pub(super) const REST: Duration = Duration::from_millis(100);
+
+/// The same for a caller who has come back within [`REST`] before. It would wake its task ten times a second.
+pub(super) const LATER_REST: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Times {
@@ -47,7 +50,7 @@ impl<S: Transport> Guard<S> {
             State::Head { .. } if head::leading_empty_lines(&self.kept) < self.kept.len() => {
                 (self.limits.head, Limit::Head)
             }
-            State::Head { first: false } if self.may_rest() => (REST, Limit::Rest),
+            State::Head { first: false } if self.may_rest() => (self.rest_after(), Limit::Rest),
             State::Head { first: true } => (self.limits.head, Limit::Idle),
             State::Head { first: false } => (self.limits.idle, Limit::Idle),
             State::Sized(_) | State::Chunked(_) => (self.limits.idle, Limit::Body),
@@ -61,7 +64,11 @@ impl<S: Transport> Guard<S> {
     /// Whether this is a pause in which hyper has nothing to do: nothing of the next request has come, and all
     /// of the last answer is on its way.
     fn may_rest(&self) -> bool {
-        self.limits.idle > REST && self.kept.is_empty() && !self.writing.is_running()
+        self.limits.idle > self.rest_after() && self.kept.is_empty() && !self.writing.is_running()
+    }
+
+    fn rest_after(&self) -> Duration {
+        if self.present.calls() > 1 { LATER_REST } else { REST }
     }
 
     /// A caller that reads nothing for too long is cut off.

@@ -47,6 +47,7 @@ impl<S: Transport> Guard<S> {
             () = drained => Rested::Over,
         };
         self.state = State::Head { first: false };
+        self.present.forget_calls();
         rested
     }
 
@@ -67,7 +68,7 @@ impl<S: Transport> Guard<S> {
 mod tests {
     use super::*;
     use crate::listener::guard::Present;
-    use crate::listener::guard::limits::REST;
+    use crate::listener::guard::limits::{LATER_REST, REST};
     use crate::listener::guard::tests::{HEAD, IDLE, after, read};
     use std::future::pending;
     use std::pin::pin;
@@ -94,6 +95,24 @@ mod tests {
             assert!(!guard.is_resting());
             assert!(timeout(Duration::from_secs(5), read(&mut guard)).await.is_err(), "half a head");
             caller.write_all(&HEAD[9..]).await.unwrap();
+            assert_eq!(read(&mut guard).await, HEAD);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_who_comes_back_is_given_longer_until_it_has_rested() {
+        let present = Present::default();
+        let (mut caller, mut guard) = after_one_request(&present).await;
+        for (calls, pause) in [(1, REST), (2, LATER_REST), (1, REST), (3, LATER_REST)] {
+            for _ in 0..calls {
+                present.set_busy(true);
+                present.set_busy(false);
+            }
+            let start = Instant::now();
+            assert_eq!(read(&mut guard).await, b"");
+            assert!((pause..pause * 2).contains(&start.elapsed()), "{calls} {:?}", start.elapsed());
+            caller.write_all(HEAD).await.unwrap();
+            assert_eq!(guard.rest(pin!(pending())).await, Rested::Woken);
             assert_eq!(read(&mut guard).await, HEAD);
         }
     }

@@ -19,7 +19,7 @@ async fn echo(limits: &str) -> (Fake, Gate) {
 }
 
 /// Long enough for a head, and longer than an unused connection keeps its buffers.
-const HEAD: &str = "header_timeout = \"400ms\"";
+const HEAD: &str = "header_timeout = \"800ms\"";
 
 /// Waits as long as wxgate itself waits for a head that does not come.
 async fn pause(gate: &Gate) {
