@@ -67,7 +67,7 @@ where
             });
             // Boxed, because a resting caller's task should be as small as what it holds.
             let mut connection = {
-                let builder = http1(guard.max_head());
+                let builder = http1(guard.max_head(), S::SEES_LEAVING);
                 Box::new(builder.serve_connection(TokioIo::new(&mut *guard), service))
             };
             // Errors here are the caller's: it left, or what it sent broke off. The access log has its line.
@@ -91,8 +91,8 @@ where
     }
 }
 
-/// How hyper is to serve a caller whose heads may have so many bytes.
-fn http1(max_head: usize) -> http1::Builder {
+/// How hyper is to serve a caller whose heads may have so many bytes, and whose leaving the guard sees or not.
+fn http1(max_head: usize, guard_sees_leaving: bool) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
         .preserve_header_case(true)
@@ -100,6 +100,8 @@ fn http1(max_head: usize) -> http1::Builder {
         .title_case_headers(true)
         // The upstream's Date passes; wxgate adds no field.
         .auto_date_header(false)
+        // So that it reads nothing while a request is served.
+        .half_close(guard_sees_leaving)
         .max_buf_size(BUFFER.max(max_head + (8 << 10)));
     builder
 }

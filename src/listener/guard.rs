@@ -48,6 +48,15 @@ pub(super) trait Transport: AsyncRead + AsyncWrite + Unpin {
     /// Whether its end is more than its close, and has to be written.
     const SAYS_GOODBYE: bool;
 
+    /// Whether [`Self::poll_gone`] sees the caller leave. Otherwise hyper has to read ahead for that, which takes
+    /// it a buffer for each request.
+    const SEES_LEAVING: bool;
+
+    /// Ready when the caller is seen to have left.
+    fn poll_gone(&self, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
+    }
+
     /// Ready when something may have come.
     fn poll_readable(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
@@ -59,6 +68,11 @@ pub(super) trait Transport: AsyncRead + AsyncWrite + Unpin {
 
 impl Transport for Socket {
     const SAYS_GOODBYE: bool = false;
+    const SEES_LEAVING: bool = true;
+
+    fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
+        Self::poll_gone(self, cx)
+    }
 
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Self::poll_readable(self, cx)
@@ -71,6 +85,8 @@ impl Transport for Socket {
 
 impl Transport for TlsStream<Socket> {
     const SAYS_GOODBYE: bool = true;
+    // The goodbye is behind what can be seen without reading.
+    const SEES_LEAVING: bool = false;
 }
 
 /// What guard and service tell each other of a connection's present request.
@@ -456,6 +472,10 @@ impl<S: Transport> AsyncWrite for Guard<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // hyper flushes with each of its polls; while a request is served it reads nothing.
+        if self.present.is_busy() && self.is_clean() && self.io.poll_gone(cx).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
         let outcome = Pin::new(&mut self.io).poll_flush(cx);
         let outcome = self.limited(cx, outcome);
         // hyper, when it has waited for the caller's end during a request, does not read again behind the answer:
@@ -493,6 +513,7 @@ mod tests {
 
     impl Transport for DuplexStream {
         const SAYS_GOODBYE: bool = false;
+        const SEES_LEAVING: bool = false;
 
         fn expect_end(&mut self) {
             TOLD.set(TOLD.get() + 1);

@@ -7,7 +7,7 @@ use tokio::io::AsyncWriteExt;
 
 use super::assert_refused;
 use crate::support::fake::{Fake, Reply};
-use crate::support::gate::{Gate, Settings};
+use crate::support::gate::{Gate, Settings, https_listener};
 use crate::support::https::{Connection, request};
 use crate::support::raw::{Raw, refused};
 
@@ -105,11 +105,7 @@ async fn what_is_refused_is_refused_after_a_pause_too() {
 #[tokio::test]
 async fn callers_with_http_1_0_and_tls_pause_too() {
     let fake = Fake::answering(|_| Reply::json("{}")).await;
-    let certs = format!("{}/certs", env!("CARGO_MANIFEST_DIR"));
-    let tables = format!(
-        "[tls]\nlisten = [\"127.0.0.1:0\"]\ncert = \"{certs}/server.pem\"\nkey = \"{certs}/server.key\"\n"
-    );
-    let settings = Settings { limits: HEAD.to_owned(), tables, ..Settings::default() };
+    let settings = Settings { limits: HEAD.to_owned(), tables: https_listener(), ..Settings::default() };
     let gate = Gate::with(&fake.url(), settings).await;
     let mut old = Raw::to(gate.addr).await;
     let mut tls = Connection::tls(gate.tls_addr.unwrap()).await;

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use tokio::io::AsyncWriteExt;
 use tokio::sync::Notify;
 
 use crate::support::fake::{Fake, Reply, token};
-use crate::support::gate::{Gate, Settings};
+use crate::support::gate::{Gate, Settings, https_listener};
+use crate::support::https::Connection;
 use crate::support::raw::Raw;
 use crate::support::until::until;
 
@@ -27,12 +29,27 @@ async fn a_caller_who_leaves_ends_its_call() {
         ),
     ] {
         let fake = Fake::answering(move |_| reply.clone()).await;
-        let gate = Gate::before(&fake.url()).await;
-        let mut raw = Raw::to(gate.addr).await;
-        raw.write(GET).await;
-        until("the call arrives", || fake.seen().len() == 1).await;
-        drop(raw);
-        until(what, || fake.abandoned() == 1).await;
+        let gate =
+            Gate::with(&fake.url(), Settings { tables: https_listener(), ..Settings::default() }).await;
+        for (ended, way) in ["closed", "half closed", "over TLS"].into_iter().enumerate() {
+            let arrived = || fake.seen().len() == ended + 1;
+            if way == "over TLS" {
+                let mut caller = Connection::tls(gate.tls_addr.unwrap()).await;
+                tokio::select! {
+                    answer = caller.send(GET.as_bytes()) => panic!("{what}: {answer:?}"),
+                    () = until("the call arrives", arrived) => {}
+                }
+            } else {
+                let mut raw = Raw::to(gate.addr).await;
+                raw.write(GET).await;
+                until("the call arrives", arrived).await;
+                if way == "half closed" {
+                    raw.stream.shutdown().await.unwrap();
+                    until(what, || fake.abandoned() == ended + 1).await;
+                }
+            }
+            until(what, || fake.abandoned() == ended + 1).await;
+        }
     }
 }
 

@@ -54,6 +54,14 @@ pub(crate) struct Settings {
     pub(crate) distrusts_the_sandbox: bool,
 }
 
+/// The table of an HTTPS listener beside the plain one.
+pub(crate) fn https_listener() -> String {
+    let certs = concat!(env!("CARGO_MANIFEST_DIR"), "/certs");
+    format!(
+        "[tls]\nlisten = [\"127.0.0.1:0\"]\ncert = \"{certs}/server.pem\"\nkey = \"{certs}/server.key\"\n"
+    )
+}
+
 /// The text of a configuration with one account before the upstream at `url`.
 pub(crate) fn configuration(url: &str, settings: &Settings, state: &Path) -> String {
     let ca = Path::new(env!("CARGO_MANIFEST_DIR")).join("certs/ca.pem");
