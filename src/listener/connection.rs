@@ -49,7 +49,7 @@ where
         let drained = {
             let service = service_fn(|mut request| {
                 let present = present.clone();
-                present.set_busy(true);
+                present.begin();
                 if present.has_usual_names() {
                     // The spelling of the names, which would be copied for each sending.
                     *request.extensions_mut() = Extensions::new();
@@ -123,7 +123,7 @@ pub(super) enum Over {
 impl Drop for Served {
     fn drop(&mut self) {
         if let Over::Http1(present) = &self.over {
-            present.set_busy(false);
+            present.end();
         }
     }
 }

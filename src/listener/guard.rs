@@ -102,10 +102,15 @@ struct Facts {
 }
 
 impl Present {
-    /// Whether it is being served; set by the service.
-    pub(super) fn set_busy(&self, busy: bool) {
-        self.0.busy.set(busy);
-        self.0.calls.set(self.calls() + usize::from(busy));
+    /// From now on it is being served.
+    pub(super) fn begin(&self) {
+        self.0.busy.set(true);
+        self.0.calls.set(self.calls() + 1);
+    }
+
+    /// Its answer has been handed over, or given up.
+    pub(super) fn end(&self) {
+        self.0.busy.set(false);
     }
 
     fn calls(&self) -> usize {
@@ -478,8 +483,8 @@ impl<S: Transport> AsyncWrite for Guard<S> {
         }
         let outcome = Pin::new(&mut self.io).poll_flush(cx);
         let outcome = self.limited(cx, outcome);
-        // hyper, when it has waited for the caller's end during a request, does not read again behind the answer:
-        // so the limit for the next request begins here.
+        // hyper, where it reads ahead to see the caller leave, does not read again behind the answer: so the limit for
+        // the next request begins here.
         let next = matches!(self.state, State::Head { first: false }) && !self.present.is_last();
         if outcome.is_ready() && next && self.poll_limit(cx).is_ready() {
             cx.waker().wake_by_ref();
@@ -559,10 +564,10 @@ mod tests {
             let present = Present::default();
             let (_caller, mut guard) = after(head, &present).await;
             let before = TOLD.get();
-            present.set_busy(true);
+            present.begin();
             guard.write_all(b"the first part of an answer").await.unwrap();
             assert_eq!(TOLD.get(), before, "more of the answer follows");
-            present.set_busy(false);
+            present.end();
             guard.write_all(b"its end").await.unwrap();
             assert_eq!(TOLD.get() > before, told, "{}", head.escape_ascii());
         }

@@ -31,7 +31,7 @@ struct Idle {
 }
 
 impl Pool {
-    /// A connection that is open as far as anybody can know, if there is one.
+    /// A connection that nobody has seen closed, if there is one.
     pub(super) fn take(&self) -> Option<Box<Connection>> {
         loop {
             // The borrow ends before the connection is polled.

@@ -1,4 +1,4 @@
-//! Waits between two requests with a socket and a timer alone.
+//! Waits for a request with a socket and a timer alone: for a connection's first one, and between two.
 //!
 //! A caller may keep its connection for minutes and ask for nothing. hyper would hold 16 KiB of buffers for it,
 //! so it is told that the connection has ended, and given the connection again when the caller goes on.
@@ -12,7 +12,7 @@ use super::{Guard, State, Transport};
 /// How a rest has ended.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::listener) enum Rested {
-    /// The next request has begun; its first bytes are kept.
+    /// The next request has begun; its first bytes are kept, or still to be read.
     Woken,
     /// Nothing more comes: the caller has left, or has been idle for too long, or the drain has begun.
     Over,
@@ -26,11 +26,7 @@ impl<S: Transport> Guard<S> {
             Poll::Ready(Err(_)) => Poll::Ready(Rested::Over),
             Poll::Pending => self.reading.poll(self.limits.head, cx).map(|()| Rested::Over),
         };
-        tokio::select! {
-            biased;
-            rested = poll_fn(begun) => rested,
-            () = drained => Rested::Over,
-        }
+        unless(drained, begun).await
     }
 
     /// Whether hyper has seen an end only because the connection is to rest.
@@ -41,11 +37,7 @@ impl<S: Transport> Guard<S> {
     /// Waits until the caller goes on, within the limit that counts from its last request, or until the drain
     /// has begun.
     pub(in crate::listener) async fn rest(&mut self, drained: Pin<&mut impl Future<Output = ()>>) -> Rested {
-        let rested = tokio::select! {
-            biased;
-            rested = poll_fn(|cx| self.poll_rest(cx)) => rested,
-            () = drained => Rested::Over,
-        };
+        let rested = unless(drained, |cx| self.poll_rest(cx)).await;
         self.state = State::Head { first: false };
         self.present.forget_calls();
         rested
@@ -61,6 +53,18 @@ impl<S: Transport> Guard<S> {
             Poll::Ready(Ok(0) | Err(_)) => Poll::Ready(Rested::Over),
             Poll::Pending => self.reading.poll(self.limits.idle, cx).map(|()| Rested::Over),
         }
+    }
+}
+
+/// Waits until `rested` is settled, unless the drain begins before.
+async fn unless(
+    drained: Pin<&mut impl Future<Output = ()>>,
+    rested: impl FnMut(&mut Context<'_>) -> Poll<Rested>,
+) -> Rested {
+    tokio::select! {
+        biased;
+        rested = poll_fn(rested) => rested,
+        () = drained => Rested::Over,
     }
 }
 
@@ -105,8 +109,8 @@ mod tests {
         let (mut caller, mut guard) = after_one_request(&present).await;
         for (calls, pause) in [(1, REST), (2, LATER_REST), (1, REST), (3, LATER_REST)] {
             for _ in 0..calls {
-                present.set_busy(true);
-                present.set_busy(false);
+                present.begin();
+                present.end();
             }
             let start = Instant::now();
             assert_eq!(read(&mut guard).await, b"");
@@ -173,12 +177,12 @@ mod tests {
         let longer = REST * 3;
         let present = Present::default();
         let (mut caller, mut guard) = after_one_request(&present).await;
-        present.set_busy(true);
+        present.begin();
         assert!(timeout(longer, read(&mut guard)).await.is_err(), "a request is being served");
         // The caller has read nothing of an answer yet.
         guard.write_all(&[b'a'; 64]).await.unwrap();
         assert!(timeout(longer, guard.write_all(b"b")).await.is_err());
-        present.set_busy(false);
+        present.end();
         assert!(timeout(longer, read(&mut guard)).await.is_err(), "an answer is on its way");
         caller.read_exact(&mut [0; 64]).await.unwrap();
         guard.write_all(b"b").await.unwrap();

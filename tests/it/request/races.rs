@@ -43,6 +43,7 @@ async fn a_caller_who_leaves_ends_its_call() {
                 let mut raw = Raw::to(gate.addr).await;
                 raw.write(GET).await;
                 until("the call arrives", arrived).await;
+                // Otherwise it is dropped here.
                 if way == "half closed" {
                     raw.stream.shutdown().await.unwrap();
                     until(what, || fake.abandoned() == ended + 1).await;
