@@ -13,6 +13,7 @@ pub mod cli;
 pub mod config;
 mod deadline;
 pub mod demo;
+mod hush;
 pub mod listener;
 pub mod logging;
 pub mod process;

@@ -5,7 +5,7 @@
 //! guard alone after a while: hyper's buffers, 16 KiB, are for those who use them.
 
 use std::convert::Infallible;
-use std::future::ready;
+use std::future::{poll_fn, ready};
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -24,6 +24,7 @@ use super::Counted;
 use super::drain::Drain;
 use super::guard::{Guard, Present, Rested, Transport, refusal_asked_for};
 use super::http2::{self, Stream};
+use crate::hush::Waking;
 use crate::proxy::Current;
 use crate::proxy::answer::AnswerBody;
 use crate::upstream::BodyError;
@@ -42,6 +43,7 @@ where
     // Boxed, and lent to hyper: what is moved about should be small.
     let mut guard = Box::new(Guard::new(io, present.clone(), current.get().limits()));
     let mut begun = pin!(drain.begun());
+    let mut waking = Waking::default();
     if guard.begin(begun.as_mut()).await == Rested::Over {
         return;
     }
@@ -73,10 +75,10 @@ where
             // Errors here are the caller's: it left, or what it sent broke off. The access log has its line.
             tokio::select! {
                 biased;
-                _ = &mut *connection => false,
+                _ = poll_fn(|cx| waking.poll(Pin::new(&mut *connection), cx)) => false,
                 () = begun.as_mut() => {
                     Pin::new(&mut *connection).graceful_shutdown();
-                    let _ = (&mut *connection).await;
+                    let _ = poll_fn(|cx| waking.poll(Pin::new(&mut *connection), cx)).await;
                     true
                 }
             }

@@ -17,6 +17,7 @@ use hyper::body::{Body, Frame, Incoming};
 use super::refusal::Refusal;
 use crate::config::Limits;
 use crate::deadline::Deadline;
+use crate::hush;
 use crate::upstream::RequestBody;
 
 /// Chunks below this are gathered into larger ones: a caller that sends single bytes must not make wxgate
@@ -204,7 +205,12 @@ async fn next(
     pause: Duration,
 ) -> Option<Result<Frame<Bytes>, Refusal>> {
     std::future::poll_fn(|cx| {
-        if let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(cx) {
+        let (frame, woken) = hush::during(|| Pin::new(&mut *body).poll_frame(cx));
+        // So that hyper reads on, if there can be more.
+        if woken && !body.is_end_stream() {
+            cx.waker().wake_by_ref();
+        }
+        if let Poll::Ready(frame) = frame {
             stall.clear();
             return Poll::Ready(frame.map(|frame| frame.map_err(|e| broken(&e))));
         }
