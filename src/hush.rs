@@ -75,3 +75,47 @@ impl Wake for Task {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::poll_fn;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_wake_up_is_held_back_while_a_step_is_taken_and_at_no_other_time() {
+        let (own, other) = (Arc::new(Count::default()), Arc::new(Count::default()));
+        let counts = || [&own, &other].map(|count| count.0.load(Ordering::Relaxed));
+        let mut waking = Waking::default();
+        // As a task that is polled by another one each time.
+        for (task, right) in [(&own, [2, 0]), (&other, [2, 2]), (&own, [4, 2])] {
+            let future = poll_fn(|cx: &mut Context<'_>| {
+                cx.waker().wake_by_ref();
+                let twice = || (0..2).for_each(|_| cx.waker().clone().wake());
+                assert_eq!(during(twice), ((), true));
+                assert_eq!(during(|| 7), (7, false), "the time before counts no more");
+                let stepped =
+                    std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| during(|| panic!("a step"))));
+                assert!(stepped.is_err());
+                Poll::Ready(cx.waker().wake_by_ref())
+            });
+            let mut future = std::pin::pin!(future);
+            let waker = Waker::from(Arc::clone(task));
+            assert!(waking.poll(future.as_mut(), &mut Context::from_waker(&waker)).is_ready());
+            assert_eq!(counts(), right);
+        }
+        // Another waker is none of its business.
+        let waker = Waker::from(Arc::clone(&own));
+        assert_eq!(during(|| waker.wake_by_ref()), ((), false));
+        assert_eq!(counts(), [5, 2]);
+    }
+}

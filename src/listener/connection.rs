@@ -13,7 +13,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::{Extensions, Response};
+use http::Response;
 use http_body::{Body, Frame, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -49,13 +49,9 @@ where
     }
     loop {
         let drained = {
-            let service = service_fn(|mut request| {
+            let service = service_fn(|request| {
                 let present = present.clone();
                 present.begin();
-                if present.has_usual_names() {
-                    // The spelling of the names, which would be copied for each sending.
-                    *request.extensions_mut() = Extensions::new();
-                }
                 // Each request by the configuration of its moment.
                 let proxy = current.get();
                 // Outside of the future, which need not hold the request.
@@ -69,7 +65,7 @@ where
             });
             // Boxed, because a resting caller's task should be as small as what it holds.
             let mut connection = {
-                let builder = http1(guard.max_head(), S::SEES_LEAVING);
+                let builder = http1(guard.max_head(), guard.keeps_spelling(), S::SEES_LEAVING);
                 Box::new(builder.serve_connection(TokioIo::new(&mut *guard), service))
             };
             // Errors here are the caller's: it left, or what it sent broke off. The access log has its line.
@@ -93,11 +89,12 @@ where
     }
 }
 
-/// How hyper is to serve a caller whose heads may have so many bytes, and whose leaving the guard sees or not.
-fn http1(max_head: usize, guard_sees_leaving: bool) -> http1::Builder {
+/// How hyper is to serve a caller: whose heads may have so many bytes, whose names it is to remember as they are
+/// spelt, whose leaving the guard sees.
+fn http1(max_head: usize, keeps_spelling: bool, guard_sees_leaving: bool) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
-        .preserve_header_case(true)
+        .preserve_header_case(keeps_spelling)
         // For the fields that wxgate writes itself; the upstream's keep their spelling.
         .title_case_headers(true)
         // The upstream's Date passes; wxgate adds no field.

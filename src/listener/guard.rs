@@ -10,6 +10,7 @@
 //! no byte, and knows nothing of accounts and tokens.
 
 mod close;
+mod course;
 mod limits;
 mod rest;
 
@@ -25,20 +26,18 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::server::TlsStream;
 
 use super::chunks::Chunks;
-use super::head::{self, Framing, Head};
+use super::head;
 use crate::config::Limits;
 use crate::deadline::Deadline;
 use crate::proxy::refusal::Refusal;
 use crate::proxy::target::percent_decoded;
 use crate::socket::Socket;
+use course::{Course, State, Verdict};
 use limits::{Limit, Times};
 pub(super) use rest::Rested;
 
 /// What is said of a head that takes longer than [`Limit::Head`].
 const HEAD_TOO_SLOW: &str = "the request head did not come within limits.header_timeout";
-
-/// The first bytes of HTTP/2 by prior knowledge (RFC 9113 section 3.4); no HTTP/1 request begins so.
-const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\n";
 
 /// The method of the request that replaces a refused head.
 const REFUSED: &str = "WXGATE-REFUSED";
@@ -98,7 +97,6 @@ struct Facts {
     busy: Cell<bool>,
     /// How many have been begun since the connection began or rested.
     calls: Cell<usize>,
-    head: Cell<Option<Head>>,
 }
 
 impl Present {
@@ -124,53 +122,20 @@ impl Present {
     fn is_busy(&self) -> bool {
         self.0.busy.get()
     }
-
-    /// Whether all its field names are spelt as hyper spells them; hyper calls the service with the head that the
-    /// guard has let through last.
-    pub(super) fn has_usual_names(&self) -> bool {
-        self.0.head.get().is_some_and(|head| head.usual_names)
-    }
-
-    /// Whether the connection ends with it.
-    fn is_last(&self) -> bool {
-        self.0.head.get().is_some_and(|head| head.last)
-    }
 }
 
 /// A caller's connection, guarded.
 pub(super) struct Guard<S> {
     io: S,
-    state: State,
+    course: Course,
     /// Bytes that have been read but not been let through yet.
     kept: BytesMut,
     /// How many of those, from the first, may go through.
     approved: usize,
-    /// How many of those have been searched for the end of the head.
-    searched: usize,
     present: Present,
     reading: Deadline,
     writing: Deadline,
     limits: Times,
-    max_head: usize,
-}
-
-#[derive(Debug)]
-enum State {
-    /// At the beginning of a head; `first` on a new connection.
-    Head {
-        first: bool,
-    },
-    /// Between two requests for a while: hyper sees an end, and [`Guard::rest`] waits for the next one.
-    Resting,
-    Sized(u64),
-    Chunked(Chunks),
-    /// HTTP/2's preface has come: hyper's HTTP/1 side sees an end, and nothing else.
-    Preface,
-    /// HTTP/2: hyper's own guards are at work.
-    Through,
-    /// Nothing more comes from this caller.
-    Refused,
-    Broken,
 }
 
 /// The refusal that a request asks for, when it is one of the guard's own.
@@ -197,142 +162,57 @@ fn percent_encoded(text: &str) -> String {
     text.bytes().map(encode).collect()
 }
 
-/// What may be done with fresh bytes.
-enum Verdict {
-    /// So many, from the first, may go through.
-    Pass(usize),
-    /// The head is not complete.
-    Wait,
-    Refuse(Refusal),
-    /// This is HTTP/2: hyper's HTTP/1 side gets nothing of it.
-    Http2,
-}
-
 impl<S: Transport> Guard<S> {
     pub(super) fn new(io: S, present: Present, limits: &Limits) -> Self {
         Self {
             io,
-            state: State::Head { first: true },
+            course: Course::new(limits.max_header_bytes),
             kept: BytesMut::new(),
             approved: 0,
-            searched: 0,
             present,
             reading: Deadline::default(),
             writing: Deadline::default(),
             limits: Times::of(limits),
-            max_head: limits.max_header_bytes,
         }
     }
 
     /// Whether the caller began with HTTP/2's preface; then hyper's HTTP/1 side has seen nothing but an end.
     pub(super) fn is_http2(&self) -> bool {
-        matches!(self.state, State::Preface)
+        matches!(self.course.state, State::Preface)
     }
 
     /// The largest head that this caller may send.
     pub(super) fn max_head(&self) -> usize {
-        self.max_head
+        self.course.max_head()
+    }
+
+    /// Whether hyper is to remember how this caller spells names.
+    pub(super) fn keeps_spelling(&self) -> bool {
+        self.course.keeps_spelling()
     }
 
     /// Lets everything through, from the preface on.
     pub(super) fn into_http2(mut self: Box<Self>) -> Box<Self> {
         self.approved = self.kept.len();
-        self.state = State::Through;
+        self.course.state = State::Through;
         self
+    }
+
+    /// Whether hyper has nothing more to say: an end would cut nothing off.
+    fn is_silent(&self) -> bool {
+        !self.present.is_busy() && !self.writing.is_running()
     }
 
     /// Whether the caller owes nothing and has sent nothing that waits.
     fn is_clean(&self) -> bool {
-        matches!(self.state, State::Head { .. } | State::Resting) && self.kept.is_empty()
+        matches!(self.course.state, State::Head { .. } | State::Resting) && self.kept.is_empty()
     }
 
     /// Tells the transport when what hyper writes now is the end of the connection's last answer.
     fn foresee_end(&mut self) {
-        if self.present.is_last() && !self.present.is_busy() && self.is_clean() {
+        if self.course.is_last() && !self.present.is_busy() && self.is_clean() {
             self.io.expect_end();
         }
-    }
-
-    /// Looks at fresh bytes and moves on as far as they allow.
-    fn consider(
-        state: &mut State,
-        bytes: &[u8],
-        searched: &mut usize,
-        max_head: usize,
-        present: &Present,
-    ) -> Verdict {
-        match state {
-            State::Through => Verdict::Pass(bytes.len()),
-            State::Resting | State::Preface | State::Refused | State::Broken => Verdict::Wait,
-            State::Sized(left) => {
-                let here = (*left).min(bytes.len() as u64);
-                *left -= here;
-                if *left == 0 {
-                    *state = State::Head { first: false };
-                }
-                Verdict::Pass(here as usize)
-            }
-            State::Chunked(chunks) => match chunks.follow(bytes) {
-                Ok(used) => {
-                    if chunks.done() {
-                        *state = State::Head { first: false };
-                    }
-                    Verdict::Pass(used)
-                }
-                Err(_) => {
-                    *state = State::Broken;
-                    Verdict::Wait
-                }
-            },
-            State::Head { .. } => Self::consider_head(state, bytes, searched, max_head, present),
-        }
-    }
-
-    fn consider_head(
-        state: &mut State,
-        bytes: &[u8],
-        searched: &mut usize,
-        max_head: usize,
-        present: &Present,
-    ) -> Verdict {
-        let empty = head::leading_empty_lines(bytes);
-        let end = match head::end_of_head(bytes, (*searched).max(empty)) {
-            Ok(end) => end,
-            Err(refusal) => return Verdict::Refuse(refusal),
-        };
-        if let Some(&first) = bytes.get(empty)
-            && let Err(refusal) = head::check_beginning(first)
-        {
-            return Verdict::Refuse(refusal);
-        }
-        *searched = bytes.len();
-        if matches!(state, State::Head { first: true }) && end.is_some() && bytes.starts_with(HTTP2_PREFACE) {
-            *state = State::Preface;
-            return Verdict::Http2;
-        }
-        if end.unwrap_or(bytes.len()) > max_head {
-            return Verdict::Refuse(Refusal::HeadTooLarge(head::TOO_LARGE.into()));
-        }
-        let Some(end) = end else { return Verdict::Wait };
-        *searched = 0;
-        let head = match head::read(&bytes[empty..end]) {
-            Ok(head) => head,
-            Err(refusal) => return Verdict::Refuse(refusal),
-        };
-        *state = match head.framing {
-            Framing::Sized(0) => State::Head { first: false },
-            Framing::Sized(length) => State::Sized(length),
-            Framing::Chunked => State::Chunked(Chunks::default()),
-        };
-        present.0.head.set(Some(head));
-        // What has come of the body goes with its head; the next head waits until hyper asks for it.
-        let body = match state {
-            State::Sized(_) | State::Chunked(_) if end < bytes.len() => {
-                Self::consider(state, &bytes[end..], searched, max_head, present)
-            }
-            _ => Verdict::Wait,
-        };
-        Verdict::Pass(if let Verdict::Pass(length) = body { end + length } else { end })
     }
 
     /// Puts the request that asks for the refusal in the place of what the caller sent.
@@ -345,7 +225,7 @@ impl<S: Transport> Guard<S> {
         self.kept.clear();
         self.kept.extend_from_slice(request.as_bytes());
         self.approved = self.kept.len();
-        self.state = State::Refused;
+        self.course.state = State::Refused;
     }
 
     /// Reads a piece behind what is kept; nothing is an end.
@@ -382,27 +262,23 @@ impl<S: Transport> AsyncRead for Guard<S> {
                 this.release(buf);
                 return Poll::Ready(Ok(()));
             }
-            match this.state {
+            match this.course.state {
                 State::Preface | State::Resting => return Poll::Ready(Ok(())),
+                State::Respelt if this.is_silent() => return Poll::Ready(Ok(())),
+                // Woken with the flush.
+                State::Respelt => return Poll::Pending,
                 State::Refused => return Poll::Pending,
                 State::Broken => return Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
                 _ => {}
             }
-            if this.searched < this.kept.len() {
-                match Self::consider(
-                    &mut this.state,
-                    &this.kept,
-                    &mut this.searched,
-                    this.max_head,
-                    &this.present,
-                ) {
+            if !this.course.has_seen(this.kept.len()) {
+                match this.course.consider(&this.kept) {
                     Verdict::Pass(length) => {
                         this.approved = length;
                         this.reading.clear();
                     }
                     Verdict::Wait => {}
                     Verdict::Refuse(refusal) => this.refuse(&refusal),
-                    Verdict::Http2 => {}
                 }
                 continue;
             }
@@ -412,14 +288,8 @@ impl<S: Transport> AsyncRead for Guard<S> {
                 let read = Pin::new(&mut this.io).poll_read(cx, buf)?;
                 let fresh = &buf.filled()[start..];
                 if read.is_ready() && !fresh.is_empty() {
-                    let was_idle = matches!(this.state, State::Head { first: false });
-                    let verdict = Self::consider(
-                        &mut this.state,
-                        fresh,
-                        &mut this.searched,
-                        this.max_head,
-                        &this.present,
-                    );
+                    let was_idle = matches!(this.course.state, State::Head { first: false });
+                    let verdict = this.course.consider(fresh);
                     let pass = if let Verdict::Pass(length) = verdict { length } else { 0 };
                     this.kept.extend_from_slice(&fresh[pass..]);
                     buf.set_filled(start + pass);
@@ -431,7 +301,6 @@ impl<S: Transport> AsyncRead for Guard<S> {
                         Verdict::Pass(_) => return Poll::Ready(Ok(())),
                         Verdict::Wait => {}
                         Verdict::Refuse(refusal) => this.refuse(&refusal),
-                        Verdict::Http2 => {}
                     }
                     continue;
                 }
@@ -447,7 +316,7 @@ impl<S: Transport> AsyncRead for Guard<S> {
             }
             match ready!(this.poll_limit(cx)) {
                 Limit::Idle => return Poll::Ready(Ok(())),
-                Limit::Rest => this.state = State::Resting,
+                Limit::Rest => this.course.state = State::Resting,
                 Limit::Head => this.refuse(&Refusal::CallerTimeout(HEAD_TOO_SLOW)),
                 Limit::Body => return Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
             }
@@ -485,8 +354,9 @@ impl<S: Transport> AsyncWrite for Guard<S> {
         let outcome = self.limited(cx, outcome);
         // hyper, where it reads ahead to see the caller leave, does not read again behind the answer: so the limit for
         // the next request begins here.
-        let next = matches!(self.state, State::Head { first: false }) && !self.present.is_last();
-        if outcome.is_ready() && next && self.poll_limit(cx).is_ready() {
+        let next = matches!(self.course.state, State::Head { first: false }) && !self.course.is_last();
+        let ends = matches!(self.course.state, State::Respelt) && self.is_silent();
+        if outcome.is_ready() && (ends || next && self.poll_limit(cx).is_ready()) {
             cx.waker().wake_by_ref();
         }
         outcome
@@ -494,7 +364,7 @@ impl<S: Transport> AsyncWrite for Guard<S> {
 
     /// Does nothing before HTTP/2: [`Guard::close`] ends the connection, once the last answer can be read.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !matches!(self.state, State::Through) {
+        if !matches!(self.course.state, State::Through) {
             return Poll::Ready(Ok(()));
         }
         let outcome = Pin::new(&mut self.io).poll_shutdown(cx);

@@ -5,8 +5,10 @@
 //! characters and broken UTF-8 exist (seen in recorded traffic), and a strict parser would hide the errcode.
 
 use std::io::Read;
+use std::sync::LazyLock;
 
 use http::header::{self, HeaderMap};
+use memchr::{memchr, memmem};
 
 use super::headers;
 
@@ -16,6 +18,9 @@ pub const LIMIT: usize = 4096;
 /// A compressed answer longer than this decodes to more than [`LIMIT`]: the worst case of deflate's and
 /// brotli's stored blocks, and room for a gzip header with a file name.
 const COMPRESSED_LIMIT: usize = LIMIT + 512;
+
+/// Made once, since that takes longer than the search.
+static ERRCODE: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new("errcode"));
 
 /// How the body of an answer that can be an error is coded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,7 +131,8 @@ fn object(text: &[u8]) -> Option<&[u8]> {
 /// PHP's `json_decode`, the last of several wins.
 fn top_level_errcode(text: &[u8]) -> Option<i64> {
     // Most answers are no errors and have the name nowhere; one that hides it in `\u` escapes is read on.
-    if memchr::memmem::find(text, b"errcode").is_none() && memchr::memmem::find(text, b"\\u").is_none() {
+    let escaped = || memchr(b'\\', text).is_some() && memmem::find(text, b"\\u").is_some();
+    if ERRCODE.find(text).is_none() && !escaped() {
         return None;
     }
     let mut cursor = Cursor { text: object(text)?, at: 0 };

@@ -246,3 +246,72 @@ pub fn broken(error: &hyper::Error) -> Refusal {
     }
     Refusal::BadRequest("the request body is broken: it ended early, or a chunk of it is malformed".into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hush::Waking;
+    use hyper::server::conn::http1;
+    use hyper::service::service_fn;
+    use hyper_util::rt::TokioIo;
+    use std::cell::Cell;
+    use std::future::pending;
+    use std::sync::atomic::AtomicBool;
+    use std::task::{Context, Wake, Waker};
+    use tokio::io::AsyncWriteExt;
+
+    #[derive(Default)]
+    struct Woken(AtomicBool);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_wakes_the_task_for_what_is_still_to_come_and_not_for_its_end() {
+        let limits = Limits {
+            max_connections: 1,
+            header_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(10),
+            max_header_bytes: 1024,
+            max_body: 100,
+            replay_per_request: 100,
+            replay_total: 100,
+        };
+        let budget = Budget::new(100);
+        for (head, parts, polls) in [
+            ("Content-Length: 4", &["gate"][..], &[1][..]),
+            // A part that is waited for wakes who waits.
+            ("Content-Length: 4", &["ga", "te"], &[2, 2]),
+            ("Content-Length: 4\r\nExpect: 100-continue", &["gate"], &[3]),
+            ("Transfer-Encoding: chunked", &["4\r\ngate\r\n", "0\r\n\r\n"], &[2, 2]),
+        ] {
+            let (mut caller, io) = tokio::io::duplex(1024);
+            let gathered = Cell::new(None);
+            let service = service_fn(async |request: http::Request<Incoming>| {
+                let body = gather(request.into_body(), &limits, &budget).await.unwrap();
+                gathered.set(Some(body.concat()));
+                pending::<Result<http::Response<String>, std::convert::Infallible>>().await
+            });
+            let mut connection = http1::Builder::new().serve_connection(TokioIo::new(io), service);
+            let mut waking = Waking::default();
+            let woken = Arc::new(Woken::default());
+            let waker = Waker::from(Arc::clone(&woken));
+            caller.write_all(format!("POST / HTTP/1.1\r\n{head}\r\n\r\n").as_bytes()).await.unwrap();
+            for (part, polls) in parts.iter().zip(polls) {
+                caller.write_all(part.as_bytes()).await.unwrap();
+                let mut polled = 0;
+                woken.0.store(true, Ordering::Relaxed);
+                while woken.0.swap(false, Ordering::Relaxed) {
+                    let connection = Pin::new(&mut connection);
+                    assert!(waking.poll(connection, &mut Context::from_waker(&waker)).is_pending());
+                    polled += 1;
+                }
+                assert_eq!(polled, *polls, "{head} {part:?}");
+            }
+            assert_eq!(gathered.take().as_deref(), Some(&b"gate"[..]), "{head}");
+        }
+    }
+}

@@ -12,6 +12,7 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair,
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
@@ -23,7 +24,7 @@ use crate::support::fake::{Fake, Reply};
 use crate::support::gate::{Gate, Settings};
 use crate::support::https::{Connection, client_config, request};
 use crate::support::raw::Raw;
-use crate::support::until::until;
+use crate::support::until::{PATIENCE, until};
 
 fn certs(name: &str) -> String {
     format!("{}/certs/{name}", env!("CARGO_MANIFEST_DIR"))
@@ -258,4 +259,22 @@ fn an_open_https_listener_needs_callers_or_client_certificates() {
     assert!(check("", "").unwrap_err().contains("tls.listen: found \"0.0.0.0:8443\""));
     assert_eq!(check(&format!("client_ca = \"{}/ca.pem\"\n", dir.path().display()), ""), Ok(()));
     assert_eq!(check("", "[[caller]]\nname = \"a\"\nkey = \"k\"\n"), Ok(()));
+}
+
+/// hyper reads ahead over TLS, to see callers leave: an end would be taken for that.
+#[tokio::test]
+async fn a_head_in_its_own_spelling_waits_for_the_answer_before_it() {
+    let (release, released) = watch::channel(false);
+    let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}".to_vec();
+    let fake = Fake::answering(move |_| Reply::Held(released.clone(), answer.clone())).await;
+    let (_gate, addr) = gate(&fake, "").await;
+    let mut connection = Connection::tls(addr).await;
+    let both = b"GET /cgi-bin/a HTTP/1.1\r\nHost: h\r\n\r\n\
+        GET /cgi-bin/b HTTP/1.1\r\nhost: h\r\nX-WX: 1\r\nConnection: close\r\n\r\n";
+    let answers = tokio::spawn(async move { connection.send_all(both).await });
+    until("the first call", || fake.began() == 1).await;
+    release.send(true).unwrap();
+    let answers = timeout(PATIENCE, answers).await.expect("in time").unwrap().unwrap();
+    assert_eq!(String::from_utf8(answers).unwrap().matches("HTTP/1.1 200 OK").count(), 2);
+    assert!(fake.seen()[1].lines().contains(&"X-WX: 1"), "{:?}", fake.seen());
 }

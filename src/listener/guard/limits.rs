@@ -40,7 +40,7 @@ pub(super) enum Limit {
 impl<S: Transport> Guard<S> {
     /// Which limit has run out while nothing comes.
     pub(super) fn poll_limit(&mut self, cx: &mut Context<'_>) -> Poll<Limit> {
-        let (limit, what) = match self.state {
+        let (limit, what) = match self.course.state {
             // A request is being served, and its caller has nothing to send.
             State::Head { .. } if self.present.is_busy() => {
                 self.reading.clear();
@@ -54,7 +54,12 @@ impl<S: Transport> Guard<S> {
             State::Head { first: true } => (self.limits.head, Limit::Idle),
             State::Head { first: false } => (self.limits.idle, Limit::Idle),
             State::Sized(_) | State::Chunked(_) => (self.limits.idle, Limit::Body),
-            State::Resting | State::Preface | State::Through | State::Refused | State::Broken => {
+            State::Resting
+            | State::Respelt
+            | State::Preface
+            | State::Through
+            | State::Refused
+            | State::Broken => {
                 return Poll::Pending;
             }
         };

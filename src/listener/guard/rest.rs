@@ -29,17 +29,23 @@ impl<S: Transport> Guard<S> {
         unless(drained, begun).await
     }
 
-    /// Whether hyper has seen an end only because the connection is to rest.
+    /// Whether hyper has seen an end although the connection goes on.
     pub(in crate::listener) fn is_resting(&self) -> bool {
-        matches!(self.state, State::Resting)
+        matches!(self.course.state, State::Resting | State::Respelt)
     }
 
     /// Waits until the caller goes on, within the limit that counts from its last request, or until the drain
     /// has begun.
     pub(in crate::listener) async fn rest(&mut self, drained: Pin<&mut impl Future<Output = ()>>) -> Rested {
-        let rested = unless(drained, |cx| self.poll_rest(cx)).await;
-        self.state = State::Head { first: false };
-        self.present.forget_calls();
+        let rested = match self.course.state {
+            State::Respelt => Rested::Woken,
+            _ => {
+                let rested = unless(drained, |cx| self.poll_rest(cx)).await;
+                self.present.forget_calls();
+                rested
+            }
+        };
+        self.course.state = State::Head { first: false };
         rested
     }
 
@@ -189,5 +195,33 @@ mod tests {
         // Old clients send an empty line after a body.
         caller.write_all(b"\r\n").await.unwrap();
         assert!(timeout(longer, read(&mut guard)).await.is_err(), "the next head may have begun");
+    }
+
+    /// hyper is asked to keep a spelling when it begins, and an end would cut off what it still has to say.
+    #[tokio::test(start_paused = true)]
+    async fn a_head_in_its_own_spelling_waits_until_hyper_can_begin_anew() {
+        let head = b"GET / HTTP/1.1\r\nhost: h\r\n\r\n";
+        let present = Present::default();
+        let (mut caller, mut guard) = after_one_request(&present).await;
+        present.begin();
+        caller.write_all(head).await.unwrap();
+        assert!(timeout(REST, read(&mut guard)).await.is_err(), "a request is being served");
+        guard.write_all(&[b'a'; 64]).await.unwrap();
+        assert!(timeout(REST, guard.write_all(b"b")).await.is_err());
+        present.end();
+        assert!(timeout(REST, read(&mut guard)).await.is_err(), "an answer is on its way");
+        caller.read_exact(&mut [0; 64]).await.unwrap();
+        guard.write_all(b"b").await.unwrap();
+        let start = Instant::now();
+        for _ in 0..2 {
+            assert_eq!(read(&mut guard).await, b"");
+        }
+        assert!(guard.is_resting() && guard.keeps_spelling());
+        assert_eq!(guard.rest(pin!(async {})).await, Rested::Woken);
+        assert_eq!(read(&mut guard).await, head);
+        // From here on hyper keeps it.
+        caller.write_all(head).await.unwrap();
+        assert_eq!(read(&mut guard).await, head);
+        assert_eq!(start.elapsed(), Duration::ZERO);
     }
 }

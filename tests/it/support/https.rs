@@ -76,6 +76,15 @@ impl Connection {
         self.read(request.starts_with(b"HEAD ")).await
     }
 
+    /// Writes the bytes and reads everything that comes.
+    pub(crate) async fn send_all(&mut self, requests: &[u8]) -> std::io::Result<Vec<u8>> {
+        self.0.write_all(requests).await?;
+        self.0.flush().await?;
+        let mut bytes = Vec::new();
+        self.0.read_to_end(&mut bytes).await?;
+        Ok(bytes)
+    }
+
     async fn read(&mut self, head_only: bool) -> std::io::Result<Response> {
         let mut bytes = Vec::new();
         let (mut response, length) = loop {
