@@ -16,6 +16,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderValue, Method, Request, Response};
+use tokio::select;
+use tokio::sync::Notify;
 
 pub use body::RequestBody;
 pub use connect::ConnectError;
@@ -39,6 +41,8 @@ pub struct Upstream {
     host: HeaderValue,
     response_timeout: Duration,
     warm: usize,
+    /// A request found no idle connection.
+    missed: Notify,
 }
 
 /// Why a request brought no response.
@@ -73,6 +77,7 @@ impl Upstream {
             host: connect::host_header(config)?,
             response_timeout: config.response_timeout,
             warm,
+            missed: Notify::new(),
         })
     }
 
@@ -102,7 +107,11 @@ impl Upstream {
         };
         let connection = match self.pool.take() {
             Some(connection) => connection,
-            None => Box::pin(self.connector.connect()).await.map_err(SendError::Connect)?,
+            None => {
+                // The next one shall not have to wait for one, too.
+                self.missed.notify_one();
+                Box::pin(self.connector.connect()).await.map_err(SendError::Connect)?
+            }
         };
         let broken = match connection.exchange(&mut make, self.response_timeout).await {
             Ok((response, connection)) => return Ok(self.attach(response, connection)),
@@ -156,7 +165,8 @@ impl Upstream {
         })
     }
 
-    /// Looks after the idle connections: drops dead and old ones, keeps `warm` of them ready. Never returns.
+    /// Looks after the idle connections: drops dead and old ones, keeps `warm` of them ready, beside those that are in
+    /// use. Never returns.
     pub async fn keep_warm(&self) {
         let mut pause = SWEEP_EVERY;
         loop {
@@ -174,7 +184,12 @@ impl Upstream {
                     }
                 },
             };
-            tokio::time::sleep(pause).await;
+            let sleep = tokio::time::sleep(pause);
+            match pause > SWEEP_EVERY {
+                // No connection can be made: calls that try do not make this one try more often.
+                true => sleep.await,
+                false => select! { () = sleep => {}, () = self.missed.notified() => {} },
+            }
         }
     }
 }
@@ -185,5 +200,68 @@ fn send_error(broken: Broken) -> SendError {
         Why::BodyGone => SendError::BodyGone,
         Why::Failed(error) if error.is_user() => SendError::CallerBody(error),
         Why::Failed(error) => SendError::Broken(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::task::{LocalSet, spawn_local};
+    use tokio::time::{Instant, timeout};
+
+    /// Before the next look at the idle connections; on a machine that is too busy for that nothing is seen, and it is
+    /// tried again.
+    #[tokio::test]
+    async fn a_call_that_found_no_connection_has_the_next_one_made_at_once() {
+        let attempt = async || {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let config = config::Upstream {
+                tls: false,
+                host: "127.0.0.1".to_owned(),
+                port: listener.local_addr().unwrap().port(),
+                egress_ip: None,
+                ca: None,
+                connect_timeout: Duration::from_secs(3),
+                response_timeout: Duration::from_secs(30),
+                warm_connections: 1,
+            };
+            let upstream = Rc::new(Upstream::new(&config, tls::client_config(None).unwrap(), 1).unwrap());
+            let mut held: Vec<TcpStream> = Vec::new();
+            let begun = Instant::now();
+            let (kept, call) = (Rc::clone(&upstream), || {
+                let upstream = Rc::clone(&upstream);
+                let request = || Some(Request::new(RequestBody::whole([])));
+                spawn_local(async move { upstream.send(&Method::GET, request).await.map(drop) })
+            });
+            spawn_local(async move { kept.keep_warm().await });
+            // One beforehand; the first call takes it, the second finds none.
+            for calls in [0, 2] {
+                (0..calls).for_each(|_| drop(call()));
+                for _ in 0..calls.max(1) {
+                    let left = SWEEP_EVERY.saturating_sub(begun.elapsed());
+                    match timeout(left, listener.accept()).await {
+                        Ok(accepted) => held.push(accepted.unwrap().0),
+                        Err(_) => return false,
+                    }
+                }
+                while calls == 0 && upstream.pool.sweep() == 0 {
+                    tokio::task::yield_now().await;
+                }
+                // Let the keeper see that it has one.
+                tokio::time::sleep(Duration::ZERO).await;
+                tokio::time::sleep(Duration::ZERO).await;
+            }
+            true
+        };
+        let attempts = async {
+            for _ in 0..5 {
+                if attempt().await {
+                    return true;
+                }
+            }
+            false
+        };
+        assert!(LocalSet::new().run_until(attempts).await);
     }
 }
