@@ -10,6 +10,7 @@ use tokio::process::Command;
 
 use crate::support::fake::{Fake, Reply};
 use crate::support::gate::{APPID, Gate, SECRET, Settings, note_credential};
+use crate::support::nobody::nobody;
 use crate::support::wechat::WeChat;
 
 /// What one run said.
@@ -189,11 +190,8 @@ async fn the_whitelist_has_to_hold_the_egress_ip() {
 
 #[tokio::test]
 async fn an_upstream_that_is_down_is_said_once() {
-    let port = {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.local_addr().unwrap().port()
-    };
-    let said = Site::before(&format!("https://127.0.0.1:{port}")).check(&[]).await;
+    let (_held, address) = nobody();
+    let said = Site::before(&format!("https://{address}")).check(&[]).await;
     assert_eq!(said.code, Some(1), "{said:?}");
     assert!(said.has("wrong", &["no connection to the upstream", "refused", "firewall"]), "{said:?}");
     assert!(said.has("note", &["account `main`: not checked"]), "{said:?}");

@@ -19,6 +19,8 @@ use wxgate::token::{
     Absent, Answer, How, Issue, Issuer, Keep, Record, Renewal, Store, StoredToken, Subject, base_url, spawn,
 };
 
+use crate::support::nobody::nobody;
+
 const LIMIT: Duration = Duration::from_secs(5);
 const SECRET: &str = "s3cr3t/with+signs&more";
 
@@ -204,8 +206,8 @@ async fn an_upstream_that_hangs_or_closes_or_is_not_there_is_a_passing_failure()
     let what = passing(issuer(&settings(port)).fetch(How::StableNormal).await);
     assert!(what.contains("broke"), "{what}");
 
-    drop(silent);
-    let what = unsent(issuer(&hanging).fetch(How::Token).await);
+    let (_held, address) = nobody();
+    let what = unsent(issuer(&settings(address.port())).fetch(How::Token).await);
     assert!(what.contains("cannot connect") && what.contains("refused"), "{what}");
 }
 
