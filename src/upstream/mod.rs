@@ -33,6 +33,9 @@ use pool::Pool;
 /// How often idle connections are looked after.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
+/// Between two attempts to make a connection when none can be made, at most.
+const MOST_PAUSE: Duration = Duration::from_secs(30);
+
 /// The API host as one worker reaches it.
 pub struct Upstream {
     connector: Connector,
@@ -110,7 +113,7 @@ impl Upstream {
             None => {
                 // The next one shall not have to wait for one, too.
                 self.missed.notify_one();
-                Box::pin(self.connector.connect()).await.map_err(SendError::Connect)?
+                self.pool.wait(&self.connector).await.map_err(SendError::Connect)?
             }
         };
         let broken = match connection.exchange(&mut make, self.response_timeout).await {
@@ -168,28 +171,23 @@ impl Upstream {
     /// Looks after the idle connections: drops dead and old ones, keeps `warm` of them ready, beside those that are in
     /// use. Never returns.
     pub async fn keep_warm(&self) {
-        let mut pause = SWEEP_EVERY;
         loop {
-            pause = match self.pool.sweep() {
-                idle if idle >= self.warm => SWEEP_EVERY,
-                _ => match self.connector.connect().await {
+            let mut pause = SWEEP_EVERY;
+            while self.pool.sweep() < self.warm {
+                match self.connector.connect().await {
                     Ok(connection) => {
                         self.pool.give_back(connection);
-                        // The next missing one at once.
-                        Duration::ZERO
+                        pause = SWEEP_EVERY;
                     }
+                    // Calls that try meanwhile do not make this one try more often.
                     Err(error) => {
                         tracing::debug!(%error, "cannot keep a connection to the upstream ready");
-                        (pause.max(SWEEP_EVERY) * 2).min(Duration::from_secs(30))
+                        pause = (pause * 2).min(MOST_PAUSE);
+                        tokio::time::sleep(pause).await;
                     }
-                },
-            };
-            let sleep = tokio::time::sleep(pause);
-            match pause > SWEEP_EVERY {
-                // No connection can be made: calls that try do not make this one try more often.
-                true => sleep.await,
-                false => select! { () = sleep => {}, () = self.missed.notified() => {} },
+                }
             }
+            select! { () = tokio::time::sleep(SWEEP_EVERY) => {}, () = self.missed.notified() => {} }
         }
     }
 }
@@ -206,15 +204,15 @@ fn send_error(broken: Broken) -> SendError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::net::{TcpListener, TcpStream};
-    use tokio::task::{LocalSet, spawn_local};
-    use tokio::time::{Instant, timeout};
+    use tokio::net::TcpListener;
+    use tokio::task::{LocalSet, spawn_local, yield_now};
+    use tokio::time::{Instant, timeout_at};
 
     /// Before the next look at the idle connections; on a machine that is too busy for that nothing is seen, and it is
     /// tried again.
     #[tokio::test]
     async fn a_call_that_found_no_connection_has_the_next_one_made_at_once() {
-        let attempt = async || {
+        async fn attempt() -> Option<()> {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let config = config::Upstream {
                 tls: false,
@@ -227,36 +225,27 @@ mod tests {
                 warm_connections: 1,
             };
             let upstream = Rc::new(Upstream::new(&config, tls::client_config(None).unwrap(), 1).unwrap());
-            let mut held: Vec<TcpStream> = Vec::new();
-            let begun = Instant::now();
-            let (kept, call) = (Rc::clone(&upstream), || {
+            let next_look = Instant::now() + SWEEP_EVERY;
+            let accepted = async || timeout_at(next_look, listener.accept()).await.ok().map(Result::unwrap);
+            let call = || {
                 let upstream = Rc::clone(&upstream);
                 let request = || Some(Request::new(RequestBody::whole([])));
                 spawn_local(async move { upstream.send(&Method::GET, request).await.map(drop) })
-            });
-            spawn_local(async move { kept.keep_warm().await });
-            // One beforehand; the first call takes it, the second finds none.
-            for calls in [0, 2] {
-                (0..calls).for_each(|_| drop(call()));
-                for _ in 0..calls.max(1) {
-                    let left = SWEEP_EVERY.saturating_sub(begun.elapsed());
-                    match timeout(left, listener.accept()).await {
-                        Ok(accepted) => held.push(accepted.unwrap().0),
-                        Err(_) => return false,
-                    }
-                }
-                while calls == 0 && upstream.pool.sweep() == 0 {
-                    tokio::task::yield_now().await;
-                }
-                // Let the keeper see that it has one.
-                tokio::time::sleep(Duration::ZERO).await;
-                tokio::time::sleep(Duration::ZERO).await;
+            };
+            let keeper = Rc::clone(&upstream);
+            spawn_local(async move { keeper.keep_warm().await });
+            let _ready = accepted().await?;
+            while upstream.pool.sweep() == 0 {
+                yield_now().await;
             }
-            true
-        };
+            // The first takes it, the second finds none.
+            let _calls = (call(), call());
+            let _theirs_and_the_next = (accepted().await?, accepted().await?);
+            Some(())
+        }
         let attempts = async {
             for _ in 0..5 {
-                if attempt().await {
+                if attempt().await.is_some() {
                     return true;
                 }
             }

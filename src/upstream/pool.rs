@@ -1,13 +1,21 @@
-//! The idle connections of one worker.
+//! The idle connections of one worker, and the calls that wait for one.
 //!
 //! One pool per worker and worker per thread: no lock. The most recently used connection is taken first, so
 //! that surplus ones grow old and are dropped before the upstream drops them.
+//!
+//! A call that finds none has a new one made, and takes whichever comes first, that or one which another call gives
+//! back: over a long way an answer is often here before a handshake is done.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
 use std::time::Duration;
 
+use tokio::sync::oneshot;
+use tokio::task::spawn_local;
 use tokio::time::Instant;
 
+use super::connect::{ConnectError, Connector};
 use super::connection::Connection;
 
 /// An idle connection is not used after this long. WeChat's own limit is not documented; nginx's default of
@@ -19,11 +27,16 @@ const IDLE_LIMIT: Duration = Duration::from_secs(50);
 /// only saves that request a new connection where another idle one is good.
 const SHORT_REST: Duration = Duration::from_secs(1);
 
-/// The idle connections of one worker, oldest first.
+/// The connections of one worker that are not in use.
 #[derive(Default)]
 pub(super) struct Pool {
+    /// Oldest first.
     idle: RefCell<Vec<Idle>>,
+    /// First come, first served. For each of them a connection is being made, so that none waits for ever.
+    waiting: RefCell<VecDeque<oneshot::Sender<Made>>>,
 }
+
+type Made = Result<Box<Connection>, ConnectError>;
 
 struct Idle {
     connection: Box<Connection>,
@@ -43,11 +56,40 @@ impl Pool {
         }
     }
 
-    /// Keeps a connection whose exchange is over, unless it has ended or has unread bytes.
+    /// The next connection that is given back or made.
+    pub(super) async fn wait(self: &Rc<Self>, connector: &Connector) -> Made {
+        let (waiting, made) = oneshot::channel();
+        self.waiting.borrow_mut().push_back(waiting);
+        let (pool, connector) = (Rc::clone(self), connector.clone());
+        // Not part of this future: it may be another's that is ready first, and whom it serves it does not know.
+        spawn_local(async move {
+            match connector.connect().await {
+                Ok(connection) => pool.give_back(connection),
+                Err(error) => drop(pool.hand_over(Err(error))),
+            }
+        });
+        made.await.expect("the pool drops nobody who waits")
+    }
+
+    /// Keeps a connection whose exchange is over for the next one, unless it has ended or has unread bytes.
     pub(super) fn give_back(&self, mut connection: Box<Connection>) {
-        if connection.is_idle() || connection.is_usable() {
+        if !(connection.is_idle() || connection.is_usable()) {
+            return;
+        }
+        if let Some(Ok(connection)) = self.hand_over(Ok(connection)) {
             self.idle.borrow_mut().push(Idle { connection, since: Instant::now() });
         }
+    }
+
+    /// Gives it to who has waited longest; returns it when nobody waits any more.
+    fn hand_over(&self, mut made: Made) -> Option<Made> {
+        while let Some(waiting) = self.waiting.borrow_mut().pop_front() {
+            match waiting.send(made) {
+                Ok(()) => return None,
+                Err(unwanted) => made = unwanted,
+            }
+        }
+        Some(made)
     }
 
     /// Drops what is too old or has been closed by the upstream; how many are left.

@@ -1,6 +1,11 @@
-//! How wxgate reaches the upstream: from which address, with what trust, and with whose token.
+//! How wxgate reaches the upstream: from which address, over which connections, with what trust, and with whose token.
+
+use std::net::SocketAddr;
 
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 
 use crate::support::child::{Child, serve};
 use crate::support::gate::{APPID, Gate, SECRET, Settings, note_credential};
@@ -115,4 +120,68 @@ async fn two_accounts_get_tokens_of_their_own() {
     let calls =
         |appid: &str| stats.per_token.iter().filter(|t| t.appid == appid).map(|t| t.calls).sum::<u64>();
     assert_eq!((calls(APPID), calls(OTHER)), (3, 3));
+}
+
+/// A road to the upstream. While it is `blocked`, who sets out on it gets nowhere, and who is on it already comes back
+/// only when somebody has set out.
+struct Road {
+    addr: SocketAddr,
+    blocked: watch::Sender<bool>,
+    set_out: watch::Sender<usize>,
+}
+
+impl Road {
+    async fn to(upstream: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let road = Self {
+            addr: listener.local_addr().unwrap(),
+            blocked: watch::Sender::new(false),
+            set_out: watch::Sender::new(0),
+        };
+        let (blocked, set_out) = (road.blocked.clone(), road.set_out.clone());
+        tokio::spawn(async move {
+            let mut stuck = Vec::new();
+            loop {
+                let (near, _) = listener.accept().await.unwrap();
+                if *blocked.borrow() {
+                    stuck.push(near);
+                    set_out.send_modify(|count| *count += 1);
+                    continue;
+                }
+                let (mut from, mut back) = near.into_split();
+                let (mut answers, mut to) = TcpStream::connect(upstream).await.unwrap().into_split();
+                tokio::spawn(async move { copy(&mut from, &mut to).await });
+                let (blocked, mut set_out) = (blocked.clone(), set_out.subscribe());
+                tokio::spawn(async move {
+                    let mut bytes = [0; 4096];
+                    while let Ok(count @ 1..) = answers.read(&mut bytes).await {
+                        if *blocked.borrow() {
+                            set_out.wait_for(|count| *count > 0).await.unwrap();
+                        }
+                        back.write_all(&bytes[..count]).await.unwrap();
+                    }
+                });
+            }
+        });
+        road
+    }
+}
+
+#[tokio::test]
+async fn a_call_without_a_connection_takes_one_that_is_free_before_its_own_is_made() {
+    let wechat = WeChat::start().await;
+    let road = Road::to(wechat.addr).await;
+    let url = format!("https://{}", road.addr);
+    let settings = Settings {
+        top: "workers = 1".to_owned(),
+        upstream: "warm_connections = 0\nconnect_timeout = \"1m\"".to_owned(),
+        ..Settings::default()
+    };
+    let gate = Gate::with(&url, settings).await;
+    assert_eq!(gate.get("/cgi-bin/user/get").await.errcode(), 0);
+    road.blocked.send_replace(true);
+    // The first is answered when the other is in need of a connection of its own, which it never gets.
+    let (first, second) = tokio::join!(gate.get("/cgi-bin/user/get"), gate.get("/cgi-bin/user/get"));
+    assert_eq!((first.errcode(), second.errcode()), (0, 0));
+    assert_eq!(*road.set_out.borrow(), 1);
 }
