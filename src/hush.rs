@@ -77,13 +77,20 @@ impl Wake for Task {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use std::future::poll_fn;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    #[derive(Default)]
-    struct Count(AtomicUsize);
+    /// How often a task has been woken.
+    #[derive(Debug, Default)]
+    pub(crate) struct Count(AtomicUsize);
+
+    impl Count {
+        pub(crate) fn get(&self) -> usize {
+            self.0.load(Ordering::Relaxed)
+        }
+    }
 
     impl Wake for Count {
         fn wake(self: Arc<Self>) {
@@ -94,7 +101,7 @@ mod tests {
     #[test]
     fn a_wake_up_is_held_back_while_a_step_is_taken_and_at_no_other_time() {
         let (own, other) = (Arc::new(Count::default()), Arc::new(Count::default()));
-        let counts = || [&own, &other].map(|count| count.0.load(Ordering::Relaxed));
+        let counts = || [&own, &other].map(|count| count.get());
         let mut waking = Waking::default();
         // As a task that is polled by another one each time.
         for (task, right) in [(&own, [2, 0]), (&other, [2, 2]), (&own, [4, 2])] {

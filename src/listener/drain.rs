@@ -67,24 +67,14 @@ impl Drain {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::AtomicUsize;
-    use std::task::{Context, Wake};
-
-    /// Counts how often it is woken.
-    #[derive(Default)]
-    struct Counting(AtomicUsize);
-
-    impl Wake for Counting {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::SeqCst);
-        }
-    }
+    use crate::hush::tests::Count;
+    use std::task::Context;
 
     #[test]
     fn whoever_polled_last_is_woken_and_latecomers_need_not_wait() {
         let (sender, drain) = drain();
         let mut begun = pin!(drain.begun());
-        let (first, last) = (Arc::<Counting>::default(), Arc::<Counting>::default());
+        let (first, last) = (Arc::<Count>::default(), Arc::<Count>::default());
         for (waker, times) in [(&first, 2), (&last, 3)] {
             let waker = Waker::from(Arc::clone(waker));
             for _ in 0..times {
@@ -92,7 +82,7 @@ mod tests {
             }
         }
         sender.begin();
-        assert_eq!((first.0.load(Ordering::SeqCst), last.0.load(Ordering::SeqCst)), (0, 1));
+        assert_eq!((first.get(), last.get()), (0, 1));
         let mut nobody = Context::from_waker(Waker::noop());
         assert!(begun.as_mut().poll(&mut nobody).is_ready());
         assert!(pin!(drain.clone().begun()).poll(&mut nobody).is_ready());

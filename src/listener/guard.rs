@@ -25,8 +25,6 @@ use http::Request;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::server::TlsStream;
 
-use super::chunks::Chunks;
-use super::head;
 use crate::config::Limits;
 use crate::deadline::Deadline;
 use crate::proxy::refusal::Refusal;

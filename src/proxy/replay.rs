@@ -251,23 +251,14 @@ pub fn broken(error: &hyper::Error) -> Refusal {
 mod tests {
     use super::*;
     use crate::hush::Waking;
+    use crate::hush::tests::Count;
     use hyper::server::conn::http1;
     use hyper::service::service_fn;
     use hyper_util::rt::TokioIo;
     use std::cell::Cell;
     use std::future::pending;
-    use std::sync::atomic::AtomicBool;
-    use std::task::{Context, Wake, Waker};
+    use std::task::{Context, Waker};
     use tokio::io::AsyncWriteExt;
-
-    #[derive(Default)]
-    struct Woken(AtomicBool);
-
-    impl Wake for Woken {
-        fn wake(self: Arc<Self>) {
-            self.0.store(true, Ordering::Relaxed);
-        }
-    }
 
     #[tokio::test]
     async fn a_body_wakes_the_task_for_what_is_still_to_come_and_not_for_its_end() {
@@ -297,14 +288,14 @@ mod tests {
             });
             let mut connection = http1::Builder::new().serve_connection(TokioIo::new(io), service);
             let mut waking = Waking::default();
-            let woken = Arc::new(Woken::default());
+            let woken = Arc::new(Count::default());
             let waker = Waker::from(Arc::clone(&woken));
             caller.write_all(format!("POST / HTTP/1.1\r\n{head}\r\n\r\n").as_bytes()).await.unwrap();
             for (part, polls) in parts.iter().zip(polls) {
                 caller.write_all(part.as_bytes()).await.unwrap();
                 let mut polled = 0;
-                woken.0.store(true, Ordering::Relaxed);
-                while woken.0.swap(false, Ordering::Relaxed) {
+                let mut seen = None;
+                while seen.replace(woken.get()) != Some(woken.get()) {
                     let connection = Pin::new(&mut connection);
                     assert!(waking.poll(connection, &mut Context::from_waker(&waker)).is_pending());
                     polled += 1;
