@@ -171,9 +171,10 @@ impl Upstream {
     /// Looks after the idle connections: drops dead and old ones, keeps `warm` of them ready, beside those that are in
     /// use. Never returns.
     pub async fn keep_warm(&self) {
+        let mut pause = SWEEP_EVERY;
         loop {
-            let mut pause = SWEEP_EVERY;
-            while self.pool.sweep() < self.warm {
+            // Counted once: an upstream that ends each connection at once is not asked for the next one at once.
+            for _ in self.pool.sweep()..self.warm {
                 match self.connector.connect().await {
                     Ok(connection) => {
                         self.pool.give_back(connection);

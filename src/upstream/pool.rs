@@ -63,9 +63,9 @@ impl Pool {
         let (pool, connector) = (Rc::clone(self), connector.clone());
         // Not part of this future: it may be another's that is ready first, and whom it serves it does not know.
         spawn_local(async move {
-            match connector.connect().await {
-                Ok(connection) => pool.give_back(connection),
-                Err(error) => drop(pool.hand_over(Err(error))),
+            // Whatever it is, it ends somebody's wait; what has become of a connection meanwhile, its exchange tells.
+            if let Some(Ok(unwanted)) = pool.hand_over(connector.connect().await) {
+                pool.give_back(unwanted);
             }
         });
         made.await.expect("the pool drops nobody who waits")

@@ -1,11 +1,20 @@
 //! How wxgate reaches the upstream: from which address, over which connections, with what trust, and with whose token.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
+use rustls::ServerConnection;
+use rustls::crypto::aws_lc_rs::default_provider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{NoServerSessionStorage, ServerConfig};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use crate::support::child::{Child, serve};
 use crate::support::gate::{APPID, Gate, SECRET, Settings, note_credential};
@@ -184,4 +193,54 @@ async fn a_call_without_a_connection_takes_one_that_is_free_before_its_own_is_ma
     let (first, second) = tokio::join!(gate.get("/cgi-bin/user/get"), gate.get("/cgi-bin/user/get"));
     assert_eq!((first.errcode(), second.errcode()), (0, 0));
     assert_eq!(*road.set_out.borrow(), 1);
+}
+
+/// An upstream that ends each connection with the last bytes of its handshake; how many there were.
+fn upstream_that_takes_leave() -> (SocketAddr, Arc<AtomicUsize>) {
+    let certs = concat!(env!("CARGO_MANIFEST_DIR"), "/certs");
+    let chain = CertificateDer::pem_file_iter(format!("{certs}/server.pem")).unwrap();
+    let key = PrivateKeyDer::from_pem_file(format!("{certs}/server.key")).unwrap();
+    // In TLS 1.2 the last bytes are the server's, if the handshake is a whole one.
+    let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_protocol_versions(&[&rustls::version::TLS12])
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(chain.map(Result::unwrap).collect(), key)
+        .unwrap();
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    let config = Arc::new(config);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    let ended = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&ended);
+    std::thread::spawn(move || {
+        for socket in listener.incoming() {
+            let mut socket = socket.unwrap();
+            let mut tls = ServerConnection::new(Arc::clone(&config)).unwrap();
+            while tls.is_handshaking() && tls.read_tls(&mut socket).is_ok_and(|count| count > 0) {
+                tls.process_new_packets().unwrap();
+                if !tls.is_handshaking() {
+                    tls.send_close_notify();
+                }
+                while tls.wants_write() && tls.write_tls(&mut socket).is_ok() {}
+            }
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    (addr, ended)
+}
+
+#[tokio::test]
+async fn an_upstream_that_ends_each_connection_at_once_holds_no_call_and_is_not_stormed() {
+    let (addr, ended) = upstream_that_takes_leave();
+    let begun = Instant::now();
+    let settings = Settings { top: "workers = 1".to_owned(), ..Settings::default() };
+    let gate = Gate::with(&format!("https://{addr}"), settings).await;
+    let call = call_without_token(&gate);
+    let response = timeout(Duration::from_secs(10), call).await.expect("the call is answered");
+    assert_eq!((response.status, response.errcode()), (502, -1), "{response:?}");
+    assert_eq!(response.header("X-Wxgate-Error"), Some("upstream-unreachable"));
+    // Two for the call, a few for the token, and at most two of those kept ready for each second and each call.
+    until("connections go on being made", || ended.load(Ordering::Relaxed) >= 14).await;
+    assert!(begun.elapsed() > Duration::from_secs(1), "{:?}", begun.elapsed());
 }
