@@ -56,7 +56,7 @@ impl Pool {
         }
     }
 
-    /// The next connection that is given back or made.
+    /// The next connection that is given back or made; or why none could be made, for whomever it was meant.
     pub(super) async fn wait(self: &Rc<Self>, connector: &Connector) -> Made {
         let (waiting, made) = oneshot::channel();
         self.waiting.borrow_mut().push_back(waiting);
