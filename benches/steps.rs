@@ -11,9 +11,9 @@ use std::time::{Duration, SystemTime};
 use divan::{Bencher, black_box};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 use tokio::time::Instant;
+use wxgate::credential::Token;
 use wxgate::proxy::route::Rules;
 use wxgate::secret::Secret;
-use wxgate::token::Token;
 
 fn main() {
     // Enough calls in a sample that the clock's steps do not show, and enough samples for a steady median; what
@@ -129,14 +129,14 @@ fn rules(host: Option<String>, prefix: &str) -> Rules {
 
 /// The guard between socket and hyper: where a head ends, and how its body is framed.
 mod framing {
-    use wxgate::listener::chunks::Chunks;
-    use wxgate::listener::head::{Head, end_of_head};
+    use wxgate::http1::chunks::Chunks;
+    use wxgate::http1::head::{Head, end_of_head};
 
     use super::*;
 
     fn read(head: &str) -> Head {
         let end = end_of_head(head.as_bytes(), 0).expect("no bare line feed").expect("a whole head");
-        wxgate::listener::head::read(&head.as_bytes()[..end]).expect("a head that is taken")
+        wxgate::http1::head::read(&head.as_bytes()[..end]).expect("a head that is taken")
     }
 
     #[divan::bench]
@@ -258,8 +258,8 @@ mod callers {
 
 /// The token of the account, and where it goes.
 mod inject {
+    use wxgate::credential::{Answer, How, Issue, Keep, Record, StoredToken, Subject, spawn};
     use wxgate::proxy::query::with_token;
-    use wxgate::token::{Answer, How, Issue, Keep, Record, StoredToken, Subject, spawn};
 
     use super::*;
 

@@ -12,7 +12,7 @@ use std::fmt;
 use std::io::Write;
 
 use crate::config::{Account, Config, Loaded, Source, TokenApi};
-use crate::token::base_url;
+use crate::credential::base_url;
 use crate::upstream::tls::{self, Trust};
 
 /// Nothing is wrong.

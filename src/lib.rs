@@ -1,7 +1,7 @@
 //! wxgate: a reverse proxy that puts the WeChat `access_token` into calls and hides dead tokens from callers.
 //!
 //! The parts, in the order in which a request meets them: [`listener`] (sockets, strict framing, limits),
-//! [`proxy`] (the life of a request), [`token`] (one cell and one task per account), [`upstream`] (the way to
+//! [`proxy`] (the life of a request), [`credential`] (one cell and one task per account), [`upstream`] (the way to
 //! the API host). [`config`] turns files and environment into checked values, [`app`] wires everything,
 //! [`sandbox`] is a WeChat look-alike that shares no code with the rest. ARCHITECTURE.md tells more.
 //!
@@ -11,8 +11,11 @@ pub mod app;
 pub mod check;
 pub mod cli;
 pub mod config;
+pub mod credential;
 mod deadline;
 pub mod demo;
+#[doc(hidden)]
+pub mod http1;
 mod hush;
 pub mod listener;
 pub mod logging;
@@ -21,5 +24,5 @@ pub mod proxy;
 pub mod sandbox;
 pub mod secret;
 mod socket;
-pub mod token;
+mod store;
 pub mod upstream;

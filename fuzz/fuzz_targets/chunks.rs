@@ -11,7 +11,7 @@ use hyper::body::{Bytes, Incoming};
 use hyper::{Request, Response};
 use libfuzzer_sys::fuzz_target;
 use tokio::io::AsyncWriteExt;
-use wxgate::listener::chunks::{Chunks, Malformed};
+use wxgate::http1::chunks::{Chunks, Malformed};
 
 /// The data and the length of a whole body by RFC 9112 section 7.1; `None` for anything else. It knows no
 /// limits on the length of lines.

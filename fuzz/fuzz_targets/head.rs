@@ -11,7 +11,7 @@ use hyper::body::{Body, Bytes};
 use hyper::{Request, Response};
 use libfuzzer_sys::fuzz_target;
 use tokio::io::AsyncWriteExt;
-use wxgate::listener::head::{Framing, Head, end_of_head, leading_empty_lines, read};
+use wxgate::http1::head::{Framing, Head, end_of_head, leading_empty_lines, read};
 
 /// What hyper understood of one request.
 #[derive(Debug)]

@@ -4,7 +4,7 @@
 
 use http::uri::PathAndQuery;
 use libfuzzer_sys::fuzz_target;
-use wxgate::proxy::target::{check_path, check_query};
+use wxgate::http1::target::{check_path, check_query};
 
 fn looks_inside(path: &str) {
     let decoded: Vec<u8> = percent_encoding::percent_decode_str(path).collect();

@@ -9,10 +9,10 @@ use tokio::task::{JoinSet, spawn_blocking};
 
 use super::StartError;
 use crate::config::{self, Config, TokenApi};
+use crate::credential::{self, Issuer, Reader, Store, Subject, Task};
 use crate::proxy::Account;
 use crate::proxy::route::Rules;
 use crate::secret::Secret;
-use crate::token::{self, Issuer, Reader, Store, Subject, Task};
 
 /// All token tasks.
 #[derive(Default)]
@@ -61,7 +61,7 @@ impl Origin {
     /// On another thread: this one runs all token tasks, and the lock of a state file may be some seconds away.
     async fn store(&self) -> Result<Store, StartError> {
         let (dir, appid, api) = (self.state_dir.clone(), self.appid.clone(), self.token_api);
-        let upstream = token::base_url(&self.upstream);
+        let upstream = credential::base_url(&self.upstream);
         let opened = spawn_blocking(move || Store::open(&dir, &appid, &upstream, api)).await;
         opened.map_err(StartError::because)?.map_err(StartError::because)
     }
@@ -69,7 +69,7 @@ impl Origin {
     fn start(self, issuer: Issuer, store: Store) -> Running {
         let subject =
             Subject { name: self.name.clone(), appid: self.appid.clone(), token_api: self.token_api };
-        let (reader, task) = token::spawn(subject, issuer, Arc::new(store));
+        let (reader, task) = credential::spawn(subject, issuer, Arc::new(store));
         Running { origin: self, task, reader }
     }
 }

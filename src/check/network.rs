@@ -12,8 +12,8 @@ use http_body_util::{BodyExt, Limited};
 
 use super::Report;
 use crate::config::{self, Account, Config, TokenApi};
+use crate::credential::{Answer, Issuer, advice, base_url};
 use crate::proxy::inspect::{self, Coding};
-use crate::token::{Answer, Issuer, advice, base_url};
 use crate::upstream::tls::{self, Trust};
 use crate::upstream::{RequestBody, SendError, Upstream};
 

@@ -1,6 +1,6 @@
 //! The state directory and the tokens in it, looked at and left as they are.
 //!
-//! Opening a [`crate::token::Store`] would make the folder, remove half-written files and set damaged ones
+//! Opening a [`crate::credential::Store`] would make the folder, remove half-written files and set damaged ones
 //! aside: right for the wxgate that owns them, wrong for a check beside it, perhaps by another user.
 
 use std::fs::{self, OpenOptions};
@@ -13,7 +13,7 @@ use rustix::process::geteuid;
 
 use super::Report;
 use crate::config::{Account, Config, TokenApi};
-use crate::token::{Look, Record, base_url, beijing_day, look};
+use crate::credential::{Look, Record, base_url, beijing_day, look};
 
 /// Whether tokens can be kept.
 pub(super) fn directory(dir: &Path, report: &mut Report<'_>) {
@@ -118,8 +118,8 @@ fn held(account: &Account, record: &Record, now: SystemTime, report: &mut Report
 mod tests {
     use super::super::said;
     use super::*;
+    use crate::credential::{Keep, Store, StoredToken};
     use crate::secret::Secret;
-    use crate::token::{Keep, Store, StoredToken};
 
     fn config(dir: &Path) -> Config {
         let text =

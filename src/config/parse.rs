@@ -312,7 +312,7 @@ mod tests {
             ("/a%+1", false),
         ] {
             assert_eq!(api_path(path).is_ok(), right, "{path}");
-            let proxy = crate::proxy::target::check_path(path.as_bytes());
+            let proxy = crate::http1::target::check_path(path.as_bytes());
             assert_eq!(proxy.is_ok(), right, "{path}: what the proxy lets pass");
         }
     }

@@ -1,8 +1,8 @@
 //! Stands between a caller's socket and hyper, and lets through only what can be read in one way.
 //!
 //! hyper accepts, and silently repairs, what request smuggling is made of, and answers what it does refuse
-//! with an empty body. So the guard reads each head first ([`super::head`]), follows each body to its end
-//! ([`super::chunks`]), and keeps the time limits of the caller's side. A head that is refused is replaced by
+//! with an empty body. So the guard reads each head first ([`crate::http1::head`]), follows each body to its end
+//! ([`crate::http1::chunks`]), and keeps the time limits of the caller's side. A head that is refused is replaced by
 //! a small request that asks for the refusal ([`refusal_asked_for`]): answers, log lines and metrics have one
 //! way. A caller who sends such a request by itself gets what it asks for.
 //!
@@ -27,8 +27,8 @@ use tokio_rustls::server::TlsStream;
 
 use crate::config::Limits;
 use crate::deadline::Deadline;
+use crate::http1::target::percent_decoded;
 use crate::proxy::refusal::Refusal;
-use crate::proxy::target::percent_decoded;
 use crate::socket::Socket;
 use course::{Course, State, Verdict};
 use limits::{Limit, Times};

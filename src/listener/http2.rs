@@ -23,8 +23,8 @@ use tokio::time::Instant;
 use super::connection::{Over, Served};
 use super::drain::Drain;
 use super::guard::{Guard, Transport};
-use super::head;
 use crate::deadline::Deadline;
+use crate::http1::head;
 use crate::proxy::Current;
 use crate::proxy::refusal::Refusal;
 

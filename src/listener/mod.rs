@@ -1,13 +1,8 @@
 //! Sockets for callers: binding, accepting, limits, drain. Knows neither WeChat nor the way of a request.
 
-// The two readers of framing are reachable from outside for the fuzz targets, and for nothing else.
-#[doc(hidden)]
-pub mod chunks;
 mod connection;
 pub mod drain;
 mod guard;
-#[doc(hidden)]
-pub mod head;
 mod http2;
 pub mod tls;
 

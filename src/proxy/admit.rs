@@ -7,7 +7,7 @@
 use http::{HeaderMap, Method, Uri, Version, header};
 
 use super::refusal::Refusal;
-use super::target::{check_path, check_query};
+use crate::http1::target::{check_path, check_query};
 
 /// What a request asks for, proved to be unambiguous.
 #[derive(Debug, PartialEq, Eq)]

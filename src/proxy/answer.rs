@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::headers::PLACEHOLDER;
 use super::record::Record;
 use super::refusal::Refusal;
-use crate::token::Token;
+use crate::credential::Token;
 use crate::upstream::{BodyError, ResponseBody};
 
 /// The text that SDKs compare (`encoding`, not `charset`); source: recorded traffic.

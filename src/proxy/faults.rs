@@ -2,7 +2,7 @@
 
 use super::refusal::Refusal;
 use super::replay;
-use crate::token::Absent;
+use crate::credential::Absent;
 use crate::upstream::{BodyError, SendError, chain};
 
 impl From<Absent> for Refusal {

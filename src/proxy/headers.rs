@@ -5,8 +5,8 @@
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
-use super::target::hex;
-use crate::token::Token;
+use crate::credential::Token;
+use crate::http1::target::hex;
 
 /// What callers get to see where the token would be, and what they get when they ask for one.
 pub const PLACEHOLDER: &str =

@@ -17,7 +17,6 @@ pub mod refusal;
 pub mod replay;
 pub mod route;
 mod shared;
-pub mod target;
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -34,7 +33,7 @@ use http::{HeaderValue, Method, Request, Response};
 use hyper::body::{Body, Incoming};
 
 use crate::config::Limits;
-use crate::token::{Renewal, Token};
+use crate::credential::{Renewal, Token};
 use crate::upstream::Upstream;
 use answer::AnswerBody;
 use call::{Call, Head};

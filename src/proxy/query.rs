@@ -1,6 +1,6 @@
 //! The query's surgery: every `access_token` out, the current one in, everything else byte for byte.
 
-use super::target::percent_decoded;
+use crate::http1::target::percent_decoded;
 
 const NAME: &[u8] = b"access_token";
 

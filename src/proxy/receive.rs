@@ -12,7 +12,7 @@ use hyper::body::Body;
 use super::answer::AnswerBody;
 use super::refusal::Refusal;
 use super::{faults, headers, inspect};
-use crate::token::Token;
+use crate::credential::Token;
 use crate::upstream::ResponseBody;
 
 /// Reads an answer as far as needed to know whether it is an error, and makes it fit for the caller.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::replay::Budget;
 use super::route::Rules;
 use crate::config::{Caller, Limits};
-use crate::token::Reader;
+use crate::credential::Reader;
 
 /// One account as requests see it.
 #[derive(Debug)]

@@ -107,7 +107,7 @@ fn the_architecture_names_files_that_exist() {
         }
         named += 1;
         let name = Path::new(word);
-        let found = ["src", "src/listener", "src/proxy", "src/token", "src/upstream", ""]
+        let found = ["src", "src/listener", "src/proxy", "src/credential", "src/http1", "src/upstream", ""]
             .iter()
             .any(|folder| root().join(folder).join(name).exists());
         assert!(found, "ARCHITECTURE.md names {word}, which does not exist");

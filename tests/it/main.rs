@@ -8,7 +8,6 @@ mod benches;
 mod callers;
 mod check;
 mod command_line;
-mod compiled;
 mod dead_token;
 mod demo;
 mod documents;

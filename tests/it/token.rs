@@ -14,10 +14,10 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use wxgate::config::{TokenApi, Upstream};
-use wxgate::secret::Secret;
-use wxgate::token::{
+use wxgate::credential::{
     Absent, Answer, How, Issue, Issuer, Keep, Record, Renewal, Store, StoredToken, Subject, base_url, spawn,
 };
+use wxgate::secret::Secret;
 
 use crate::support::nobody::nobody;
 

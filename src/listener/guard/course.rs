@@ -2,8 +2,8 @@
 //!
 //! It sees bytes and reads none: neither sockets nor timers are known here.
 
-use crate::listener::chunks::Chunks;
-use crate::listener::head::{self, Framing};
+use crate::http1::chunks::Chunks;
+use crate::http1::head::{self, Framing};
 use crate::proxy::refusal::Refusal;
 
 /// The first bytes of HTTP/2 by prior knowledge (RFC 9113 section 3.4); no HTTP/1 request begins so.

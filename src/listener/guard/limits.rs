@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{Guard, State, Transport};
 use crate::config;
-use crate::listener::head;
+use crate::http1::head;
 
 /// How long a connection waits for its next request before it rests: short beside the minute for which many keep
 /// a connection that they never use again.

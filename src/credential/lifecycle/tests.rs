@@ -9,8 +9,8 @@ use harness::{DAY, Run, busy, issued, refused};
 
 use super::{How, Notice, Outcome, Reason};
 use crate::config::TokenApi::{StableToken, Token};
-use crate::token::cell::Absent;
-use crate::token::status::State;
+use crate::credential::cell::Absent;
+use crate::credential::status::State;
 
 #[test]
 fn without_a_stored_token_one_is_fetched_at_once() {

@@ -7,10 +7,12 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 use crate::config::TokenApi;
+use crate::credential::cell::{Absent, Renewal, Token};
+use crate::credential::lifecycle::{
+    Action, Answer, Event, How, Machine, Notice, Now, Outcome, Reason, Record,
+};
+use crate::credential::status::Status;
 use crate::secret::Secret;
-use crate::token::cell::{Absent, Renewal, Token};
-use crate::token::lifecycle::{Action, Answer, Event, How, Machine, Notice, Now, Outcome, Reason, Record};
-use crate::token::status::Status;
 
 pub(super) const DAY: u64 = 86_400;
 

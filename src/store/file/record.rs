@@ -10,8 +10,8 @@ use zeroize::Zeroizing;
 
 use super::{Identity, LONGEST_FILE, aside};
 use crate::config::TokenApi;
+use crate::credential::lifecycle::{LONGEST_TOKEN, Record, StoredBucket, StoredToken};
 use crate::secret::Secret;
-use crate::token::lifecycle::{LONGEST_TOKEN, Record, StoredBucket, StoredToken};
 
 /// Grows when an older wxgate could misread the file.
 const VERSION: u32 = 1;

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::harness::{Run, busy, issued, refused};
 use crate::config::TokenApi;
-use crate::token::lifecycle::How;
+use crate::credential::lifecycle::How;
 
 #[derive(Debug, Clone)]
 enum Step {

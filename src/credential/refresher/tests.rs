@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::*;
 use crate::config::TokenApi::{StableToken, Token as Plain};
+use crate::credential::cell::{Absent, Token};
+use crate::credential::lifecycle::{How, Outcome, Reason, Record};
+use crate::credential::status::State;
 use crate::secret::Secret;
-use crate::token::cell::{Absent, Token};
-use crate::token::lifecycle::{How, Outcome, Reason, Record};
-use crate::token::status::State;
 
 const LIMIT: Duration = Duration::from_secs(5);
 

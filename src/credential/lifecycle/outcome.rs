@@ -9,9 +9,9 @@ use super::bucket::FORCED_APART;
 use super::machine::{Flight, Held, Machine, Trouble, WARNING_SPAN, Wanted};
 use super::schedule::{AFTER_REFUSAL, after_same, backoff, life, margin};
 use super::{Action, Answer, How, LONGEST_TOKEN, Notice, Now, Outcome, Reason};
+use crate::credential::cell::{Renewal, Token};
+use crate::credential::status::{LastError, LastRefresh};
 use crate::secret::Secret;
-use crate::token::cell::{Renewal, Token};
-use crate::token::status::{LastError, LastRefresh};
 
 impl Machine {
     pub(super) fn fetched(&mut self, answer: Answer, jitter: f64, now: Now, out: &mut Vec<Action>) {

@@ -14,8 +14,8 @@ use super::paths::{Paths, Verdict};
 use super::schedule::WORTH_WAITING;
 use super::{Action, Event, How, Notice, Now, Outcome, Reason, WaiterId};
 use crate::config::TokenApi;
-use crate::token::cell::{Absent, Renewal, Token};
-use crate::token::status::{LastError, LastRefresh, beijing_day};
+use crate::credential::cell::{Absent, Renewal, Token};
+use crate::credential::status::{LastError, LastRefresh, beijing_day};
 
 /// Warnings about forced refreshes look back this far and come no more often.
 pub(super) const WARNING_SPAN: Duration = Duration::from_secs(600);

@@ -8,8 +8,8 @@ use super::machine::{Held, Machine, Trouble};
 use super::schedule::{LONGEST_LIFE, margin};
 use super::{Action, LONGEST_TOKEN, Notice, Now, Reason, Record, StoredToken};
 use crate::config::TokenApi;
-use crate::token::cell::Token;
-use crate::token::status::{HeldTimes, State, Status};
+use crate::credential::cell::Token;
+use crate::credential::status::{HeldTimes, State, Status};
 
 /// A token that was issued further in the future than this was not issued by this clock.
 const CLOCK_SLACK: Duration = Duration::from_secs(300);

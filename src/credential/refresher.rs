@@ -20,8 +20,8 @@ use super::cell::{Message, Reader, Renewal, Shared};
 use super::issue::Issue;
 use super::lifecycle::{Action, Answer, Event, How, Machine, Now, WaiterId};
 use super::notice;
-use super::store::Keep;
 use crate::config::TokenApi;
+use crate::store::file::Keep;
 
 /// Reports that may wait for the task; each takes it microseconds.
 const QUEUE: usize = 4096;

@@ -38,7 +38,7 @@ pub(super) struct Now {
 pub(super) type WaiterId = u64;
 
 /// Tokens longer than this, in bytes, are no tokens (WeChat asks for room for 512).
-pub(super) const LONGEST_TOKEN: usize = 2048;
+pub(crate) const LONGEST_TOKEN: usize = 2048;
 
 /// What happens to the machine.
 #[derive(Debug)]

@@ -7,9 +7,9 @@ use http::StatusCode;
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
+use crate::credential::cell::percent_encode;
+use crate::credential::lifecycle::{Answer, LONGEST_TOKEN};
 use crate::secret::Secret;
-use crate::token::cell::percent_encode;
-use crate::token::lifecycle::{Answer, LONGEST_TOKEN};
 
 /// Upstream text in a log line or an answer is cut here, in characters.
 const LONGEST_ERRMSG: usize = 300;

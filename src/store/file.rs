@@ -23,8 +23,8 @@ use zeroize::Zeroizing;
 
 use self::lock::Lock;
 use self::record::Unusable;
-use super::lifecycle::Record;
 use crate::config::TokenApi;
+use crate::credential::lifecycle::Record;
 
 /// Where an account's record outlives the process. Its calls may block.
 pub trait Keep: Send + Sync + 'static {
@@ -102,7 +102,7 @@ impl std::error::Error for StoreError {}
 
 impl Store {
     /// Makes the folder if it is missing, proves that it can be written by writing to it, and removes what a
-    /// killed process left half written. `upstream` is [`super::issue::base_url`].
+    /// killed process left half written. `upstream` is [`crate::credential::base_url`].
     ///
     /// While another process has this appid's file open, it waits for up to 5 s: after that, a restart whose
     /// predecessor is still draining has to be tried again. It blocks for that time, so it is for the start.

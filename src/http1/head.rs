@@ -8,8 +8,8 @@
 use std::mem::MaybeUninit;
 
 use super::chunks::is_token;
+use crate::http1::target::check_query;
 use crate::proxy::refusal::Refusal;
-use crate::proxy::target::check_query;
 
 /// The fields one head may have; hyper's own limit.
 const MOST_FIELDS: usize = 100;
@@ -18,7 +18,7 @@ const MOST_FIELDS: usize = 100;
 const LONGEST_TARGET: usize = 56 * 1024;
 
 /// What is said of a head over `max_header_bytes`.
-pub(super) const TOO_LARGE: &str =
+pub(crate) const TOO_LARGE: &str =
     "the request head is too large; send less, or raise limits.max_header_bytes";
 
 /// Where the body of a message ends.

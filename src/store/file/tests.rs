@@ -1,8 +1,8 @@
 //! What the token file survives. Killing a writer is in `tests/it/token.rs`.
 
 use super::*;
+use crate::credential::lifecycle::{StoredBucket, StoredToken};
 use crate::secret::Secret;
-use crate::token::lifecycle::{StoredBucket, StoredToken};
 
 const UPSTREAM: &str = "https://api.weixin.qq.com:443";
 

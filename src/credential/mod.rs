@@ -6,12 +6,12 @@
 
 mod cell;
 mod issue;
-mod lifecycle;
+pub(crate) mod lifecycle;
 mod notice;
 mod refresher;
 mod status;
-mod store;
 
+pub use crate::store::file::{Keep, Look, Store, StoreError, look};
 pub use cell::{Absent, Reader, Renewal, Token};
 pub use issue::{Issue, Issuer, IssuerError, base_url};
 pub use lifecycle::{Answer, How, Outcome, Reason, Record, StoredBucket, StoredToken};
@@ -19,4 +19,3 @@ pub use notice::{advice, seen_ip};
 pub use refresher::{Subject, Task, spawn};
 pub(crate) use status::beijing_day;
 pub use status::{HeldTimes, LastError, LastRefresh, State, Status};
-pub use store::{Keep, Look, Store, StoreError, look};
