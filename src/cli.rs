@@ -1,17 +1,16 @@
 //! The command line: what can be asked for, and which exit code says what came of it.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use sd_notify::NotifyState;
 use tokio::runtime::Builder;
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, oneshot};
 
-use crate::app::{App, Order};
+use crate::app::App;
 use crate::config::{Config, Loaded};
+use crate::signals::{Signals, tell_systemd};
 use crate::{check, demo, logging, process, sandbox};
 
 /// A clean stop.
@@ -130,86 +129,7 @@ async fn serve(args: ServeArgs) -> u8 {
     }
 }
 
-/// The signals that wxgate understands.
-pub(crate) struct Signals {
-    term: Signal,
-    int: Signal,
-    hup: Signal,
-}
-
-impl Signals {
-    pub(crate) fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            term: signal(SignalKind::terminate())?,
-            int: signal(SignalKind::interrupt())?,
-            hup: signal(SignalKind::hangup())?,
-        })
-    }
-
-    /// Turns signals into orders from now on. `config` is what the command line named as the file to read again
-    /// at SIGHUP; `None`: there is nothing to read again.
-    pub(crate) fn orders(mut self, config: Option<Option<PathBuf>>) -> mpsc::Receiver<Order> {
-        let (orders, received) = mpsc::channel(1);
-        tokio::spawn(async move {
-            loop {
-                tokio::select! {
-                    _ = self.term.recv() => break,
-                    _ = self.int.recv() => break,
-                    _ = self.hup.recv() => if let Some(path) = &config {
-                        reload(path.as_deref(), &orders).await;
-                    },
-                }
-            }
-            tracing::info!("stopping: no more connections, requests in flight may finish");
-            tell_systemd(&[NotifyState::Stopping]);
-            // An error means that the proxy has ended by itself, and so does the process in a moment.
-            let _ = orders.send(Order::Stop).await;
-            tokio::select! {
-                _ = self.term.recv() => {}
-                _ = self.int.recv() => {}
-            }
-            say(FAILED, format_args!("a second signal: stopping at once"));
-            std::process::exit(i32::from(FAILED));
-        });
-        received
-    }
-}
-
-/// Reads the configuration of a running process again; a wrong one is said, and changes nothing.
-async fn reload(path: Option<&Path>, orders: &mpsc::Sender<Order>) {
-    // systemd wants to know when a reload began (sd_notify(3), RELOADING=1).
-    if let Ok(now) = NotifyState::monotonic_usec_now() {
-        tell_systemd(&[NotifyState::Reloading, now]);
-    }
-    match Config::load(path, &|name| std::env::var_os(name)) {
-        Ok(loaded) => {
-            for warning in &loaded.warnings {
-                tracing::warn!("{warning}");
-            }
-            process::allow_open_files(loaded.config.limits.max_connections);
-            let (done, is_done) = oneshot::channel();
-            let order = Order::Reload { config: Box::new(loaded.config), done };
-            if orders.send(order).await.is_ok() {
-                // Whether it could be used has been said; either way the reload is over.
-                let _ = is_done.await;
-            }
-        }
-        Err(errors) => {
-            for line in errors.to_string().lines() {
-                tracing::error!("{line}");
-            }
-            tracing::error!("the new configuration is wrong; going on with the old one");
-        }
-    }
-    tell_systemd(&[NotifyState::Ready]);
-}
-
-/// Without systemd there is nobody to tell.
-fn tell_systemd(states: &[NotifyState<'_>]) {
-    let _ = sd_notify::notify(states);
-}
-
-/// Writes to stderr before there is a log, or when the log is of no use any more.
+/// Writes to stderr before there is a log, or when the log has ended.
 fn say(code: u8, text: std::fmt::Arguments<'_>) -> u8 {
     // With stderr gone nobody is left to tell.
     let _ = writeln!(std::io::stderr(), "wxgate: {text}");

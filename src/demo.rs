@@ -11,11 +11,11 @@ use std::path::Path;
 use tempfile::TempDir;
 
 use crate::app::App;
-use crate::cli::Signals;
 use crate::config::{Config, LogFormat};
 use crate::logging;
 use crate::process;
 use crate::sandbox::{DEFAULT_APPID, DEFAULT_SECRET, Options, Sandbox};
+use crate::signals::Signals;
 
 /// The certificate authority behind the sandbox's certificate.
 const CA: &str = include_str!("../certs/ca.pem");

@@ -23,6 +23,7 @@ pub mod process;
 pub mod proxy;
 pub mod sandbox;
 pub mod secret;
+mod signals;
 mod socket;
 mod store;
 pub mod upstream;
