@@ -213,7 +213,7 @@ mod route {
 /// Who calls, and whether that caller may.
 mod callers {
     use wxgate::config::{Allow, Caller};
-    use wxgate::proxy::callers::{Asked, judge};
+    use wxgate::proxy::authorize::{RequestedCall, authorize};
 
     use super::*;
 
@@ -237,9 +237,9 @@ mod callers {
     fn judged(bencher: Bencher<'_, '_>, callers: &[Caller], head: &str) {
         let request = Request::new(head);
         let peer = IpAddr::from([10, 1, 2, 3]);
-        let asked = Asked { account: "main", method: &request.method, path: "/cgi-bin/menu/get" };
+        let asked = RequestedCall { account: "main", method: &request.method, path: "/cgi-bin/menu/get" };
         bencher.bench(|| {
-            judge(black_box(callers), black_box(peer), black_box(&request.headers), Some(asked))
+            authorize(black_box(callers), black_box(peer), black_box(&request.headers), Some(asked))
                 .expect("a call that is allowed")
                 .is_some()
         });
@@ -259,7 +259,7 @@ mod callers {
 /// The token of the account, and where it goes.
 mod inject {
     use wxgate::credential::{Answer, How, Issue, Keep, Record, StoredToken, Subject, spawn};
-    use wxgate::proxy::query::with_token;
+    use wxgate::proxy::inject::query::with_token;
 
     use super::*;
 
@@ -346,7 +346,7 @@ mod inject {
 
 /// The edits of header fields, both ways.
 mod headers {
-    use wxgate::proxy::headers::{to_caller, to_upstream};
+    use wxgate::proxy::inject::headers::{to_caller, to_upstream};
 
     use super::*;
 
@@ -399,7 +399,7 @@ mod inspect {
 
     use flate2::Compression;
     use flate2::write::GzEncoder;
-    use wxgate::proxy::inspect::{can_be_error, errcode};
+    use wxgate::proxy::inspect::errcode::{can_be_error, errcode};
 
     use super::*;
 

@@ -4,7 +4,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use wxgate::proxy::query::with_token;
+use wxgate::proxy::inject::query::with_token;
 
 fn names_the_token(piece: &str) -> bool {
     form_urlencoded::parse(piece.as_bytes()).next().is_some_and(|(name, _)| name == "access_token")

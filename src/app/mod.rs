@@ -20,8 +20,8 @@ use crate::config::parse::is_loopback;
 use crate::config::{Config, LogFormat};
 use crate::listener::drain::{DrainSender, drain};
 use crate::listener::{self, Bound, Connections, SharedTls};
-use crate::proxy::replay::Budget;
-use crate::proxy::{Account, Shared};
+use crate::proxy::buffer::Budget;
+use crate::proxy::{Account, ProxyState};
 use crate::upstream::tls;
 use tokens::Tokens;
 use worker::{Report, Settings, Way, Worker};
@@ -308,7 +308,7 @@ fn settings(
     tls: Arc<rustls::ClientConfig>,
     workers: usize,
 ) -> Settings {
-    let shared = Shared {
+    let state = ProxyState {
         accounts,
         callers: config.callers.clone(),
         limits: config.limits.clone(),
@@ -317,7 +317,7 @@ fn settings(
     };
     let warm = config.upstream.warm_connections.div_ceil(workers);
     let way = Way { upstream: config.upstream.clone(), tls, warm };
-    Settings { shared: Arc::new(shared), way: Arc::new(way) }
+    Settings { state: Arc::new(state), way: Arc::new(way) }
 }
 
 fn bind(config: &Config) -> Result<Vec<(Bound, Scheme)>, StartError> {

@@ -17,13 +17,13 @@ use super::StartError;
 use crate::config;
 use crate::listener::drain::Drain;
 use crate::listener::{self, Connections, SharedTls};
-use crate::proxy::{Current, Proxy, Shared};
+use crate::proxy::{Current, Proxy, ProxyState};
 use crate::upstream::Upstream;
 
 /// What workers serve by; replaced as a whole when the configuration is read again.
 #[derive(Clone)]
 pub(super) struct Settings {
-    pub(super) shared: Arc<Shared>,
+    pub(super) state: Arc<ProxyState>,
     pub(super) way: Arc<Way>,
 }
 
@@ -91,7 +91,7 @@ impl Worker {
     async fn serve(mut self) -> Result<(), String> {
         let settings = self.settings.borrow_and_update().clone();
         let mut out = Out::new(settings.way)?;
-        let current = Rc::new(Current::new(Proxy::new(settings.shared, Rc::clone(&out.upstream))));
+        let current = Rc::new(Current::new(Proxy::new(settings.state, Rc::clone(&out.upstream))));
         let tasks = TaskTracker::new();
         for (socket, tls) in self.sockets {
             let listener = tokio::net::TcpListener::from_std(socket)
@@ -116,7 +116,7 @@ impl Worker {
                             Err(error) => tracing::error!(error, "a worker keeps its old upstream settings"),
                         }
                     }
-                    current.replace(Proxy::new(settings.shared, Rc::clone(&out.upstream)));
+                    current.replace(Proxy::new(settings.state, Rc::clone(&out.upstream)));
                 }
             }
         }

@@ -13,7 +13,7 @@ use http_body_util::{BodyExt, Limited};
 use super::Report;
 use crate::config::{self, Account, Config, TokenApi};
 use crate::credential::{Answer, Issuer, advice, base_url};
-use crate::proxy::inspect::{self, Coding};
+use crate::proxy::inspect::errcode::{self as inspect, Coding};
 use crate::upstream::tls::{self, Trust};
 use crate::upstream::{RequestBody, SendError, Upstream};
 

@@ -1,6 +1,6 @@
 //! Reads `[[caller]]`: who may call, and what.
 //!
-//! Judging a request by it is the proxy's `callers` step.
+//! The proxy's `authorize` step judges requests by it.
 
 use std::net::IpAddr;
 

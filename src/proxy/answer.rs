@@ -8,7 +8,7 @@ use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
-use super::headers::PLACEHOLDER;
+use super::inject::headers::PLACEHOLDER;
 use super::record::Record;
 use super::refusal::Refusal;
 use crate::credential::Token;

@@ -1,7 +1,7 @@
 //! What goes wrong behind the proxy, in the words that a caller gets: token and upstream errors as refusals.
 
+use super::buffer;
 use super::refusal::Refusal;
-use super::replay;
 use crate::credential::Absent;
 use crate::upstream::{BodyError, SendError, chain};
 
@@ -33,7 +33,7 @@ impl From<SendError> for Refusal {
                 "the connection to the WeChat API broke before it answered; whether the call was executed is not known",
                 chain(&error),
             ),
-            SendError::CallerBody(error) => replay::broken(&error),
+            SendError::CallerBody(error) => buffer::broken(&error),
             SendError::BodyGone => unreachable_upstream(
                 "the request body was too large to be kept, and cannot be sent a second time; try again",
                 "a streamed body was asked for twice".to_owned(),

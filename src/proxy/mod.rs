@@ -1,22 +1,19 @@
-//! The life of a request: admit → route → judge → gather → inject → send → inspect → (refresh → resend) → answer.
+//! The life of a request: admit → route → authorize → buffer → inject → send → inspect → (refresh → resend) → answer.
 //!
 //! [`Proxy::serve`] is the whole of it; ARCHITECTURE.md says which file each step is. The proxy never fetches a token: it reports the generation that was refused and waits for a newer one.
 
 pub mod admit;
 pub mod answer;
-mod call;
-pub mod callers;
+pub mod authorize;
+pub mod buffer;
 mod faults;
-pub mod headers;
+pub mod inject;
 pub mod inspect;
-pub mod issue;
-pub mod query;
-mod receive;
 pub mod record;
 pub mod refusal;
-pub mod replay;
 pub mod route;
-mod shared;
+mod state;
+pub mod token_answer;
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -36,13 +33,13 @@ use crate::config::Limits;
 use crate::credential::{Renewal, Token};
 use crate::upstream::Upstream;
 use answer::AnswerBody;
-use call::{Call, Head};
-use callers::Asked;
+use authorize::RequestedCall;
+use buffer::Buffered;
+use inject::{Call, Head, query};
 use record::Record;
 use refusal::Refusal;
-use replay::Gathered;
-use route::{Issue, Kind};
-pub use shared::{Account, Shared};
+use route::{Action, LocalAnswer};
+pub use state::{Account, ProxyState};
 
 /// How long a request waits for the first token of its account.
 const FIRST_TOKEN_WAIT: Duration = Duration::from_secs(5);
@@ -52,7 +49,7 @@ const REFRESH_WAIT: Duration = Duration::from_secs(5);
 
 /// One worker's proxy by one configuration: what all workers share, and the worker's own connections.
 pub struct Proxy {
-    shared: Arc<Shared>,
+    state: Arc<ProxyState>,
     upstream: Rc<Upstream>,
 }
 
@@ -78,13 +75,13 @@ impl Current {
 
 impl Proxy {
     /// A proxy that sends through `upstream`.
-    pub fn new(shared: Arc<Shared>, upstream: Rc<Upstream>) -> Self {
-        Self { shared, upstream }
+    pub fn new(state: Arc<ProxyState>, upstream: Rc<Upstream>) -> Self {
+        Self { state, upstream }
     }
 
     /// The limits that listeners enforce.
     pub fn limits(&self) -> &Limits {
-        &self.shared.limits
+        &self.state.limits
     }
 
     /// Serves one request from its head to the head of its answer. Dropping the future ends the upstream's
@@ -94,7 +91,7 @@ impl Proxy {
         request: Request<Incoming>,
         peer: IpAddr,
     ) -> impl Future<Output = Response<AnswerBody>> {
-        let mut record = Record::begin(self.shared.access_log, peer, request.method(), request.uri().path());
+        let mut record = Record::begin(self.state.access_log, peer, request.method(), request.uri().path());
         // Taken apart before the future begins: what it is handed as a whole it would hold to its end.
         let (mut parts, body) = request.into_parts();
         async move {
@@ -108,7 +105,7 @@ impl Proxy {
     /// Answers a request that could not even be read.
     pub fn refuse(&self, refusal: &Refusal, peer: IpAddr) -> Response<AnswerBody> {
         // Whatever stood in the head, it is not fit to be logged.
-        refused(refusal, Record::begin(self.shared.access_log, peer, &Method::default(), "-"))
+        refused(refusal, Record::begin(self.state.access_log, peer, &Method::default(), "-"))
     }
 
     async fn life(
@@ -120,21 +117,21 @@ impl Proxy {
     ) -> Result<Response<AnswerBody>, Refusal> {
         let target = admit::admit(&parts.method, &parts.uri, parts.version, &parts.headers)?;
         let query = target.query;
-        let route = route::route(self.shared.accounts.iter().map(|a| &a.rules), &target);
-        let asked = route.as_ref().ok().map(|route| Asked {
-            account: &self.shared.accounts[route.account].name,
+        let route = route::route(self.state.accounts.iter().map(|a| &a.rules), &target);
+        let asked = route.as_ref().ok().map(|route| RequestedCall {
+            account: &self.state.accounts[route.account].name,
             method: &parts.method,
             path: route.path,
         });
-        let caller = callers::judge(&self.shared.callers, peer, &parts.headers, asked)?;
+        let caller = authorize::authorize(&self.state.callers, peer, &parts.headers, asked)?;
         record.note(|line| line.caller = caller.map(|caller| Arc::clone(&caller.name)));
         let route = route?;
-        let account = &self.shared.accounts[route.account];
+        let account = &self.state.accounts[route.account];
         record.note(|line| line.account = Some(Arc::clone(&account.name)));
         // What is rare is boxed, here and below: a future is as large as the largest of its ways.
         let body = match body.is_end_stream() {
-            true => Gathered::nothing(&self.shared.budget),
-            false => Box::pin(replay::gather(body, &self.shared.limits, &self.shared.budget)).await?,
+            true => Buffered::empty(&self.state.budget),
+            false => Box::pin(buffer::buffer(body, &self.state.limits, &self.state.budget)).await?,
         };
         let head = Head {
             method: &parts.method,
@@ -143,18 +140,18 @@ impl Proxy {
             extensions: mem::take(&mut parts.extensions),
         };
         let (place, host) = ((route.path, query), self.upstream.host());
-        match route.kind {
+        match route.action {
             // Never forwarded: it would end the current token.
-            Kind::Issue(issue) => {
+            Action::AnswerLocally(issue) => {
                 let trusted = caller.is_some_and(|caller| caller.real_token);
                 Box::pin(issued(issue, &head, query, &body, account, trusted, record)).await
             }
-            Kind::Foreign => {
+            Action::PassThrough => {
                 let mut call = Call::new(head, place, body, host);
                 let (answer, _) = Box::pin(self.attempt(&mut call, None, record)).await?;
                 Ok(answer)
             }
-            Kind::Token => self.with_token(account, &mut Call::new(head, place, body, host), record).await,
+            Action::Inject => self.with_token(account, &mut Call::new(head, place, body, host), record).await,
         }
     }
 
@@ -215,7 +212,7 @@ impl Proxy {
         record.note(|line| line.attempts += 1);
         let method = call.method;
         let response = self.upstream.send(method, || call.request(&target)).await?;
-        let (answer, errcode) = receive::receive(response, token, method).await?;
+        let (answer, errcode) = inspect::receive(response, token, method).await?;
         record.note(|line| line.errcode = errcode);
         Ok((answer, errcode))
     }
@@ -223,16 +220,16 @@ impl Proxy {
 
 /// The answer to a caller that asks for a token.
 async fn issued(
-    issue: Issue,
+    issue: LocalAnswer,
     head: &Head<'_>,
     query: Option<&str>,
-    body: &Gathered,
+    body: &Buffered,
     account: &Account,
     trusted: bool,
     record: &mut Record,
 ) -> Result<Response<AnswerBody>, Refusal> {
     let objection =
-        issue::objection(issue, head.method, &head.headers, query, &body.concat(), &account.appid);
+        token_answer::objection(issue, head.method, &head.headers, query, &body.concat(), &account.appid);
     if let Some((errcode, errmsg)) = objection {
         record.note(|line| line.errcode = Some(errcode));
         return Ok(answer::wechat_error(errcode, errmsg));

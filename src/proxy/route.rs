@@ -24,24 +24,24 @@ pub struct Route<'a> {
     pub account: usize,
     /// The path without the account's prefix.
     pub path: &'a str,
-    /// What kind of call it is.
-    pub kind: Kind,
+    /// What is done with it.
+    pub action: Action,
 }
 
-/// The three kinds of calls.
+/// What wxgate does with a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// Takes the account's token: injected, inspected, retried.
-    Token,
-    /// Carries credentials of its own: forwarded as it is.
-    Foreign,
-    /// Asks for a token: answered by wxgate.
-    Issue(Issue),
+pub enum Action {
+    /// Put the account's token in, look into the answer, retry when the token was refused.
+    Inject,
+    /// Forward it as it is: it carries credentials of its own.
+    PassThrough,
+    /// Answer it here: it asks for a token.
+    AnswerLocally(LocalAnswer),
 }
 
-/// Which token call a caller made.
+/// Which token call wxgate answers by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Issue {
+pub enum LocalAnswer {
     /// `GET|POST /cgi-bin/token`
     Token,
     /// `POST /cgi-bin/stable_token`
@@ -78,7 +78,7 @@ pub fn route<'a, 'r>(
                 .into(),
         ));
     }
-    Ok(Route { account, path, kind: kind(path) })
+    Ok(Route { account, path, action: action(path) })
 }
 
 fn by_prefix<'a, 'r>(
@@ -112,16 +112,16 @@ fn strip<'a>(prefix: &str, path: &'a str) -> Option<&'a str> {
 }
 
 /// Which calls take the token; source: WeChat's documentation, as noted for each.
-fn kind(path: &str) -> Kind {
+fn action(path: &str) -> Action {
     match path {
         // Forwarded, they would end the current token.
-        "/cgi-bin/token" => Kind::Issue(Issue::Token),
-        "/cgi-bin/stable_token" => Kind::Issue(Issue::StableToken),
+        "/cgi-bin/token" => Action::AnswerLocally(LocalAnswer::Token),
+        "/cgi-bin/stable_token" => Action::AnswerLocally(LocalAnswer::StableToken),
         // Takes appid and AppSecret in its body.
-        "/cgi-bin/clear_quota/v2" => Kind::Foreign,
+        "/cgi-bin/clear_quota/v2" => Action::PassThrough,
         // `component` calls carry a third-party platform's token, `/sns` a user's.
-        _ if path.starts_with("/cgi-bin/component/") || path.starts_with("/sns/") => Kind::Foreign,
-        _ => Kind::Token,
+        _ if path.starts_with("/cgi-bin/component/") || path.starts_with("/sns/") => Action::PassThrough,
+        _ => Action::Inject,
     }
 }
 
@@ -182,18 +182,18 @@ mod tests {
     #[test]
     fn kinds_of_calls() {
         for (path, right) in [
-            ("/cgi-bin/user/get", Kind::Token),
-            ("/cgi-bin/token", Kind::Issue(Issue::Token)),
-            ("/cgi-bin/stable_token", Kind::Issue(Issue::StableToken)),
-            ("/cgi-bin/tokens", Kind::Token),
-            ("/cgi-bin/clear_quota", Kind::Token),
-            ("/cgi-bin/clear_quota/v2", Kind::Foreign),
-            ("/cgi-bin/component/api_component_token", Kind::Foreign),
-            ("/cgi-bin/componentx", Kind::Token),
-            ("/sns/jscode2session", Kind::Foreign),
-            ("/wxa/getwxacode", Kind::Token),
+            ("/cgi-bin/user/get", Action::Inject),
+            ("/cgi-bin/token", Action::AnswerLocally(LocalAnswer::Token)),
+            ("/cgi-bin/stable_token", Action::AnswerLocally(LocalAnswer::StableToken)),
+            ("/cgi-bin/tokens", Action::Inject),
+            ("/cgi-bin/clear_quota", Action::Inject),
+            ("/cgi-bin/clear_quota/v2", Action::PassThrough),
+            ("/cgi-bin/component/api_component_token", Action::PassThrough),
+            ("/cgi-bin/componentx", Action::Inject),
+            ("/sns/jscode2session", Action::PassThrough),
+            ("/wxa/getwxacode", Action::Inject),
         ] {
-            assert_eq!(kind(path), right, "{path}");
+            assert_eq!(action(path), right, "{path}");
         }
     }
 }

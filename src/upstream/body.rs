@@ -1,6 +1,6 @@
 //! Request bodies on their way out: whole ones that can be sent again, and streams that cannot.
 //!
-//! Nothing here decides which of the two a body becomes; that is the proxy's `replay` step.
+//! Nothing here decides which of the two a body becomes; that is the proxy's `buffer` step.
 
 use std::cell::Cell;
 use std::collections::VecDeque;

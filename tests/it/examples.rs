@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use wxgate::config::Config;
-use wxgate::proxy::callers::{Asked, judge};
+use wxgate::proxy::authorize::{RequestedCall, authorize};
 
 use crate::support::child::{Child, wxgate};
 use crate::support::gate::{APPID, Gate, SECRET, Settings, note_credential};
@@ -243,8 +243,8 @@ fn the_callers_of_callers_toml_may_do_what_its_comments_say() {
         let mut headers = http::HeaderMap::new();
         headers.insert("x-wxgate-key", key.parse().unwrap());
         let method = method.parse().unwrap();
-        let asked = Some(Asked { account: "main", method: &method, path });
-        let found = judge(&callers, peer.parse().unwrap(), &headers, asked).ok().flatten();
+        let asked = Some(RequestedCall { account: "main", method: &method, path });
+        let found = authorize(&callers, peer.parse().unwrap(), &headers, asked).ok().flatten();
         assert_eq!(found.map(|caller| &*caller.name), right, "{peer} {key} {method} {path}");
         // Nobody else gets the real token.
         assert_eq!(found.is_some_and(|caller| caller.real_token), right == Some("mini-program"));

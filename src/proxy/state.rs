@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::replay::Budget;
+use super::buffer::Budget;
 use super::route::Rules;
 use crate::config::{Caller, Limits};
 use crate::credential::Reader;
@@ -24,7 +24,7 @@ pub struct Account {
 
 /// What all workers share.
 #[derive(Debug)]
-pub struct Shared {
+pub struct ProxyState {
     /// At least one.
     pub accounts: Vec<Account>,
     /// Who may call; empty: everyone who reaches a listener.

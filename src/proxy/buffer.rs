@@ -26,11 +26,11 @@ const SMALL_CHUNK: usize = 8 * 1024;
 
 /// What became of a request body.
 #[derive(Debug)]
-pub enum Gathered {
+pub enum Buffered {
     /// Here in full; can be sent again.
     Whole(Held),
     /// Too large for that: its beginning, and the rest as it comes. Can be sent once.
-    Stream {
+    Streamed {
         /// What was read before the limit was known to be passed.
         beginning: Held,
         /// What still comes; `None` once it has been taken for the one sending.
@@ -42,9 +42,9 @@ pub enum Gathered {
     },
 }
 
-impl Gathered {
+impl Buffered {
     /// No body at all.
-    pub fn nothing(budget: &Arc<Budget>) -> Self {
+    pub fn empty(budget: &Arc<Budget>) -> Self {
         Self::Whole(Held::new(budget))
     }
 
@@ -52,7 +52,7 @@ impl Gathered {
     pub fn length(&self) -> u64 {
         match self {
             Self::Whole(held) => held.length as u64,
-            Self::Stream { length, .. } => *length,
+            Self::Streamed { length, .. } => *length,
         }
     }
 
@@ -60,7 +60,7 @@ impl Gathered {
     pub fn concat(&self) -> Vec<u8> {
         match self {
             Self::Whole(held) => held.chunks.concat(),
-            Self::Stream { .. } => Vec::new(),
+            Self::Streamed { .. } => Vec::new(),
         }
     }
 
@@ -68,7 +68,7 @@ impl Gathered {
     pub fn body(&mut self) -> Option<RequestBody> {
         match self {
             Self::Whole(held) => Some(RequestBody::whole(held.chunks())),
-            Self::Stream { beginning, rest, length, pause } => {
+            Self::Streamed { beginning, rest, length, pause } => {
                 let rest = rest.take()?;
                 Some(RequestBody::stream(beginning.chunks(), rest, *length, *pause))
             }
@@ -155,10 +155,10 @@ impl Budget {
 /// [`Refusal::TooLarge`] over `max_body`, and over `replay_per_request` without a length;
 /// [`Refusal::BadRequest`] when the body is broken, [`Refusal::CallerTimeout`] when it stalls,
 /// [`Refusal::Busy`] when a body without a length does not fit into `replay_total`.
-pub async fn gather(mut body: Incoming, limits: &Limits, budget: &Arc<Budget>) -> Result<Gathered, Refusal> {
+pub async fn buffer(mut body: Incoming, limits: &Limits, budget: &Arc<Budget>) -> Result<Buffered, Refusal> {
     let mut held = Held::new(budget);
     if body.is_end_stream() {
-        return Ok(Gathered::Whole(held));
+        return Ok(Buffered::Whole(held));
     }
     let pause = limits.idle_timeout;
     let length = body.size_hint().exact();
@@ -168,7 +168,7 @@ pub async fn gather(mut body: Incoming, limits: &Limits, budget: &Arc<Budget>) -
     if let Some(length) = length
         && length > limits.replay_per_request as u64
     {
-        return Ok(Gathered::Stream { beginning: held, rest: Some(body), length, pause });
+        return Ok(Buffered::Streamed { beginning: held, rest: Some(body), length, pause });
     }
     let mut tail = BytesMut::new();
     let mut stall = Deadline::default();
@@ -187,14 +187,14 @@ pub async fn gather(mut body: Incoming, limits: &Limits, budget: &Arc<Budget>) -
             held.flush(&mut tail);
             // The chunk that did not fit is passed on with what was read, and not counted: it is one read.
             held.chunks.push(chunk);
-            return Ok(Gathered::Stream { beginning: held, rest: Some(body), length, pause });
+            return Ok(Buffered::Streamed { beginning: held, rest: Some(body), length, pause });
         }
         if last {
             break;
         }
     }
     held.flush(&mut tail);
-    Ok(Gathered::Whole(held))
+    Ok(Buffered::Whole(held))
 }
 
 /// The next part of a body. The listener's guard cuts stalled HTTP/1 callers off; an HTTP/2 caller can leave
@@ -282,7 +282,7 @@ mod tests {
             let (mut caller, io) = tokio::io::duplex(1024);
             let gathered = Cell::new(None);
             let service = service_fn(async |request: http::Request<Incoming>| {
-                let body = gather(request.into_body(), &limits, &budget).await.unwrap();
+                let body = buffer(request.into_body(), &limits, &budget).await.unwrap();
                 gathered.set(Some(body.concat()));
                 pending::<Result<http::Response<String>, std::convert::Infallible>>().await
             });

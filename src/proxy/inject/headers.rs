@@ -37,7 +37,7 @@ static PRIVATE: [HeaderName; 5] = [
     header::VIA,
 ];
 
-/// Codings that [`super::inspect`] can look into.
+/// Codings that `inspect` can look into.
 const READABLE: [&str; 5] = ["gzip", "x-gzip", "deflate", "br", "identity"];
 
 /// Whether there is such a field. Most messages have few: a look at each name costs less than a hash of one.

@@ -1,7 +1,7 @@
 //! Who may call, and what.
 //!
 //! Pure: an address, the fields of a request and the configured callers in, a caller or a refusal out. A
-//! request is judged before its body is read, before a token is rendered and before the upstream is
+//! request is authorized before its body is read, before a token is rendered and before the upstream is
 //! contacted. `X-Forwarded-For` is never believed; a client certificate is the listener's business.
 
 use std::net::IpAddr;
@@ -29,7 +29,7 @@ fn covers(entry: &Allow, method: &Method, path: &str) -> bool {
 
 /// What a request asks for, as far as rules about callers go.
 #[derive(Debug, Clone, Copy)]
-pub struct Asked<'a> {
+pub struct RequestedCall<'a> {
     /// Name of the account.
     pub account: &'a str,
     /// The method.
@@ -44,11 +44,11 @@ pub struct Asked<'a> {
 ///
 /// # Errors
 /// [`Refusal::Denied`] for a stranger, and for a call that nobody who fits may make.
-pub fn judge<'c>(
+pub fn authorize<'c>(
     callers: &'c [Caller],
     peer: IpAddr,
     headers: &HeaderMap,
-    asked: Option<Asked<'_>>,
+    asked: Option<RequestedCall<'_>>,
 ) -> Result<Option<&'c Caller>, Refusal> {
     if callers.is_empty() {
         return Ok(None);
@@ -75,7 +75,7 @@ pub fn judge<'c>(
     }))
 }
 
-fn may(caller: &Caller, asked: Asked<'_>) -> bool {
+fn may(caller: &Caller, asked: RequestedCall<'_>) -> bool {
     let account_fits = match &caller.accounts {
         Some(accounts) => accounts.iter().any(|name| name == asked.account),
         None => true,
@@ -143,13 +143,13 @@ mod tests {
     }
 
     fn who(callers: &[Caller], peer: &str, fields: &[(&'static str, &str)]) -> Option<String> {
-        let caller = judge(callers, peer.parse().unwrap(), &headers(fields), None).ok()??;
+        let caller = authorize(callers, peer.parse().unwrap(), &headers(fields), None).ok()??;
         Some(caller.name.to_string())
     }
 
     #[test]
     fn without_callers_everyone_may_call() {
-        assert_eq!(judge(&[], "203.0.113.9".parse().unwrap(), &headers(&[]), None), Ok(None));
+        assert_eq!(authorize(&[], "203.0.113.9".parse().unwrap(), &headers(&[]), None), Ok(None));
     }
 
     #[test]
@@ -214,8 +214,9 @@ mod tests {
             (&[("x-wxgate-key", "k")], "main", "POST", "/cgi-bin/clear_quota", None),
         ] {
             let method = method.parse().unwrap();
-            let asked = Some(Asked { account, method: &method, path });
-            let found = judge(&callers, "127.0.0.1".parse().unwrap(), &headers(fields), asked).ok().flatten();
+            let asked = Some(RequestedCall { account, method: &method, path });
+            let found =
+                authorize(&callers, "127.0.0.1".parse().unwrap(), &headers(fields), asked).ok().flatten();
             assert_eq!(found.map(|caller| &*caller.name), right, "{account} {method} {path}");
         }
     }

@@ -1,6 +1,8 @@
 //! Reads an answer's beginning, looks into it, and makes the answer fit for the caller.
 //!
-//! Keeps back no more than [`super::inspect`] can look into; everything else flows.
+//! Keeps back no more than [`errcode`] can look into; everything else flows.
+
+pub mod errcode;
 
 use std::future::Future;
 
@@ -10,8 +12,9 @@ use http_body_util::BodyExt;
 use hyper::body::Body;
 
 use super::answer::AnswerBody;
+use super::faults;
+use super::inject::headers;
 use super::refusal::Refusal;
-use super::{faults, headers, inspect};
 use crate::credential::Token;
 use crate::upstream::ResponseBody;
 
@@ -33,7 +36,7 @@ pub(super) fn receive(
         let bodiless = *method == Method::HEAD || body.is_end_stream();
         let coding = match bodiless {
             true => None,
-            false => inspect::can_be_error(&parts.headers, body.size_hint().exact()),
+            false => errcode::can_be_error(&parts.headers, body.size_hint().exact()),
         };
         headers::to_caller(&mut parts.headers, token);
         // An HTTP/1.0 upstream must not make the caller's answer HTTP/1.0.
@@ -45,7 +48,7 @@ pub(super) fn receive(
         while let Some(frame) = body.frame().await {
             let Ok(chunk) = frame?.into_data() else { continue };
             beginning.push(chunk);
-            if beginning.len() > coding.limit() || inspect::cannot_be_error(coding, beginning.as_slice()) {
+            if beginning.len() > coding.limit() || errcode::cannot_be_error(coding, beginning.as_slice()) {
                 let answer = AnswerBody::stream(beginning.freeze(), body);
                 return Ok((Response::from_parts(parts, answer), None));
             }
@@ -53,7 +56,7 @@ pub(super) fn receive(
                 break;
             }
         }
-        let errcode = inspect::errcode(coding, beginning.as_slice());
+        let errcode = errcode::errcode(coding, beginning.as_slice());
         Ok((Response::from_parts(parts, AnswerBody::whole(beginning.freeze())), errcode))
     }
 }

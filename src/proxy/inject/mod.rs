@@ -3,11 +3,13 @@
 use http::uri::PathAndQuery;
 use http::{Extensions, HeaderMap, HeaderValue, Method, Request, Uri, Version, header};
 
-use super::headers;
-use super::replay::Gathered;
+use crate::proxy::buffer::Buffered;
 use crate::upstream::RequestBody;
 
-/// What is left of a caller's head once it has been judged.
+pub mod headers;
+pub mod query;
+
+/// What is left of a caller's head once the call is authorized.
 pub(super) struct Head<'a> {
     pub(super) method: &'a Method,
     pub(super) version: Version,
@@ -25,7 +27,7 @@ pub(super) struct Call<'a> {
     headers: HeaderMap,
     /// Where hyper keeps the spelling of the caller's header names.
     extensions: Extensions,
-    pub(super) body: Gathered,
+    pub(super) body: Buffered,
 }
 
 /// Whether a Content-Length is this one, written as wxgate would write it.
@@ -39,7 +41,7 @@ impl<'a> Call<'a> {
     pub(super) fn new(
         head: Head<'a>,
         (path, query): (&'a str, Option<&'a str>),
-        body: Gathered,
+        body: Buffered,
         host: &HeaderValue,
     ) -> Self {
         let Head { method, version, mut headers, extensions } = head;
@@ -60,7 +62,7 @@ impl<'a> Call<'a> {
 
     /// Whether its body can be sent a second time.
     pub(super) fn can_be_repeated(&self) -> bool {
-        matches!(self.body, Gathered::Whole(_))
+        matches!(self.body, Buffered::Whole(_))
     }
 
     /// The request for one sending; `None` when its body is gone.

@@ -6,13 +6,13 @@
 
 use http::{HeaderMap, Method, header};
 
-use super::query;
-use super::route::Issue;
+use super::inject::query;
+use super::route::LocalAnswer;
 
 /// What WeChat itself would say against a token call (errcode and errmsg): another method, another account's
 /// appid. `None`: it is answered with a token, or what stands for one. `body` is the call's own, whole.
 pub fn objection(
-    issue: Issue,
+    issue: LocalAnswer,
     method: &Method,
     headers: &HeaderMap,
     query: Option<&str>,
@@ -20,8 +20,8 @@ pub fn objection(
     appid: &str,
 ) -> Option<(i64, &'static str)> {
     let method_fits = match issue {
-        Issue::Token => matches!(*method, Method::GET | Method::POST),
-        Issue::StableToken => *method == Method::POST,
+        LocalAnswer::Token => matches!(*method, Method::GET | Method::POST),
+        LocalAnswer::StableToken => *method == Method::POST,
     };
     if !method_fits {
         return Some((43002, "require POST method"));
@@ -51,7 +51,7 @@ fn asked_for(headers: &HeaderMap, query: &str, body: &[u8]) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn ask(issue: Issue, method: &str, query: &str, kind: &str, body: &str) -> String {
+    fn ask(issue: LocalAnswer, method: &str, query: &str, kind: &str, body: &str) -> String {
         let request = http::Request::builder().method(method).uri("/").header("content-type", kind);
         let parts = request.body(()).unwrap().into_parts().0;
         let objection = objection(issue, &parts.method, &parts.headers, Some(query), body.as_bytes(), "wx1");
@@ -63,24 +63,24 @@ mod tests {
         let form = "application/x-www-form-urlencoded";
         let json = "application/json";
         for (issue, method, query, kind, body, right) in [
-            (Issue::Token, "GET", "grant_type=client_credential&appid=wx1&secret=s", "", "", "token"),
-            (Issue::Token, "GET", "", "", "", "token"),
-            (Issue::Token, "GET", "appid=", "", "", "token"),
-            (Issue::Token, "GET", "appid=wx2", "", "", "40013"),
-            (Issue::Token, "GET", "%61ppid=wx2", "", "", "40013"),
-            (Issue::Token, "POST", "", form, "appid=wx1&secret=s", "token"),
-            (Issue::Token, "POST", "", form, "appid=wx2&secret=s", "40013"),
-            (Issue::Token, "HEAD", "", "", "", "43002"),
-            (Issue::Token, "DELETE", "", "", "", "43002"),
-            (Issue::StableToken, "POST", "", json, r#"{"appid":"wx1"}"#, "token"),
-            (Issue::StableToken, "POST", "", json, r#"{"appid":"wx2"}"#, "40013"),
-            (Issue::StableToken, "POST", "", json, r#"{"appid":""}"#, "token"),
-            (Issue::StableToken, "POST", "", json, r#"{"appid":7}"#, "token"),
+            (LocalAnswer::Token, "GET", "grant_type=client_credential&appid=wx1&secret=s", "", "", "token"),
+            (LocalAnswer::Token, "GET", "", "", "", "token"),
+            (LocalAnswer::Token, "GET", "appid=", "", "", "token"),
+            (LocalAnswer::Token, "GET", "appid=wx2", "", "", "40013"),
+            (LocalAnswer::Token, "GET", "%61ppid=wx2", "", "", "40013"),
+            (LocalAnswer::Token, "POST", "", form, "appid=wx1&secret=s", "token"),
+            (LocalAnswer::Token, "POST", "", form, "appid=wx2&secret=s", "40013"),
+            (LocalAnswer::Token, "HEAD", "", "", "", "43002"),
+            (LocalAnswer::Token, "DELETE", "", "", "", "43002"),
+            (LocalAnswer::StableToken, "POST", "", json, r#"{"appid":"wx1"}"#, "token"),
+            (LocalAnswer::StableToken, "POST", "", json, r#"{"appid":"wx2"}"#, "40013"),
+            (LocalAnswer::StableToken, "POST", "", json, r#"{"appid":""}"#, "token"),
+            (LocalAnswer::StableToken, "POST", "", json, r#"{"appid":7}"#, "token"),
             // curl -d sends JSON under the form's name.
-            (Issue::StableToken, "POST", "", form, r#"{"appid":"wx2"}"#, "40013"),
-            (Issue::StableToken, "POST", "", json, "not json", "token"),
-            (Issue::StableToken, "POST", "", "", "", "token"),
-            (Issue::StableToken, "GET", "", "", "", "43002"),
+            (LocalAnswer::StableToken, "POST", "", form, r#"{"appid":"wx2"}"#, "40013"),
+            (LocalAnswer::StableToken, "POST", "", json, "not json", "token"),
+            (LocalAnswer::StableToken, "POST", "", "", "", "token"),
+            (LocalAnswer::StableToken, "GET", "", "", "", "43002"),
         ] {
             assert_eq!(ask(issue, method, query, kind, body), right, "{issue:?} {method} {query} {body}");
         }

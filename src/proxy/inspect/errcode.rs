@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 use http::header::{self, HeaderMap};
 use memchr::{memchr, memmem};
 
-use super::headers;
+use crate::proxy::inject::headers;
 
 /// Decoded size up to which an answer can be an error, in bytes.
 pub const LIMIT: usize = 4096;
