@@ -11,7 +11,7 @@ use tokio::runtime::Builder;
 use crate::app::App;
 use crate::config::{Config, Loaded};
 use crate::signals::{Signals, tell_systemd};
-use crate::{check, demo, logging, process, sandbox};
+use crate::{check, demo, logging, process};
 
 /// A clean stop.
 const CLEAN: u8 = 0;
@@ -51,7 +51,7 @@ enum Command {
     /// Sandbox and proxy in one process, ready for curl, nothing to configure
     Demo,
     /// A WeChat API look-alike for tests and for a caller's own CI
-    Sandbox(sandbox::Options),
+    Sandbox(wxgate_sandbox::Options),
 }
 
 #[derive(Debug, Args)]
@@ -86,7 +86,7 @@ pub fn main() -> ExitCode {
                 Err(code) => code,
             },
             Command::Demo => demo::command(&mut std::io::stdout(), &mut std::io::stderr()).await,
-            Command::Sandbox(options) => sandbox::command(options, &mut std::io::stderr()).await,
+            Command::Sandbox(options) => wxgate_sandbox::command(options, &mut std::io::stderr()).await,
         }
     });
     // A name look-up that hangs in the system must not hold the exit.

@@ -9,16 +9,13 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use tempfile::TempDir;
+use wxgate_sandbox::{CA, DEFAULT_APPID, DEFAULT_SECRET, Options, Sandbox};
 
 use crate::app::App;
 use crate::config::{Config, LogFormat};
 use crate::logging;
 use crate::process;
-use crate::sandbox::{DEFAULT_APPID, DEFAULT_SECRET, Options, Sandbox};
 use crate::signals::Signals;
-
-/// The certificate authority behind the sandbox's certificate.
-const CA: &str = include_str!("../certs/ca.pem");
 
 /// Where the demo listens when nobody else does.
 const SANDBOX: &str = "127.0.0.1:9443";

@@ -2,8 +2,8 @@
 //!
 //! The parts, in the order in which a request meets them: [`listener`] (sockets, strict framing, limits),
 //! [`proxy`] (the life of a request), [`credential`] (one cell and one task per account), [`upstream`] (the way to
-//! the API host). [`config`] turns files and environment into checked values, [`app`] wires everything,
-//! [`sandbox`] is a WeChat look-alike that shares no code with the rest. ARCHITECTURE.md tells more.
+//! the API host). [`config`] turns files and environment into checked values, [`app`] wires everything. The
+//! WeChat look-alike is a crate of its own, [`wxgate_sandbox`]. ARCHITECTURE.md tells more.
 //!
 //! This crate is a program; its library exists for the program's own tests and keeps no promise of stability.
 
@@ -21,7 +21,6 @@ pub mod listener;
 pub mod logging;
 pub mod process;
 pub mod proxy;
-pub mod sandbox;
 pub mod secret;
 mod signals;
 mod socket;

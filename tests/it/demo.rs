@@ -13,7 +13,7 @@ struct Demo {
 
 impl Demo {
     fn start() -> Self {
-        note_credential(wxgate::sandbox::DEFAULT_SECRET);
+        note_credential(wxgate_sandbox::DEFAULT_SECRET);
         let mut child = Command::new(env!("CARGO_BIN_EXE_wxgate"))
             .arg("demo")
             .stdout(Stdio::piped())

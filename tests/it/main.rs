@@ -14,7 +14,6 @@ mod documents;
 mod examples;
 mod reload;
 mod request;
-mod sandbox;
 mod secrets;
 mod tls;
 mod token;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use wxgate::sandbox::{Failure, How};
+use wxgate_sandbox::{Failure, How};
 
 use crate::support::gate::{Gate, Settings};
 use crate::support::https::Response;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use wxgate::sandbox::{Failure, How};
+use wxgate_sandbox::{Failure, How};
 
 use super::{REFUSED, call_and_check};
 use crate::support::fake::{Fake, Reply};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use wxgate::sandbox::{Failure, How};
+use wxgate_sandbox::{Failure, How};
 
 use super::REFUSED;
 use crate::support::fake::{Fake, Reply};

@@ -1,6 +1,6 @@
 //! `token_api = "stable_token"`: the normal mode heals a theft, `force_refresh` what it cannot, and sparingly.
 
-use wxgate::sandbox::{Failure, Fetches, How};
+use wxgate_sandbox::{Failure, Fetches, How};
 
 use crate::support::gate::{Gate, Settings};
 use crate::support::wechat::WeChat;

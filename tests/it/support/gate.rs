@@ -21,8 +21,8 @@ use wxgate::logging::{self, LogGuard};
 use super::https::{Connection, Response, request};
 
 /// The appid and AppSecret that tests use with the sandbox.
-pub(crate) const APPID: &str = wxgate::sandbox::DEFAULT_APPID;
-pub(crate) const SECRET: &str = wxgate::sandbox::DEFAULT_SECRET;
+pub(crate) const APPID: &str = wxgate_sandbox::DEFAULT_APPID;
+pub(crate) const SECRET: &str = wxgate_sandbox::DEFAULT_SECRET;
 
 /// A running proxy.
 pub(crate) struct Gate {

@@ -132,21 +132,6 @@ pub(crate) fn client_config() -> Arc<ClientConfig> {
     Arc::new(config)
 }
 
-/// One request over TLS on a connection of its own.
-pub(crate) async fn send(addr: SocketAddr, request: &[u8]) -> Response {
-    Connection::tls(addr).await.send(request).await.unwrap()
-}
-
-/// `GET` over TLS on a connection of its own.
-pub(crate) async fn get(addr: SocketAddr, target: &str) -> Response {
-    send(addr, request("GET", target, &[], b"").as_slice()).await
-}
-
-/// `POST` over TLS on a connection of its own.
-pub(crate) async fn post(addr: SocketAddr, target: &str, body: impl AsRef<[u8]>) -> Response {
-    send(addr, request("POST", target, &["Content-Type: application/json"], body.as_ref()).as_slice()).await
-}
-
 /// The bytes of a request; a body brings its `Content-Length`.
 pub(crate) fn request(method: &str, target: &str, headers: &[&str], body: &[u8]) -> Vec<u8> {
     let mut text = format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\n");

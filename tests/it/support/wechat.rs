@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use clap::Parser;
 use tokio::task::JoinHandle;
-use wxgate::sandbox::{Handle, Options, Sandbox};
+use wxgate_sandbox::{Handle, Options, Sandbox};
 
 use super::gate::note_credential;
 

@@ -1,0 +1,46 @@
+//! `clear_quota` in its two forms: with the account's token, and with appid and secret.
+
+use super::{Outcome, ok};
+use crate::call::{Call, text};
+use crate::clock::beijing_month;
+use crate::errors::refuse;
+use crate::world::World;
+
+/// Ten times a month (WeChat's page on clear_quota).
+const CLEARS_A_MONTH: u32 = 10;
+
+/// `POST /cgi-bin/clear_quota` with `{"appid": …}`, the token's own.
+pub(super) fn clear(world: &mut World, account: usize, call: &Call) -> Outcome {
+    let body = call.json()?;
+    let appid = text(&body, "appid").ok_or_else(|| refuse(41002))?;
+    if appid != world.accounts[account].appid {
+        return Err(refuse(40013));
+    }
+    spend_and_clear(world, account)
+}
+
+/// `POST /cgi-bin/clear_quota/v2` with `appid` and `appsecret` and no token.
+pub(super) fn clear_with_secret(world: &mut World, call: &Call) -> Outcome {
+    let body = call.json()?;
+    let appid = text(&body, "appid").ok_or_else(|| refuse(41002))?;
+    let secret = text(&body, "appsecret").ok_or_else(|| refuse(41004))?;
+    let account = world.account_of(appid).ok_or_else(|| refuse(40013))?;
+    if secret != world.accounts[account].secret {
+        return Err(refuse(40125));
+    }
+    spend_and_clear(world, account)
+}
+
+fn spend_and_clear(world: &mut World, account: usize) -> Outcome {
+    let month = beijing_month(world.now);
+    let clears = &mut world.accounts[account].clears;
+    if clears.0 != month {
+        *clears = (month, 0);
+    }
+    if clears.1 >= CLEARS_A_MONTH {
+        return Err(refuse(48006));
+    }
+    clears.1 += 1;
+    world.clear_quotas(account);
+    ok()
+}

@@ -1,0 +1,62 @@
+//! The calls under `/sandbox/`, with which a test steers the sandbox and looks into it.
+//!
+//! They need no token, are struck by no ordered failure, and are counted as requests on a connection only.
+
+use http::{Method, StatusCode};
+use serde_json::json;
+
+use crate::answer::{Answer, JSON};
+use crate::call::{Body, Call};
+use crate::failures::Failure;
+use crate::world::World;
+
+/// Whether a path is one of these.
+pub(crate) fn is_control(path: &str) -> bool {
+    path.starts_with("/sandbox/")
+}
+
+/// The answer to a request under `/sandbox/`.
+pub(crate) fn answer(world: &mut World, call: &Call) -> Answer {
+    let appid = call.parameter("appid");
+    if appid.is_some_and(|appid| world.account_of(appid).is_none()) {
+        return refused(StatusCode::NOT_FOUND, "the sandbox has no such appid");
+    }
+    match (&call.parts.method, call.path()) {
+        (&Method::POST, "/sandbox/steal-token") => done(json!(world.steal_tokens(appid))),
+        (&Method::POST, "/sandbox/expire-token") => done(json!(world.expire_tokens(appid))),
+        (&Method::POST, "/sandbox/fail") => fail(world, &call.body),
+        (&Method::GET | &Method::HEAD, "/sandbox/stats") => match serde_json::to_string(&world.stats()) {
+            Ok(stats) => Answer::of(StatusCode::OK, JSON, stats),
+            Err(e) => refused(StatusCode::INTERNAL_SERVER_ERROR, &e.to_string()),
+        },
+        (&Method::GET | &Method::HEAD, "/sandbox/last") => Answer::json(&world.tally.last()),
+        _ => refused(
+            StatusCode::NOT_FOUND,
+            "POST steal-token, expire-token, fail; GET stats, last; `wxgate sandbox --help` explains them",
+        ),
+    }
+}
+
+fn fail(world: &mut World, body: &Body) -> Answer {
+    let order = match body {
+        Body::Whole(bytes) => Failure::from_json(bytes),
+        Body::TooLarge => Err("the body is too long".to_owned()),
+    };
+    match order {
+        Ok(failure) => {
+            world.failures.order(failure);
+            done(json!(world.failures.left()))
+        }
+        Err(words) => refused(StatusCode::BAD_REQUEST, &words),
+    }
+}
+
+/// `count` is how many tokens or failures it concerned.
+fn done(count: serde_json::Value) -> Answer {
+    Answer::json(&json!({ "errcode": 0, "errmsg": "ok", "count": count }))
+}
+
+fn refused(status: StatusCode, words: &str) -> Answer {
+    let body = json!({ "errcode": status.as_u16(), "errmsg": format!("sandbox: {words}") });
+    Answer::of(status, JSON, body.to_string())
+}

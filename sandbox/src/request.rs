@@ -1,0 +1,52 @@
+//! The life of a request for the API: count, ordered failures, 412, the interface, count again.
+//!
+//! It knows the interfaces and the world; neither knows it. Connections, and what waits or is reset, are `serve`'s.
+
+use http::StatusCode;
+
+use crate::answer::{Answer, JSON, TEXT};
+use crate::api;
+use crate::call::Call;
+use crate::errors::{Refusal, refuse};
+use crate::failures::How;
+use crate::stats::Seen;
+use crate::world::World;
+
+/// Counts a request and says whether a failure was ordered for it.
+pub(crate) fn begin(world: &mut World, call: &Call) -> Option<How> {
+    world.tally.request(call.path(), api::is_token_call(call.path()), call.peer);
+    if call.count("access_token") > 1 {
+        world.tally.stats.duplicated_token_params += 1;
+    }
+    if call.is_chunked() { None } else { world.failures.strike(call.path()) }
+}
+
+/// The answer to a request that [`begin`] has counted.
+pub(crate) fn answer(world: &mut World, call: Call, ordered: Option<How>) -> Answer {
+    world.now = world.clock.now();
+    let (answer, errcode) = match outcome(world, &call, ordered) {
+        Ok(answer) => (answer, None),
+        Err(refusal) => {
+            world.tally.refused(refusal.code);
+            let mime = if api::answers_as_text(call.path()) { TEXT } else { JSON };
+            (Answer::of(StatusCode::OK, mime, refusal.body(world.now)), Some(refusal.code))
+        }
+    };
+    let status = answer.status().as_u16();
+    world.tally.remember(Seen { peer: call.peer, parts: call.parts, status, errcode });
+    answer
+}
+
+fn outcome(world: &mut World, call: &Call, ordered: Option<How>) -> Result<Answer, Refusal> {
+    if call.is_chunked() {
+        world.tally.stats.chunked_bodies += 1;
+        return Ok(Answer::empty(StatusCode::PRECONDITION_FAILED));
+    }
+    match ordered {
+        Some(How::Errcode(code)) => Err(refuse(code)),
+        Some(How::Status(status)) => {
+            Ok(Answer::empty(StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)))
+        }
+        Some(How::Hang(_) | How::Reset) | None => api::answer(world, call),
+    }
+}
