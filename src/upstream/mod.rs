@@ -4,12 +4,14 @@
 //! sends can change it. Knows nothing of tokens and errcodes, and follows no redirect.
 
 mod body;
-mod connect;
 mod connection;
-mod places;
+mod connector;
+mod exchange;
+mod in_flight;
 mod pool;
 mod response;
 pub mod tls;
+mod traffic;
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -20,14 +22,15 @@ use tokio::select;
 use tokio::sync::Notify;
 
 pub use body::RequestBody;
-pub use connect::ConnectError;
-pub(crate) use connect::chain;
+pub use connector::ConnectError;
+pub(crate) use connector::chain;
 pub use response::{BodyError, ResponseBody};
 
 use crate::config;
-use connect::Connector;
-use connection::{Broken, Connection, Why};
-use places::Places;
+use connection::Connection;
+use connector::Connector;
+use exchange::{Cause, Failed, exchange};
+use in_flight::InFlight;
 use pool::Pool;
 
 /// How often idle connections are looked after.
@@ -40,7 +43,7 @@ const MOST_PAUSE: Duration = Duration::from_secs(30);
 pub struct Upstream {
     connector: Connector,
     pool: Rc<Pool>,
-    places: Rc<Places>,
+    in_flight: Rc<InFlight>,
     host: HeaderValue,
     response_timeout: Duration,
     warm: usize,
@@ -76,8 +79,8 @@ impl Upstream {
         Ok(Self {
             connector: Connector::new(config, tls)?,
             pool: Rc::new(Pool::default()),
-            places: Places::new(),
-            host: connect::host_header(config)?,
+            in_flight: InFlight::new(),
+            host: connector::host_header(config)?,
             response_timeout: config.response_timeout,
             warm,
             missed: Notify::new(),
@@ -103,10 +106,10 @@ impl Upstream {
         mut make: impl FnMut() -> Option<Request<RequestBody>>,
     ) -> Result<Response<ResponseBody>, SendError> {
         // Held until the head of the response is here.
-        let _place = match self.places.take() {
-            Some(place) => place,
-            // Boxed like all that is rare here: a future is as large as its largest way.
-            None => Box::pin(self.places.wait()).await,
+        let _permit = match self.in_flight.try_acquire() {
+            Some(permit) => permit,
+            // Boxed like all that is rare here: a future is as large as its largest branch.
+            None => Box::pin(self.in_flight.acquire()).await,
         };
         let connection = match self.pool.take() {
             Some(connection) => connection,
@@ -116,22 +119,22 @@ impl Upstream {
                 self.pool.wait(&self.connector).await.map_err(SendError::Connect)?
             }
         };
-        let broken = match connection.exchange(&mut make, self.response_timeout).await {
+        let failed = match exchange(connection, &mut make, self.response_timeout).await {
             Ok((response, connection)) => return Ok(self.attach(response, connection)),
-            Err(broken) => broken,
+            Err(failed) => failed,
         };
         let idempotent = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
         // Never begun: what had come on the connection was no answer to it.
-        let unsent = broken.request.is_some();
-        let harmless = unsent || (idempotent || !broken.written) && !broken.answered;
-        if matches!(broken.why, Why::TimedOut | Why::BodyGone) || !harmless {
-            return Err(send_error(broken));
+        let unsent = failed.unsent.is_some();
+        let harmless = unsent || (idempotent || !failed.written) && !failed.answered;
+        if matches!(failed.cause, Cause::TimedOut | Cause::BodyGone) || !harmless {
+            return Err(failed.into());
         }
-        let request = match broken.request {
+        let request = match failed.unsent {
             Some(request) => request,
             None => match make() {
                 Some(request) => Box::new(request),
-                None => return Err(send_error(broken)),
+                None => return Err(failed.into()),
             },
         };
         Box::pin(self.send_again(request)).await
@@ -143,9 +146,9 @@ impl Upstream {
         request: Box<Request<RequestBody>>,
     ) -> Result<Response<ResponseBody>, SendError> {
         let connection = self.connector.connect().await.map_err(SendError::Connect)?;
-        match connection.exchange(|| Some(*request), self.response_timeout).await {
+        match exchange(connection, || Some(*request), self.response_timeout).await {
             Ok((response, connection)) => Ok(self.attach(response, connection)),
-            Err(broken) => Err(send_error(broken)),
+            Err(failed) => Err(failed.into()),
         }
     }
 
@@ -193,12 +196,14 @@ impl Upstream {
     }
 }
 
-fn send_error(broken: Broken) -> SendError {
-    match broken.why {
-        Why::TimedOut => SendError::TimedOut,
-        Why::BodyGone => SendError::BodyGone,
-        Why::Failed(error) if error.is_user() => SendError::CallerBody(error),
-        Why::Failed(error) => SendError::Broken(error),
+impl From<Failed> for SendError {
+    fn from(failed: Failed) -> Self {
+        match failed.cause {
+            Cause::TimedOut => Self::TimedOut,
+            Cause::BodyGone => Self::BodyGone,
+            Cause::Broken(error) if error.is_user() => Self::CallerBody(error),
+            Cause::Broken(error) => Self::Broken(error),
+        }
     }
 }
 

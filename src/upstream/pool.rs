@@ -15,8 +15,8 @@ use tokio::sync::oneshot;
 use tokio::task::spawn_local;
 use tokio::time::Instant;
 
-use super::connect::{ConnectError, Connector};
 use super::connection::Connection;
+use super::connector::{ConnectError, Connector};
 
 /// An idle connection is not used after this long. WeChat's own limit is not documented; nginx's default of
 /// 75 s and the 60 s of common load balancers are above it.

@@ -17,4 +17,4 @@ mod request;
 mod secrets;
 mod tls;
 mod token;
-mod way_out;
+mod upstream;

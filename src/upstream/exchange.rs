@@ -1,0 +1,90 @@
+//! One exchange on a connection: a request, and the head of its response.
+
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+
+use super::body::RequestBody;
+use super::connection::{Connection, nobody};
+
+/// An exchange that brought no response head.
+#[derive(Debug)]
+pub(super) struct Failed {
+    pub(super) cause: Cause,
+    /// Whether a byte of the request may have reached the upstream.
+    pub(super) written: bool,
+    /// Whether a byte of a response had come.
+    pub(super) answered: bool,
+    /// The request, when it was never begun. Boxed, as what is rare is.
+    pub(super) unsent: Option<Box<Request<RequestBody>>>,
+}
+
+/// Why an exchange brought no response head.
+#[derive(Debug)]
+pub(super) enum Cause {
+    /// No head within the time limit.
+    TimedOut,
+    /// The connection or the request body broke.
+    Broken(hyper::Error),
+    /// There is no request, since its body has been sent before.
+    BodyGone,
+}
+
+/// Sends a request and waits for the head of the response, at most `limit` after the last part of the
+/// request body was taken. While the caller owes more of the body, the wait is not the upstream's doing.
+/// Dropping the future closes the connection.
+pub(super) async fn exchange(
+    mut connection: Box<Connection>,
+    // Made here, so that a request is part of no future: it goes to hyper at once.
+    make: impl FnOnce() -> Option<Request<RequestBody>>,
+    limit: Duration,
+) -> Result<(Response<Incoming>, Box<Connection>), Failed> {
+    connection.traffic.begin();
+    connection.waiting.clear();
+    let progress;
+    let mut response = pin!({
+        let Some(request) = make() else {
+            return Err(Failed { cause: Cause::BodyGone, written: false, answered: false, unsent: None });
+        };
+        progress = request.body().progress();
+        connection.sender.try_send_request(request)
+    });
+    let mut seen = 0;
+    let mut begun = false;
+    let outcome = std::future::poll_fn(|cx| {
+        // First the driver, which takes the request; then the response, which is settled in any case when
+        // the driver has ended. The first time nothing can have come yet.
+        if std::mem::replace(&mut begun, true) {
+            connection.drive(&mut nobody());
+            if let Poll::Ready(outcome) = response.as_mut().poll(&mut nobody()) {
+                return Poll::Ready(Some(outcome));
+            }
+        }
+        connection.drive(cx);
+        if let Poll::Ready(outcome) = response.as_mut().poll(&mut nobody()) {
+            return Poll::Ready(Some(outcome));
+        }
+        // A caller's pause is not the upstream's.
+        if let Some(progress) = &progress
+            && (progress.taken() != seen || progress.is_owed())
+        {
+            seen = progress.taken();
+            connection.waiting.clear();
+        }
+        connection.waiting.poll(limit, cx).map(|()| None)
+    })
+    .await;
+    let (cause, unsent) = match outcome {
+        Some(Ok(response)) => return Ok((response, connection)),
+        Some(Err(mut failed)) => {
+            let unsent = failed.take_message().map(Box::new);
+            (Cause::Broken(failed.into_error()), unsent)
+        }
+        None => (Cause::TimedOut, None),
+    };
+    let (written, answered) = (connection.traffic.written.get(), connection.traffic.read.get());
+    Err(Failed { cause, written, answered, unsent })
+}
