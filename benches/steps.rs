@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use divan::{Bencher, black_box};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 use tokio::time::Instant;
-use wxgate::credential::Token;
+use wxgate::credential::{Credential, CredentialId};
 use wxgate::proxy::route::Rules;
 use wxgate::secret::Secret;
 
@@ -81,9 +81,14 @@ const DEAD_TOKEN: &str = concat!(
 );
 
 /// A token as WeChat issues them: 157 letters, digits, `-` and `_`.
-fn token() -> Token {
+fn token() -> Credential {
     let value: String = (0..157).map(|n| char::from(b"aZ9-_bY8cX7"[n % 11])).collect();
-    Token::new(7, Secret::new(value), Instant::now() + Duration::from_secs(7200))
+    Credential::new(
+        CredentialId::access_token("main"),
+        7,
+        Secret::new(value),
+        Instant::now() + Duration::from_secs(7200),
+    )
 }
 
 /// The fields of a head.
@@ -258,7 +263,7 @@ mod callers {
 
 /// The token of the account, and where it goes.
 mod inject {
-    use wxgate::credential::{Answer, How, Issue, Keep, Record, StoredToken, Subject, spawn};
+    use wxgate::credential::{Answer, FetchMode, Issue, Keep, Record, StoredToken, TaskSpec, spawn};
     use wxgate::proxy::inject::query::with_token;
 
     use super::*;
@@ -291,7 +296,7 @@ mod inject {
     }
 
     impl Issue for Kept {
-        async fn fetch(&self, _: How) -> Answer {
+        async fn fetch(&self, _: FetchMode) -> Answer {
             Answer::Unsent { what: "there is no upstream here".to_owned() }
         }
     }
@@ -301,12 +306,12 @@ mod inject {
     fn read_of_the_cell(bencher: Bencher<'_, '_>) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let (reader, _task) = runtime.block_on(async {
-            let subject = Subject {
-                name: "main".to_owned(),
+            let spec = TaskSpec {
+                id: CredentialId::access_token("main"),
                 appid: "wx0123456789abcdef".to_owned(),
                 token_api: wxgate::config::TokenApi::Token,
             };
-            let (reader, task) = spawn(subject, Kept, Arc::new(Kept));
+            let (reader, task) = spawn(spec, Kept, Arc::new(Kept));
             reader.first(Duration::from_secs(5)).await.expect("the stored token");
             (reader, task)
         });
@@ -315,7 +320,7 @@ mod inject {
 
     fn injected(bencher: Bencher<'_, '_>, path: &str, query: Option<&str>) {
         let token = token();
-        bencher.bench(|| with_token(black_box(path), black_box(query), token.pair.expose().as_bytes()));
+        bencher.bench(|| with_token(black_box(path), black_box(query), token.encoded.expose().as_bytes()));
     }
 
     #[divan::bench]
@@ -385,9 +390,9 @@ mod headers {
     fn of_an_answer_that_repeats_the_token(bencher: Bencher<'_, '_>) {
         let redirect = format!(
             "HTTP/1.1 302 Found\r\n\
-             Location: https://mp.weixin.qq.com/cgi-bin/showqrcode?{}&ticket=gQH47joAAAAAAAAAASxo\r\n\
+             Location: https://mp.weixin.qq.com/cgi-bin/showqrcode?access_token={}&ticket=gQH47joAAAAAAAAAASxo\r\n\
              Content-Length: 0\r\n\r\n",
-            token().pair.expose()
+            token().encoded.expose()
         );
         caller(bencher, &redirect);
     }

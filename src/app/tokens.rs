@@ -9,7 +9,7 @@ use tokio::task::{JoinSet, spawn_blocking};
 
 use super::StartError;
 use crate::config::{self, Config, TokenApi};
-use crate::credential::{self, Issuer, Reader, Store, Subject, Task};
+use crate::credential::{self, CredentialId, Issuer, Reader, Store, Task, TaskSpec};
 use crate::proxy::Account;
 use crate::proxy::route::Rules;
 use crate::secret::Secret;
@@ -20,14 +20,14 @@ pub(super) struct Tokens(Vec<Running>);
 
 /// One account's task and what it was started with.
 struct Running {
-    origin: Origin,
+    inputs: TaskInputs,
     task: Task,
     reader: Reader,
 }
 
-/// Everything that a token task depends on; with the same origin a task can go on.
+/// Everything that a token task depends on; with the same inputs a task can go on.
 #[derive(PartialEq, Eq)]
-struct Origin {
+struct TaskInputs {
     name: String,
     appid: String,
     secret: Secret,
@@ -38,11 +38,11 @@ struct Origin {
     ca: Option<Vec<u8>>,
 }
 
-impl Origin {
+impl TaskInputs {
     fn all(config: &Config) -> Vec<Self> {
         // A file that cannot be read has been said already, when the trust roots were made of it.
         let ca = config.upstream.ca.as_ref().and_then(|path| std::fs::read(path).ok());
-        let origin = |account: &config::Account| Self {
+        let inputs = |account: &config::Account| Self {
             name: account.name.clone(),
             appid: account.appid.clone(),
             secret: account.secret.clone(),
@@ -51,7 +51,7 @@ impl Origin {
             upstream: config.upstream.clone(),
             ca: ca.clone(),
         };
-        config.accounts.iter().map(origin).collect()
+        config.accounts.iter().map(inputs).collect()
     }
 
     fn issuer(&self, tls: &rustls::ClientConfig) -> Result<Issuer, StartError> {
@@ -67,10 +67,13 @@ impl Origin {
     }
 
     fn start(self, issuer: Issuer, store: Store) -> Running {
-        let subject =
-            Subject { name: self.name.clone(), appid: self.appid.clone(), token_api: self.token_api };
-        let (reader, task) = credential::spawn(subject, issuer, Arc::new(store));
-        Running { origin: self, task, reader }
+        let spec = TaskSpec {
+            id: CredentialId::access_token(&self.name),
+            appid: self.appid.clone(),
+            token_api: self.token_api,
+        };
+        let (reader, task) = credential::spawn(spec, issuer, Arc::new(store));
+        Running { inputs: self, task, reader }
     }
 }
 
@@ -88,33 +91,33 @@ impl Tokens {
     ) -> Result<Vec<Account>, StartError> {
         // First everything that may fail and touches nobody.
         let mut fresh = Vec::new();
-        for origin in Origin::all(config) {
-            if self.0.iter().any(|running| running.origin == origin) {
+        for inputs in TaskInputs::all(config) {
+            if self.0.iter().any(|running| running.inputs == inputs) {
                 continue;
             }
-            let issuer = origin.issuer(tls)?;
-            let in_use = self.0.iter().any(|running| running.origin.appid == origin.appid);
+            let issuer = inputs.issuer(tls)?;
+            let in_use = self.0.iter().any(|running| running.inputs.appid == inputs.appid);
             // A state file that is in use is opened when its task has ended and stored its state.
-            let store = if in_use { None } else { Some(origin.store().await?) };
-            fresh.push((origin, issuer, store));
+            let store = if in_use { None } else { Some(inputs.store().await?) };
+            fresh.push((inputs, issuer, store));
         }
-        let wanted = Origin::all(config);
+        let wanted = TaskInputs::all(config);
         let (kept, ended): (Vec<_>, Vec<_>) =
-            self.0.drain(..).partition(|running| wanted.contains(&running.origin));
+            self.0.drain(..).partition(|running| wanted.contains(&running.inputs));
         self.0 = kept;
         shut_down(ended).await;
-        for (origin, issuer, store) in fresh {
+        for (inputs, issuer, store) in fresh {
             let store = match store {
                 Some(store) => store,
-                None => origin.store().await?,
+                None => inputs.store().await?,
             };
-            self.0.push(origin.start(issuer, store));
+            self.0.push(inputs.start(issuer, store));
         }
         Ok(config.accounts.iter().filter_map(|account| self.account(account)).collect())
     }
 
     fn account(&self, account: &config::Account) -> Option<Account> {
-        let running = self.0.iter().find(|running| running.origin.appid == account.appid)?;
+        let running = self.0.iter().find(|running| running.inputs.appid == account.appid)?;
         Some(Account {
             name: account.name.as_str().into(),
             appid: account.appid.clone(),

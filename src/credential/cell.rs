@@ -11,80 +11,10 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use super::status::Status;
-use crate::secret::Secret;
-
-/// One token as the upstream issued it, ready to be put into a query.
-#[derive(Debug, Clone)]
-pub struct Token {
-    /// Grows by one with each new token of the account, over restarts too.
-    pub generation: u64,
-    /// The token itself.
-    pub value: Secret,
-    /// `access_token=<percent-encoded value>`, ready for the query.
-    pub pair: Secret,
-    /// When its life ends; the cell is cleared then.
-    pub expires_at: Instant,
-}
-
-impl Token {
-    /// Renders the query pair once, so that no request has to.
-    pub fn new(generation: u64, value: Secret, expires_at: Instant) -> Self {
-        let mut pair = String::with_capacity("access_token=".len() + 3 * value.expose().len());
-        pair.push_str("access_token=");
-        percent_encode(value.expose(), &mut pair);
-        Self { generation, value, pair: Secret::new(pair), expires_at }
-    }
-}
-
-/// Appends `text` with everything but unreserved characters (RFC 3986: letters, digits, `-._~`) encoded.
-///
-/// Reserve three bytes for each of `text` beforehand where `out` will hold a secret: a buffer that grows
-/// leaves a copy behind that nobody wipes.
-pub(crate) fn percent_encode(text: &str, out: &mut String) {
-    const HEX: &[u8; 16] = b"0123456789ABCDEF";
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push('%');
-            out.push(char::from(HEX[usize::from(byte >> 4)]));
-            out.push(char::from(HEX[usize::from(byte & 15)]));
-        }
-    }
-}
-
-/// Why there is no token at this moment.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Absent {
-    /// The first fetch has not been answered yet, or the token has just ended: 503 no-token.
-    Waiting,
-    /// The last fetch failed for a passing reason: 503 no-token.
-    Passing {
-        /// What went wrong, in words, without secrets.
-        what: String,
-    },
-    /// The upstream refuses to issue a token: 502 token-refused.
-    Refused {
-        /// The upstream's errcode.
-        errcode: i64,
-        /// The upstream's errmsg, sanitised: no control characters, not our secret, not long.
-        errmsg: String,
-    },
-}
-
-/// What came of asking for a newer token.
-#[derive(Debug, Clone)]
-pub enum Renewal {
-    /// A token newer than the refused one: replay with exactly this one.
-    Newer(Arc<Token>),
-    /// The fetch failed or took too long: `x-wxgate-retry: refresh-failed`.
-    Failed,
-    /// No fetch was allowed: `x-wxgate-retry: refresh-limited`.
-    Limited,
-}
+use super::types::{Absent, Credential, Renewal};
 
 /// What a reader tells the task.
 #[derive(Debug)]
@@ -102,7 +32,7 @@ pub(crate) enum Message {
 /// What the task writes and readers read.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(crate) cell: ArcSwap<Result<Arc<Token>, Absent>>,
+    pub(crate) cell: ArcSwap<Result<Arc<Credential>, Absent>>,
     pub(crate) status: ArcSwap<Status>,
     /// Only `first` looks at it: bumped after each write of the cell.
     pub(crate) written: watch::Sender<u64>,
@@ -124,7 +54,7 @@ impl Shared {
         }
     }
 
-    pub(crate) fn publish(&self, slot: Result<Arc<Token>, Absent>) {
+    pub(crate) fn publish(&self, slot: Result<Arc<Credential>, Absent>) {
         self.cell.store(Arc::new(slot));
         self.written.send_modify(|n| *n = n.wrapping_add(1));
     }
@@ -152,7 +82,7 @@ impl Reader {
     ///
     /// # Errors
     /// [`Absent`] when there is no valid token at this moment.
-    pub fn current(&self) -> Result<Arc<Token>, Absent> {
+    pub fn current(&self) -> Result<Arc<Credential>, Absent> {
         Result::clone(&self.shared.cell.load())
     }
 
@@ -161,7 +91,7 @@ impl Reader {
     ///
     /// # Errors
     /// [`Absent`] as it stands when the wait is over.
-    pub async fn first(&self, limit: Duration) -> Result<Arc<Token>, Absent> {
+    pub async fn first(&self, limit: Duration) -> Result<Arc<Credential>, Absent> {
         let wait = async {
             let mut written = self.shared.written.subscribe();
             loop {
@@ -185,7 +115,7 @@ impl Reader {
     /// waits up to `limit`. With a newer one in the cell already, nobody is contacted.
     ///
     /// Dropping this future never cancels the fetch: the report has been handed over and others may wait.
-    pub async fn renew(&self, refused: &Token, path: &str, limit: Duration) -> Renewal {
+    pub async fn renew(&self, refused: &Credential, path: &str, limit: Duration) -> Renewal {
         if let Some(newer) = self.newer_than(refused.generation) {
             return Renewal::Newer(newer);
         }
@@ -203,7 +133,7 @@ impl Reader {
     }
 
     /// Reports a refused token without waiting, for a body too large to be sent again.
-    pub fn start_renewal(&self, refused: &Token, path: &str) {
+    pub fn start_renewal(&self, refused: &Credential, path: &str) {
         if self.newer_than(refused.generation).is_none() {
             let report =
                 Message::Report { generation: refused.generation, path: path_key(path).into(), answer: None };
@@ -255,7 +185,7 @@ impl Reader {
         self.shared.status.load_full()
     }
 
-    fn newer_than(&self, generation: u64) -> Option<Arc<Token>> {
+    fn newer_than(&self, generation: u64) -> Option<Arc<Credential>> {
         self.current().ok().filter(|token| token.generation > generation)
     }
 
@@ -283,27 +213,6 @@ fn path_key(path: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn all_but_unreserved_characters_are_encoded() {
-        for (value, pair) in [
-            ("abcXYZ019-._~", "access_token=abcXYZ019-._~"),
-            ("a+b/c=d", "access_token=a%2Bb%2Fc%3Dd"),
-            ("a&b#c %?", "access_token=a%26b%23c%20%25%3F"),
-            ("票", "access_token=%E7%A5%A8"),
-            ("\u{1}\n", "access_token=%01%0A"),
-        ] {
-            let token = Token::new(1, Secret::new(value.to_owned()), Instant::now());
-            assert_eq!(token.pair.expose(), pair);
-        }
-    }
-
-    #[test]
-    fn debug_of_a_token_shows_no_letter_of_it() {
-        let token = Token::new(7, Secret::new("hunter2".to_owned()), Instant::now());
-        let shown = format!("{token:?}");
-        assert!(!shown.contains("hunter") && shown.contains("generation: 7"), "{shown}");
-    }
 
     #[test]
     fn long_paths_are_cut_between_characters() {

@@ -19,7 +19,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-use super::cell::{Absent, Renewal, Token};
+use super::types::{Absent, Answer, Credential, FetchMode, Outcome, Reason, Renewal};
 use crate::secret::Secret;
 
 pub use bucket::StoredBucket;
@@ -36,9 +36,6 @@ pub(super) struct Now {
 
 /// Names a reader that waits; the task keeps the channel.
 pub(super) type WaiterId = u64;
-
-/// Tokens longer than this, in bytes, are no tokens (WeChat asks for room for 512).
-pub(crate) const LONGEST_TOKEN: usize = 2048;
 
 /// What happens to the machine.
 #[derive(Debug)]
@@ -94,113 +91,20 @@ pub(super) enum Event {
 #[derive(Debug)]
 pub(super) enum Action {
     /// Send this fetch. There is never more than one without its [`Event::Fetched`].
-    Fetch(How),
+    Fetch(FetchMode),
     /// Write the cell.
-    Publish(Result<Arc<Token>, Absent>),
+    Publish(Result<Arc<Credential>, Absent>),
     /// Put [`Machine::record`] into the file.
     Store,
     /// Tell a waiting reader.
     Answer(WaiterId, Renewal),
     /// Write a line into the log.
-    Say(Notice),
+    Log(LogEvent),
 }
 
-/// The three calls that issue a token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum How {
-    /// `GET /cgi-bin/token`.
-    Token,
-    /// `POST /cgi-bin/stable_token` in its normal mode, which ends no one's token.
-    StableNormal,
-    /// The same with `force_refresh`.
-    StableForced,
-}
-
-/// What came of one fetch.
-#[derive(Debug, Clone)]
-pub enum Answer {
-    /// A token.
-    Issued {
-        /// Not empty and not longer than [`LONGEST_TOKEN`].
-        value: Secret,
-        /// Seconds, as the upstream said; `None` when it said none, or no number.
-        expires_in: Option<i64>,
-    },
-    /// It may go better next time: -1, 5xx, timeouts, an answer that makes no sense.
-    Passing {
-        /// In words, without secrets.
-        what: String,
-    },
-    /// There was no connection, so nothing was sent. It may go better next time too.
-    Unsent {
-        /// In words, without secrets.
-        what: String,
-    },
-    /// The upstream refuses.
-    Refused {
-        /// Any but 0 and -1.
-        errcode: i64,
-        /// Sanitised.
-        errmsg: String,
-    },
-}
-
-/// Why a fetch is sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Reason {
-    /// There is no token.
-    Start,
-    /// The token's end is near.
-    Ahead,
-    /// The upstream refused the current token.
-    Forced,
-    /// The last fetch failed.
-    Retry,
-    /// Somebody asked by hand.
-    Admin,
-}
-
-impl Reason {
-    /// For logs, metrics and `/status`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Start => "start",
-            Self::Ahead => "ahead",
-            Self::Forced => "forced",
-            Self::Retry => "retry",
-            Self::Admin => "admin",
-        }
-    }
-}
-
-/// How a fetch ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Outcome {
-    /// A new token.
-    New,
-    /// The current token once more.
-    Same,
-    /// A passing failure.
-    Failed,
-    /// The upstream refuses.
-    Refused,
-}
-
-impl Outcome {
-    /// For logs, metrics and `/status`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::New => "ok",
-            Self::Same => "same",
-            Self::Failed => "failed",
-            Self::Refused => "refused",
-        }
-    }
-}
-
-/// A line for the log; the words are in `notice.rs`.
+/// A line for the log; the words are in `events.rs`.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Notice {
+pub(super) enum LogEvent {
     /// The stored token is used.
     StoredUsed {
         /// Its generation.
@@ -216,7 +120,7 @@ pub(super) enum Notice {
     /// One for each fetch.
     Fetched {
         /// Which call.
-        how: How,
+        mode: FetchMode,
         /// Why it was sent.
         reason: Reason,
         /// How it ended.

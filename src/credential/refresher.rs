@@ -16,10 +16,11 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{error, info};
 
-use super::cell::{Message, Reader, Renewal, Shared};
-use super::issue::Issue;
-use super::lifecycle::{Action, Answer, Event, How, Machine, Now, WaiterId};
-use super::notice;
+use super::cell::{Message, Reader, Shared};
+use super::events;
+use super::issuer::Issue;
+use super::lifecycle::{Action, Event, Machine, Now, WaiterId};
+use super::types::{Answer, CredentialId, FetchMode, Renewal};
 use crate::config::TokenApi;
 use crate::store::file::Keep;
 
@@ -38,9 +39,9 @@ const LAST_WRITE: Duration = Duration::from_secs(5);
 
 /// Whose tokens a task fetches.
 #[derive(Debug, Clone)]
-pub struct Subject {
-    /// The account's name, for logs and pages.
-    pub name: String,
+pub struct TaskSpec {
+    /// Whose credential it is, and of which kind.
+    pub id: CredentialId,
     /// Its appid.
     pub appid: String,
     /// Which call issues its token.
@@ -69,23 +70,23 @@ impl Task {
 }
 
 /// Starts the task of one account on the current tokio runtime.
-pub fn spawn(subject: Subject, issuer: impl Issue, keep: Arc<dyn Keep>) -> (Reader, Task) {
-    spawn_with(subject, issuer, keep, SystemTime::now)
+pub fn spawn(spec: TaskSpec, issuer: impl Issue, keep: Arc<dyn Keep>) -> (Reader, Task) {
+    spawn_with(spec, issuer, keep, SystemTime::now)
 }
 
 pub(crate) fn spawn_with(
-    subject: Subject,
+    spec: TaskSpec,
     issuer: impl Issue,
     keep: Arc<dyn Keep>,
     wall: WallClock,
 ) -> (Reader, Task) {
-    let machine = Machine::new(subject.token_api);
-    let shared = Arc::new(Shared::new(machine.status(&subject.name, &subject.appid)));
+    let machine = Machine::new(spec.id.clone(), spec.token_api);
+    let shared = Arc::new(Shared::new(machine.status(&spec.appid)));
     let (sender, reports) = mpsc::channel(QUEUE);
     let (stop, stopped) = oneshot::channel();
     let refresher = Refresher {
         machine,
-        subject,
+        spec,
         issuer: Arc::new(issuer),
         keep,
         wall,
@@ -104,7 +105,7 @@ pub(crate) fn spawn_with(
 
 struct Refresher<I> {
     machine: Machine,
-    subject: Subject,
+    spec: TaskSpec,
     issuer: Arc<I>,
     keep: Arc<dyn Keep>,
     wall: WallClock,
@@ -125,7 +126,7 @@ impl<I: Issue> Refresher<I> {
     async fn run(mut self, mut reports: mpsc::Receiver<Message>, mut stopped: oneshot::Receiver<()>) {
         let keep = self.keep.clone();
         let stored = spawn_blocking(move || keep.load()).await.unwrap_or_else(|e| {
-            error!(account = self.subject.name, "reading the token file failed: {e}");
+            error!(account = &*self.spec.id.account, "reading the token file failed: {e}");
             None
         });
         self.step([Event::Started { stored }]);
@@ -190,10 +191,10 @@ impl<I: Issue> Refresher<I> {
         if let Some(suspects) = self.machine.take_suspects() {
             self.shared.publish_suspects(suspects);
         }
-        self.shared.status.store(Arc::new(self.machine.status(&self.subject.name, &self.subject.appid)));
+        self.shared.status.store(Arc::new(self.machine.status(&self.spec.appid)));
         // What is said of an event stands in the log before its first consequence does.
         let (said, done): (Vec<_>, Vec<_>) =
-            actions.into_iter().partition(|action| matches!(action, Action::Say(_)));
+            actions.into_iter().partition(|action| matches!(action, Action::Log(_)));
         for action in said.into_iter().chain(done) {
             self.carry_out(action);
         }
@@ -202,15 +203,15 @@ impl<I: Issue> Refresher<I> {
 
     fn carry_out(&mut self, action: Action) {
         match action {
-            Action::Fetch(how) => {
+            Action::Fetch(mode) => {
                 let issuer = self.issuer.clone();
                 let (booked, written) = oneshot::channel();
                 // A process killed between sending and writing would send more than 20 a day after a restart.
                 // The other calls have quotas far above what a restart could forget.
-                self.booked = (how == How::StableForced).then_some(booked);
+                self.booked = (mode == FetchMode::StableForced).then_some(booked);
                 self.flight = Some(tokio::spawn(async move {
                     let _: Result<Result<(), _>, _> = timeout(BOOKED_FIRST, written).await;
-                    issuer.fetch(how).await
+                    issuer.fetch(mode).await
                 }));
             }
             Action::Publish(slot) => self.shared.publish(slot),
@@ -221,9 +222,9 @@ impl<I: Issue> Refresher<I> {
                     let _ = waiter.send(renewal);
                 }
             }
-            Action::Say(notice) => {
-                let Subject { name, appid, token_api } = &self.subject;
-                notice::say(name, appid, *token_api, self.machine.quota(), &notice);
+            Action::Log(event) => {
+                let TaskSpec { id, appid, token_api } = &self.spec;
+                events::log(id, appid, *token_api, self.machine.quota(), &event);
             }
         }
     }
@@ -249,7 +250,7 @@ impl<I: Issue> Refresher<I> {
     }
 
     fn saved(&mut self, saved: Option<Result<(), String>>) {
-        let account = &self.subject.name;
+        let account = &*self.spec.id.account;
         match saved.unwrap_or_else(|| Err("the writing thread ended early".to_owned())) {
             Ok(()) => {
                 if self.write_again.take().is_some() {

@@ -8,14 +8,14 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-use super::lifecycle::{Outcome, Reason};
+use super::types::{CredentialId, Outcome, Reason};
 use crate::config::TokenApi;
 
 /// A snapshot of one account's token.
 #[derive(Debug, Clone)]
 pub struct Status {
-    /// The account's name.
-    pub name: String,
+    /// Whose credential it is, and of which kind.
+    pub id: CredentialId,
     /// The account's appid.
     pub appid: String,
     /// Which call issues the token.

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::inject::headers::PLACEHOLDER;
 use super::record::Record;
 use super::refusal::Refusal;
-use crate::credential::Token;
+use crate::credential::Credential;
 use crate::upstream::{BodyError, ResponseBody};
 
 /// The text that SDKs compare (`encoding`, not `charset`); source: recorded traffic.
@@ -151,8 +151,8 @@ pub fn placeholder() -> Response<AnswerBody> {
 }
 
 /// The answer to a caller that is trusted with the real token, and the seconds it has left.
-pub fn real_token(token: &Token) -> Response<AnswerBody> {
-    let left = token.expires_at.saturating_duration_since(Instant::now()).as_secs();
+pub fn real_token(token: &Credential) -> Response<AnswerBody> {
+    let left = token.end.saturating_duration_since(Instant::now()).as_secs();
     json(StatusCode::OK, &serde_json::json!({ "access_token": token.value.expose(), "expires_in": left }))
 }
 

@@ -30,7 +30,7 @@ use http::{HeaderValue, Method, Request, Response};
 use hyper::body::{Body, Incoming};
 
 use crate::config::Limits;
-use crate::credential::{Renewal, Token};
+use crate::credential::{Credential, Renewal};
 use crate::upstream::Upstream;
 use answer::AnswerBody;
 use authorize::RequestedCall;
@@ -200,11 +200,11 @@ impl Proxy {
     async fn attempt(
         &self,
         call: &mut Call<'_>,
-        token: Option<&Token>,
+        token: Option<&Credential>,
         record: &mut Record,
     ) -> Result<(Response<AnswerBody>, Option<i64>), Refusal> {
         let target = match token {
-            Some(token) => query::with_token(call.path, call.query, token.pair.expose().as_bytes()),
+            Some(token) => query::with_token(call.path, call.query, token.encoded.expose().as_bytes()),
             None => query::untouched(call.path, call.query),
         };
         let target = PathAndQuery::from_maybe_shared(Bytes::from(target))
@@ -241,7 +241,7 @@ async fn issued(
 }
 
 /// The account's token, waited for where there is none yet.
-async fn token_of(account: &Account) -> Result<Arc<Token>, Refusal> {
+async fn token_of(account: &Account) -> Result<Arc<Credential>, Refusal> {
     match account.token.current() {
         Ok(token) => Ok(token),
         Err(_) => Ok(Box::pin(account.token.first(FIRST_TOKEN_WAIT)).await?),

@@ -46,14 +46,14 @@ const LONGEST_FILE: usize = 64 * 1024;
 pub struct Store {
     dir: PathBuf,
     file: PathBuf,
-    identity: Identity,
+    key: StoreKey,
     /// None in a store that only looks.
     _lock: Option<Lock>,
 }
 
 /// Whose token a file holds; one of somebody else is never used.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Identity {
+pub(crate) struct StoreKey {
     pub(crate) appid: String,
     /// `https://host:port`.
     pub(crate) upstream: String,
@@ -77,12 +77,12 @@ pub fn look(dir: &Path, appid: &str, upstream: &str, api: TokenApi) -> Look {
     let store = Store {
         dir: dir.to_owned(),
         file: dir.join(format!("{appid}.json")),
-        identity: Identity { appid: appid.to_owned(), upstream: upstream.to_owned(), api },
+        key: StoreKey { appid: appid.to_owned(), upstream: upstream.to_owned(), api },
         _lock: None,
     };
     match store.read() {
         Ok(None) => Look::Missing,
-        Ok(Some(text)) => record::parse(&text, &store.identity)
+        Ok(Some(text)) => record::parse(&text, &store.key)
             .map_or_else(|unusable| Look::Damaged(unusable.why), |parsed| Look::Held(parsed.record)),
         Err(e) => Look::Damaged(format!("it cannot be read: {e}")),
     }
@@ -144,7 +144,7 @@ impl Store {
         let store = Self {
             dir: dir.to_owned(),
             file: dir.join(format!("{appid}.json")),
-            identity: Identity { appid: appid.to_owned(), upstream: upstream.to_owned(), api },
+            key: StoreKey { appid: appid.to_owned(), upstream: upstream.to_owned(), api },
             _lock: Some(lock),
         };
         let owner = store.probe().map_err(cannot_write)?;
@@ -165,7 +165,7 @@ impl Store {
 
     fn temp(&self) -> io::Result<NamedTempFile> {
         // tempfile creates exclusively with mode 0600.
-        let prefix = format!(".{}.json.", self.identity.appid);
+        let prefix = format!(".{}.json.", self.key.appid);
         tempfile::Builder::new().prefix(&prefix).suffix(".tmp").tempfile_in(&self.dir)
     }
 
@@ -195,7 +195,7 @@ impl Store {
 
     fn set_aside(&self, unusable: &Unusable) {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-        let appid = &self.identity.appid;
+        let appid = &self.key.appid;
         let aside = self.dir.join(aside::name(appid, unusable.kind, now));
         let (file, shown, why) = (self.file.display(), aside.display(), &unusable.why);
         match fs::rename(&self.file, &aside) {
@@ -208,7 +208,7 @@ impl Store {
     }
 
     fn write(&self, record: &Record) -> io::Result<()> {
-        let text = record::render(record, &self.identity);
+        let text = record::render(record, &self.key);
         let mut temp = self.temp()?;
         temp.write_all(&text)?;
         temp.as_file().sync_all()?;
@@ -228,7 +228,7 @@ impl Keep for Store {
                 return None;
             }
         };
-        match record::parse(&text, &self.identity) {
+        match record::parse(&text, &self.key) {
             Ok(parsed) => {
                 if let Some(why) = parsed.token_ignored {
                     info!("the token in `{}` is not used: {why}", self.file.display());

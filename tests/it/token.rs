@@ -15,7 +15,8 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use wxgate::config::{TokenApi, Upstream};
 use wxgate::credential::{
-    Absent, Answer, How, Issue, Issuer, Keep, Record, Renewal, Store, StoredToken, Subject, base_url, spawn,
+    Absent, Answer, CredentialId, FetchMode, Issue, Issuer, Keep, Record, Renewal, Store, StoredToken,
+    TaskSpec, base_url, spawn,
 };
 use wxgate::secret::Secret;
 
@@ -120,7 +121,7 @@ fn harmless(what: String) -> String {
 #[tokio::test]
 async fn the_token_call_is_a_get_with_everything_encoded() {
     let (settings, log) = upstream(|_, _| text(200, r#"{"access_token":"T","expires_in":7200}"#)).await;
-    let answer = issuer(&settings).fetch(How::Token).await;
+    let answer = issuer(&settings).fetch(FetchMode::Token).await;
     assert!(matches!(&answer, Answer::Issued { value, expires_in: Some(7200) } if value.expose() == "T"));
     let seen = log.lock().unwrap()[0].clone();
     assert_eq!(
@@ -133,7 +134,7 @@ async fn the_token_call_is_a_get_with_everything_encoded() {
 async fn the_stable_call_is_a_post_of_json_with_a_length() {
     let (settings, log) = upstream(|_, _| text(200, r#"{"access_token":"T","expires_in":345}"#)).await;
     let issuer = issuer(&settings);
-    for (how, force) in [(How::StableNormal, false), (How::StableForced, true)] {
+    for (how, force) in [(FetchMode::StableNormal, false), (FetchMode::StableForced, true)] {
         assert!(matches!(issuer.fetch(how).await, Answer::Issued { expires_in: Some(345), .. }));
         let seen = log.lock().unwrap().pop().unwrap();
         assert_eq!(seen.line, "POST /cgi-bin/stable_token");
@@ -158,7 +159,7 @@ async fn an_upstream_that_redirects_gets_no_second_call() {
         answer
     })
     .await;
-    assert!(passing(issuer(&settings).fetch(How::Token).await).contains("redirect"));
+    assert!(passing(issuer(&settings).fetch(FetchMode::Token).await).contains("redirect"));
     assert_eq!(log.lock().unwrap().len(), 1);
 }
 
@@ -174,7 +175,7 @@ async fn answers_of_the_wrong_kind_are_passing_failures() {
         (200, "x".repeat(70_000), "64 KiB"),
     ] {
         let (settings, _) = upstream(move |_, _| text(status, body.clone())).await;
-        let what = passing(issuer(&settings).fetch(How::Token).await);
+        let what = passing(issuer(&settings).fetch(FetchMode::Token).await);
         assert!(what.contains(word), "{status}: {what}");
     }
 }
@@ -186,7 +187,7 @@ async fn an_upstream_that_repeats_the_secret_does_not_get_it_into_our_words() {
         text(200, serde_json::json!({"errcode": 40125, "errmsg": said}).to_string())
     })
     .await;
-    match issuer(&settings).fetch(How::Token).await {
+    match issuer(&settings).fetch(FetchMode::Token).await {
         Answer::Refused { errcode: 40125, errmsg } => assert!(!errmsg.contains("s3cr3t"), "{errmsg}"),
         other => panic!("{other:?}"),
     }
@@ -197,17 +198,17 @@ async fn an_upstream_that_hangs_or_closes_or_is_not_there_is_a_passing_failure()
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut hanging = settings(silent.local_addr().unwrap().port());
     hanging.response_timeout = Duration::from_millis(200);
-    let what = passing(issuer(&hanging).fetch(How::Token).await);
+    let what = passing(issuer(&hanging).fetch(FetchMode::Token).await);
     assert!(what.contains("did not answer in time"), "{what}");
 
     let closing = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = closing.local_addr().unwrap().port();
     tokio::spawn(async move { while closing.accept().await.is_ok() {} });
-    let what = passing(issuer(&settings(port)).fetch(How::StableNormal).await);
+    let what = passing(issuer(&settings(port)).fetch(FetchMode::StableNormal).await);
     assert!(what.contains("broke"), "{what}");
 
     let (_held, address) = nobody();
-    let what = unsent(issuer(&settings(address.port())).fetch(How::Token).await);
+    let what = unsent(issuer(&settings(address.port())).fetch(FetchMode::Token).await);
     assert!(what.contains("cannot connect") && what.contains("refused"), "{what}");
 }
 
@@ -215,7 +216,7 @@ async fn an_upstream_that_hangs_or_closes_or_is_not_there_is_a_passing_failure()
 async fn an_upstream_that_speaks_no_tls_is_named_without_the_secret() {
     let (mut settings, _) = upstream(|_, _| text(200, "")).await;
     settings.tls = true;
-    let what = unsent(issuer(&settings).fetch(How::Token).await);
+    let what = unsent(issuer(&settings).fetch(FetchMode::Token).await);
     assert!(what.contains("cannot connect to https://127.0.0.1") && what.contains("TLS"), "{what}");
 }
 
@@ -223,14 +224,14 @@ async fn an_upstream_that_speaks_no_tls_is_named_without_the_secret() {
 async fn token_calls_leave_from_the_egress_ip_and_only_to_its_address_family() {
     let (mut settings, log) = upstream(|_, _| text(200, r#"{"access_token":"T","expires_in":7200}"#)).await;
     settings.egress_ip = Some("127.0.0.2".parse().unwrap());
-    issuer(&settings).fetch(How::Token).await;
+    issuer(&settings).fetch(FetchMode::Token).await;
     // `localhost` may resolve to ::1 first; that is not tried with an IPv4 egress address.
     settings.host = "localhost".to_owned();
-    issuer(&settings).fetch(How::Token).await;
+    issuer(&settings).fetch(FetchMode::Token).await;
     let peers: Vec<_> = log.lock().unwrap().iter().map(|seen| seen.peer.to_string()).collect();
     assert_eq!(peers, ["127.0.0.2", "127.0.0.2"]);
     settings.host = "::1".to_owned();
-    assert!(unsent(issuer(&settings).fetch(How::Token).await).contains("[::1]"));
+    assert!(unsent(issuer(&settings).fetch(FetchMode::Token).await).contains("[::1]"));
 }
 
 /// Readers on a runtime of their own threads, the task on another one's single thread, a real file.
@@ -241,14 +242,18 @@ fn readers_on_other_threads_share_one_fetch_and_a_restart_fetches_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let (settings, log) =
         data.block_on(upstream(|n, _| text(200, format!(r#"{{"access_token":"T/{n}","expires_in":7200}}"#))));
-    let subject = Subject { name: "main".to_owned(), appid: "wx1".to_owned(), token_api: TokenApi::Token };
+    let spec = TaskSpec {
+        id: CredentialId::access_token("main"),
+        appid: "wx1".to_owned(),
+        token_api: TokenApi::Token,
+    };
     let open = || Arc::new(Store::open(dir.path(), "wx1", &base_url(&settings), TokenApi::Token).unwrap());
     let (ask, asked) = tokio::sync::oneshot::channel();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let (first_subject, store, first_issuer) = (subject.clone(), open(), issuer(&settings));
+    let (first_spec, store, first_issuer) = (spec.clone(), open(), issuer(&settings));
     let control_thread = std::thread::spawn(move || {
         control.block_on(async {
-            let (reader, task) = spawn(first_subject, first_issuer, store);
+            let (reader, task) = spawn(first_spec, first_issuer, store);
             ask.send(reader).unwrap();
             stopped.await.unwrap();
             task.shutdown().await;
@@ -258,7 +263,7 @@ fn readers_on_other_threads_share_one_fetch_and_a_restart_fetches_nothing() {
     data.block_on(async {
         let reader = asked.await.unwrap();
         let token = reader.first(LIMIT).await.unwrap();
-        assert_eq!(token.pair.expose(), "access_token=T%2F1");
+        assert_eq!(token.encoded.expose(), "T%2F1");
         let all: Vec<_> = (0..500)
             .map(|_| {
                 let (reader, token) = (reader.clone(), token.clone());
@@ -273,7 +278,7 @@ fn readers_on_other_threads_share_one_fetch_and_a_restart_fetches_nothing() {
     stop.send(()).unwrap();
     let control = control_thread.join().unwrap();
     control.block_on(async {
-        let (reader, task) = spawn(subject, issuer(&settings), open());
+        let (reader, task) = spawn(spec, issuer(&settings), open());
         let token = reader.first(LIMIT).await.unwrap();
         assert_eq!((token.generation, token.value.expose()), (2, "T/2"));
         task.shutdown().await;
@@ -289,9 +294,12 @@ async fn a_refusal_reaches_the_reader_with_number_and_text() {
     let dir = tempfile::tempdir().unwrap();
     let store =
         Arc::new(Store::open(dir.path(), "wx1", &base_url(&settings), TokenApi::StableToken).unwrap());
-    let subject =
-        Subject { name: "main".to_owned(), appid: "wx1".to_owned(), token_api: TokenApi::StableToken };
-    let (reader, task) = spawn(subject, issuer(&settings), store);
+    let spec = TaskSpec {
+        id: CredentialId::access_token("main"),
+        appid: "wx1".to_owned(),
+        token_api: TokenApi::StableToken,
+    };
+    let (reader, task) = spawn(spec, issuer(&settings), store);
     let absent = reader.first(LIMIT).await.unwrap_err();
     assert!(matches!(absent, Absent::Refused { errcode: 40164, errmsg } if errmsg.contains("whitelist")));
     task.shutdown().await;

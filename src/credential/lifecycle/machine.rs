@@ -12,10 +12,10 @@ use tokio::time::Instant;
 use super::bucket::{Bucket, Forced};
 use super::paths::{Paths, Verdict};
 use super::schedule::WORTH_WAITING;
-use super::{Action, Event, How, Notice, Now, Outcome, Reason, WaiterId};
+use super::{Action, Event, FetchMode, LogEvent, Now, Outcome, Reason, WaiterId};
 use crate::config::TokenApi;
-use crate::credential::cell::{Absent, Renewal, Token};
 use crate::credential::status::{LastError, LastRefresh, beijing_day};
+use crate::credential::types::{Absent, Credential, CredentialId, Renewal};
 
 /// Warnings about forced refreshes look back this far and come no more often.
 pub(super) const WARNING_SPAN: Duration = Duration::from_secs(600);
@@ -26,7 +26,7 @@ const MOST_UNATTENDED: usize = 1024;
 /// The token that is being served.
 #[derive(Debug)]
 pub(super) struct Held {
-    pub(super) token: Arc<Token>,
+    pub(super) token: Arc<Credential>,
     /// The longest `expires_in` that was said of it.
     pub(super) life: Duration,
     pub(super) issued_at: SystemTime,
@@ -36,7 +36,7 @@ pub(super) struct Held {
 /// The fetch that is under way.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Flight {
-    pub(super) how: How,
+    pub(super) mode: FetchMode,
     pub(super) reason: Reason,
 }
 
@@ -67,6 +67,7 @@ pub(super) struct Waiter {
 /// The state of one account's token.
 #[derive(Debug)]
 pub(crate) struct Machine {
+    pub(super) id: CredentialId,
     pub(super) api: TokenApi,
     pub(super) held: Option<Held>,
     /// The last token after its end, until there is another: an upstream may hand out its value once more.
@@ -100,8 +101,9 @@ pub(crate) struct Machine {
 
 impl Machine {
     /// Before [`Event::Started`].
-    pub(crate) fn new(api: TokenApi) -> Self {
+    pub(crate) fn new(id: CredentialId, api: TokenApi) -> Self {
         Self {
+            id,
             api,
             held: None,
             ended: None,
@@ -168,7 +170,7 @@ impl Machine {
 
     /// When [`Event::TimerDue`] is wanted.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        let ends = self.held.as_ref().map(|held| held.token.expires_at);
+        let ends = self.held.as_ref().map(|held| held.token.end);
         [ends, self.due].into_iter().flatten().min()
     }
 
@@ -183,14 +185,14 @@ impl Machine {
     }
 
     fn expire(&mut self, now: Now, out: &mut Vec<Action>) {
-        if self.held.as_ref().is_none_or(|held| held.token.expires_at > now.mono) {
+        if self.held.as_ref().is_none_or(|held| held.token.end > now.mono) {
             return;
         }
         self.ended = self.held.take();
         self.handed_back = None;
         out.push(Action::Publish(Err(self.absent())));
         let refused = matches!(self.trouble, Some(Trouble::Refused(..)));
-        out.push(Action::Say(Notice::Ended { generation: self.generation, refused }));
+        out.push(Action::Log(LogEvent::Ended { generation: self.generation, refused }));
     }
 
     fn reported(
@@ -267,10 +269,10 @@ impl Machine {
         }
     }
 
-    pub(super) fn fetch(&mut self, how: How, reason: Reason, now: Now, out: &mut Vec<Action>) {
-        self.flight = Some(Flight { how, reason });
+    pub(super) fn fetch(&mut self, mode: FetchMode, reason: Reason, now: Now, out: &mut Vec<Action>) {
+        self.flight = Some(Flight { mode, reason });
         self.due = None;
-        if how == How::StableForced {
+        if mode == FetchMode::StableForced {
             self.forced.spend(now);
         }
         let today = beijing_day(now.wall);
@@ -280,23 +282,23 @@ impl Machine {
         self.fetches = self.fetches.saturating_add(1);
         // A process that is killed before the answer has spent it all the same.
         out.push(Action::Store);
-        out.push(Action::Fetch(how));
+        out.push(Action::Fetch(mode));
     }
 
     /// The fetch that was just booked was never sent: WeChat counts nothing.
-    pub(super) fn unbook(&mut self, how: How, out: &mut Vec<Action>) {
+    pub(super) fn unbook(&mut self, mode: FetchMode, out: &mut Vec<Action>) {
         self.fetches = self.fetches.saturating_sub(1);
-        if how == How::StableForced {
+        if mode == FetchMode::StableForced {
             self.forced.take_back();
         }
         out.push(Action::Store);
     }
 
     /// The call that needs no permission of the daily count of `force_refresh`.
-    pub(super) fn usual(&self) -> How {
+    pub(super) fn usual(&self) -> FetchMode {
         match self.api {
-            TokenApi::Token => How::Token,
-            TokenApi::StableToken => How::StableNormal,
+            TokenApi::Token => FetchMode::Token,
+            TokenApi::StableToken => FetchMode::StableNormal,
         }
     }
 
@@ -313,7 +315,7 @@ impl Machine {
     pub(super) fn say_limited(&mut self, now: Now, out: &mut Vec<Action>) {
         if self.warned_limited.is_none_or(|at| now.mono >= at + WARNING_SPAN) {
             self.warned_limited = Some(now.mono);
-            out.push(Action::Say(Notice::Limited));
+            out.push(Action::Log(LogEvent::Limited));
         }
     }
 
@@ -328,7 +330,7 @@ impl Machine {
             Verdict::TakenBack => self.forced_lately.push_back((now.mono, generation)),
         }
         if let Verdict::Blocked(block) = verdict {
-            out.push(Action::Say(Notice::PathBlocked { path: path.into(), block }));
+            out.push(Action::Log(LogEvent::PathBlocked { path: path.into(), block }));
         }
     }
 }

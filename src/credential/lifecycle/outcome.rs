@@ -8,9 +8,9 @@ use std::time::Duration;
 use super::bucket::FORCED_APART;
 use super::machine::{Flight, Held, Machine, Trouble, WARNING_SPAN, Wanted};
 use super::schedule::{AFTER_REFUSAL, after_same, backoff, life, margin};
-use super::{Action, Answer, How, LONGEST_TOKEN, Notice, Now, Outcome, Reason};
-use crate::credential::cell::{Renewal, Token};
+use super::{Action, Answer, FetchMode, LogEvent, Now, Outcome, Reason};
 use crate::credential::status::{LastError, LastRefresh};
+use crate::credential::types::{Credential, LONGEST_TOKEN, Renewal};
 use crate::secret::Secret;
 
 impl Machine {
@@ -25,7 +25,7 @@ impl Machine {
             Answer::Issued { value, expires_in } => {
                 let (life, believed) = life(expires_in);
                 if !believed {
-                    out.push(Action::Say(Notice::OddExpiresIn { said: expires_in, used: life }));
+                    out.push(Action::Log(LogEvent::OddExpiresIn { said: expires_in, used: life }));
                 }
                 self.trouble = None;
                 self.failures = 0;
@@ -42,7 +42,7 @@ impl Machine {
             }
             Answer::Passing { what } => self.failed(flight, Trouble::Passing(what), jitter, now, out),
             Answer::Unsent { what } => {
-                self.unbook(flight.how, out);
+                self.unbook(flight.mode, out);
                 self.failed(flight, Trouble::Passing(what), jitter, now, out);
             }
             Answer::Refused { errcode, errmsg } => {
@@ -54,7 +54,7 @@ impl Machine {
     fn renewed(&mut self, flight: Flight, value: Secret, life: Duration, now: Now, out: &mut Vec<Action>) {
         self.generation = self.generation.saturating_add(1);
         let ends = now.mono + life;
-        let token = Arc::new(Token::new(self.generation, value, ends));
+        let token = Arc::new(Credential::new(self.id.clone(), self.generation, value, ends));
         let expires_at = now.wall + life;
         self.ended = None;
         self.held = Some(Held { token: token.clone(), life, issued_at: now.wall, expires_at });
@@ -77,7 +77,7 @@ impl Machine {
     fn same(&mut self, flight: Flight, life: Duration, now: Now, out: &mut Vec<Action>) {
         let Some(held) = &mut self.held else { return };
         let ends = now.mono + life;
-        held.token = Arc::new(Token { expires_at: ends, ..Token::clone(&held.token) });
+        held.token = Arc::new(Credential { end: ends, ..Credential::clone(&held.token) });
         held.expires_at = now.wall + life;
         held.life = held.life.max(life);
         out.push(Action::Publish(Ok(held.token.clone())));
@@ -86,19 +86,19 @@ impl Machine {
 
         let wanted = self.wanted.take();
         let allowed_at = self.forced.allowed_at(now.mono);
-        if wanted.is_some() && flight.how == How::StableNormal && allowed_at <= now.mono {
+        if wanted.is_some() && flight.mode == FetchMode::StableNormal && allowed_at <= now.mono {
             // The waiters go on waiting: this is still the refresh that they asked for.
             self.wanted = wanted;
             let by_hand = flight.reason == Reason::Admin || wanted == Some(Wanted::ByHand);
             let reason = if by_hand { Reason::Admin } else { Reason::Forced };
-            return self.fetch(How::StableForced, reason, now, out);
+            return self.fetch(FetchMode::StableForced, reason, now, out);
         }
         out.push(Action::Store);
-        let verdict = match flight.how {
-            How::Token => Renewal::Failed,
-            How::StableNormal | How::StableForced => Renewal::Limited,
+        let verdict = match flight.mode {
+            FetchMode::Token => Renewal::Failed,
+            FetchMode::StableNormal | FetchMode::StableForced => Renewal::Limited,
         };
-        if wanted.is_some() && flight.how != How::Token {
+        if wanted.is_some() && flight.mode != FetchMode::Token {
             self.handed_back = Some((self.generation, allowed_at.min(now.mono + FORCED_APART)));
             self.say_limited(now, out);
         }
@@ -141,8 +141,8 @@ impl Machine {
         self.last_refresh = Some(LastRefresh { at: now.wall, reason, outcome });
         *self.refreshes.entry((reason, outcome)).or_default() += 1;
         let failed = matches!(outcome, Outcome::Failed | Outcome::Refused);
-        out.push(Action::Say(Notice::Fetched {
-            how: flight.how,
+        out.push(Action::Log(LogEvent::Fetched {
+            mode: flight.mode,
             reason,
             outcome,
             generation: self.held.as_ref().map_or(0, |held| held.token.generation),
@@ -164,7 +164,7 @@ impl Machine {
             && self.warned_somebody_else.is_none_or(|at| now.mono >= at + WARNING_SPAN)
         {
             self.warned_somebody_else = Some(now.mono);
-            out.push(Action::Say(Notice::SomebodyElse));
+            out.push(Action::Log(LogEvent::SomebodyElse));
         }
     }
 }

@@ -6,10 +6,10 @@ use std::time::Duration;
 use super::bucket::{Bucket, Forced};
 use super::machine::{Held, Machine, Trouble};
 use super::schedule::{LONGEST_LIFE, margin};
-use super::{Action, LONGEST_TOKEN, Notice, Now, Reason, Record, StoredToken};
+use super::{Action, LogEvent, Now, Reason, Record, StoredToken};
 use crate::config::TokenApi;
-use crate::credential::cell::Token;
 use crate::credential::status::{HeldTimes, State, Status};
+use crate::credential::types::{Credential, LONGEST_TOKEN};
 
 /// A token that was issued further in the future than this was not issued by this clock.
 const CLOCK_SLACK: Duration = Duration::from_secs(300);
@@ -33,7 +33,7 @@ impl Machine {
     }
 
     /// What pages may show.
-    pub(crate) fn status(&self, name: &str, appid: &str) -> Status {
+    pub(crate) fn status(&self, appid: &str) -> Status {
         let state = match (&self.held, &self.trouble) {
             (Some(_), None) if self.wanted.is_none() && self.flight.is_none() => State::Fresh,
             (Some(_), _) => State::Stale,
@@ -42,7 +42,7 @@ impl Machine {
             (None, _) => State::Empty,
         };
         Status {
-            name: name.to_owned(),
+            id: self.id.clone(),
             appid: appid.to_owned(),
             token_api: self.api,
             state,
@@ -50,7 +50,7 @@ impl Machine {
             held: self.held.as_ref().map(|held| HeldTimes {
                 issued_at: held.issued_at,
                 expires_at: held.expires_at,
-                ends: held.token.expires_at,
+                ends: held.token.end,
             }),
             day: self.day,
             fetches: self.fetches,
@@ -91,7 +91,7 @@ impl Machine {
         // No token lives longer than a day, whatever the file says.
         let life = stored.expires_in.min(LONGEST_LIFE);
         let left = stored.expires_at.duration_since(now.wall).unwrap_or_default().min(life);
-        let ignored = |why| Action::Say(Notice::StoredIgnored { why });
+        let ignored = |why| Action::Log(LogEvent::StoredIgnored { why });
         if stored.value.is_empty() || stored.value.expose().len() > LONGEST_TOKEN {
             return out.push(ignored("it is no token"));
         }
@@ -103,7 +103,7 @@ impl Machine {
         }
         let ends = now.mono + left;
         self.generation = self.generation.max(1);
-        let token = Arc::new(Token::new(self.generation, stored.value, ends));
+        let token = Arc::new(Credential::new(self.id.clone(), self.generation, stored.value, ends));
         self.due = Some(now.mono + left.saturating_sub(margin(life)));
         self.held = Some(Held {
             token: token.clone(),
@@ -112,6 +112,6 @@ impl Machine {
             expires_at: now.wall + left,
         });
         out.push(Action::Publish(Ok(token)));
-        out.push(Action::Say(Notice::StoredUsed { generation: self.generation, left }));
+        out.push(Action::Log(LogEvent::StoredUsed { generation: self.generation, left }));
     }
 }

@@ -7,15 +7,15 @@ use std::time::Duration;
 
 use harness::{DAY, Run, busy, issued, refused};
 
-use super::{How, Notice, Outcome, Reason};
+use super::{FetchMode, LogEvent, Outcome, Reason};
 use crate::config::TokenApi::{StableToken, Token};
-use crate::credential::cell::Absent;
 use crate::credential::status::State;
+use crate::credential::types::Absent;
 
 #[test]
 fn without_a_stored_token_one_is_fetched_at_once() {
     let mut run = Run::start(Token, None);
-    assert_eq!(run.flight(), Some(How::Token));
+    assert_eq!(run.flight(), Some(FetchMode::Token));
     assert_eq!(run.cell(), Err(Absent::Waiting));
     run.answer(issued("A", 7200));
     assert_eq!(run.generation(), 1);
@@ -95,7 +95,7 @@ fn what_the_upstream_says_of_a_life_is_believed_within_a_minute_and_a_day() {
         let mut run = Run::start(Token, None);
         run.answer(super::Answer::Issued { value: harness::secret("A"), expires_in: said });
         assert_eq!(run.due_in(), due);
-        assert_eq!(run.said(|n| matches!(n, Notice::OddExpiresIn { .. })), usize::from(odd), "{said:?}");
+        assert_eq!(run.logged(|n| matches!(n, LogEvent::OddExpiresIn { .. })), usize::from(odd), "{said:?}");
     }
 }
 
@@ -122,7 +122,7 @@ fn the_old_token_is_served_until_it_ends_and_not_longer() {
     assert_eq!(run.generation(), 1);
     run.skip_to_end_of_life();
     assert!(matches!(run.cell(), Err(Absent::Passing { .. })));
-    assert_eq!(run.said(|n| matches!(n, Notice::Ended { generation: 1, refused: false })), 1);
+    assert_eq!(run.logged(|n| matches!(n, LogEvent::Ended { generation: 1, refused: false })), 1);
     assert_eq!(run.status().state, State::Expired);
 }
 
@@ -223,7 +223,7 @@ fn ten_forced_refreshes_then_one_a_minute() {
     run.answers();
     run.report(11, "/x");
     assert_eq!((run.answers(), run.fetches()), ("L ".to_owned(), 11));
-    assert_eq!(run.said(|n| *n == Notice::Limited), 1);
+    assert_eq!(run.logged(|n| *n == LogEvent::Limited), 1);
     let record = run.record();
     let mut restarted = run.restart(record, 59);
     restarted.report(11, "/x");
@@ -249,12 +249,12 @@ fn without_any_token_the_bucket_is_not_touched() {
 fn stable_tokens_are_forced_only_when_the_normal_mode_hands_back_the_refused_one() {
     let mut run = Run::with_token(StableToken);
     run.report(1, "/a");
-    assert_eq!(run.flight(), Some(How::StableNormal));
+    assert_eq!(run.flight(), Some(FetchMode::StableNormal));
     run.answer(issued("B", 7200));
     assert_eq!(run.answers(), "N2 ");
     run.report(2, "/b");
     run.answer(issued("B", 7000));
-    assert_eq!((run.flight(), run.answers()), (Some(How::StableForced), String::new()));
+    assert_eq!((run.flight(), run.answers()), (Some(FetchMode::StableForced), String::new()));
     run.answer(issued("C", 7200));
     assert_eq!((run.answers(), run.generation()), ("N3 ".to_owned(), 3));
 }
@@ -268,7 +268,7 @@ fn forced_stable_tokens_are_30_seconds_apart() {
     assert_eq!(run.answers(), "N2 ");
     run.pass(10);
     run.report(2, "/b");
-    assert_eq!(run.flight(), Some(How::StableNormal));
+    assert_eq!(run.flight(), Some(FetchMode::StableNormal));
     run.answer(issued("B", 7190));
     assert_eq!((run.answers(), run.flight()), ("L ".to_owned(), None));
     let sent = run.fetches();
@@ -278,7 +278,7 @@ fn forced_stable_tokens_are_30_seconds_apart() {
     run.pass(1);
     run.report(2, "/b");
     run.answer(issued("B", 7170));
-    assert_eq!(run.flight(), Some(How::StableForced));
+    assert_eq!(run.flight(), Some(FetchMode::StableForced));
     run.answer(issued("C", 7200));
     assert_eq!(run.answers(), "N3 ");
 }
@@ -289,7 +289,7 @@ fn a_report_that_joins_a_fetch_ahead_of_time_may_lead_to_a_forced_one() {
     run.pass(6900);
     run.report(1, "/a");
     run.answer(issued("A", 300));
-    assert_eq!((run.flight(), run.answers()), (Some(How::StableForced), String::new()));
+    assert_eq!((run.flight(), run.answers()), (Some(FetchMode::StableForced), String::new()));
     let mut alone = Run::with_token(StableToken);
     alone.pass(6900);
     alone.answer(issued("A", 300));
@@ -310,7 +310,7 @@ fn what_the_normal_mode_handed_back_is_forgotten_when_the_token_ends() {
     run.pass(5);
     assert!(run.cell().is_err());
     run.admin();
-    assert_eq!(run.flight(), Some(How::StableNormal));
+    assert_eq!(run.flight(), Some(FetchMode::StableNormal));
 }
 
 #[test]
@@ -319,9 +319,9 @@ fn a_refused_token_that_ends_meanwhile_does_not_come_back_as_a_newer_one() {
     run.answer(issued("A", 5));
     run.report(1, "/a");
     run.skip_to_end_of_life();
-    assert!(run.cell().is_err() && run.flight() == Some(How::StableNormal));
+    assert!(run.cell().is_err() && run.flight() == Some(FetchMode::StableNormal));
     run.answer(issued("A", 300));
-    assert_eq!((run.flight(), run.answers()), (Some(How::StableForced), String::new()));
+    assert_eq!((run.flight(), run.answers()), (Some(FetchMode::StableForced), String::new()));
     run.answer(issued("B", 7200));
     assert_eq!((run.answers(), run.generation()), ("N2 ".to_owned(), 2));
 }
@@ -339,7 +339,7 @@ fn eighteen_forced_stable_tokens_in_any_24_hours() {
         }
         run.report(run.generation(), &format!("/{n}"));
         run.answer(issued(&value, 7200));
-        if run.flight() == Some(How::StableForced) {
+        if run.flight() == Some(FetchMode::StableForced) {
             forced += 1;
             value = format!("V{n}");
             run.answer(issued(&value, 7200));
@@ -357,7 +357,7 @@ fn eighteen_forced_stable_tokens_in_any_24_hours() {
     }
     run.report(run.generation(), "/x");
     run.answer(issued(&value, 7200));
-    assert_eq!(run.flight(), Some(How::StableForced), "a day later they are there again");
+    assert_eq!(run.flight(), Some(FetchMode::StableForced), "a day later they are there again");
 }
 
 #[test]
@@ -375,7 +375,7 @@ fn a_path_refused_twice_in_a_row_with_fresh_tokens_starts_no_fetch_for_ten_minut
         (0..500).for_each(|_| run.report(n, "/bad"));
         run.answer(issued(&format!("T{n}"), 7200));
         (0..500).for_each(|_| run.replayed("/bad", n + 1, true));
-        assert_eq!(run.said(|x| matches!(x, Notice::PathBlocked { .. })), usize::from(n == 2));
+        assert_eq!(run.logged(|x| matches!(x, LogEvent::PathBlocked { .. })), usize::from(n == 2));
     }
     run.answers();
     run.report(3, "/bad");
@@ -410,8 +410,8 @@ fn a_path_that_is_always_refused_does_not_spend_the_days_forced_refreshes() {
     let (mut forced, mut value) = (0, "A".to_owned());
     for n in 0..DAY / 60 {
         run.report(run.generation(), "/bad");
-        while let Some(how) = run.flight() {
-            if how == How::StableForced {
+        while let Some(mode) = run.flight() {
+            if mode == FetchMode::StableForced {
                 forced += 1;
                 value = format!("V{n}");
             }
@@ -451,7 +451,7 @@ fn tokens_that_die_at_once_block_nobody_and_a_proven_one_clears_nobody() {
     let mut good = Run::with_token(Token);
     two_paths_refused(&mut good, true);
     assert_eq!(good.fetches(), 3);
-    assert_eq!(good.said(|x| matches!(x, Notice::PathBlocked { .. })), 2);
+    assert_eq!(good.logged(|x| matches!(x, LogEvent::PathBlocked { .. })), 2);
 }
 
 #[test]
@@ -462,7 +462,7 @@ fn a_success_in_between_starts_the_count_anew() {
         run.answer(issued(&format!("T{n}"), 7200));
         run.replayed("/flaky", n + 1, n % 2 == 1);
     }
-    assert_eq!(run.said(|x| matches!(x, Notice::PathBlocked { .. })), 0);
+    assert_eq!(run.logged(|x| matches!(x, LogEvent::PathBlocked { .. })), 0);
 }
 
 #[test]
@@ -484,7 +484,7 @@ fn three_forced_refreshes_in_ten_minutes_are_said_once_in_ten_minutes() {
         for n in 1..=12 {
             run.report(n, &format!("/{n}"));
             run.answer(issued(&format!("T{n}"), 7200));
-            said.push(run.said(|x| *x == Notice::SomebodyElse));
+            said.push(run.logged(|x| *x == LogEvent::SomebodyElse));
             run.pass(120);
         }
         assert_eq!(said, [0, 0, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2], "{api:?}");
@@ -495,7 +495,7 @@ fn three_forced_refreshes_in_ten_minutes_are_said_once_in_ten_minutes() {
         rare.answer(issued(&format!("T{n}"), 7200));
         rare.pass(301);
     }
-    assert_eq!(rare.said(|x| *x == Notice::SomebodyElse), 0);
+    assert_eq!(rare.logged(|x| *x == LogEvent::SomebodyElse), 0);
 }
 
 #[test]
@@ -507,14 +507,14 @@ fn refreshes_that_a_bad_call_or_a_person_caused_are_nobody_elses() {
         bad_call.answer(issued(&format!("T{n}"), 7200));
         bad_call.replayed(&format!("/bad/{n}"), n + 1, true);
     }
-    assert_eq!(bad_call.said(|x| *x == Notice::SomebodyElse), 0);
+    assert_eq!(bad_call.logged(|x| *x == LogEvent::SomebodyElse), 0);
     let mut by_hand = Run::with_token(Token);
     for n in 1..=6 {
         by_hand.pass(48);
         by_hand.admin();
         by_hand.answer(issued(&format!("T{n}"), 60));
     }
-    assert_eq!(by_hand.said(|x| *x == Notice::SomebodyElse), 0);
+    assert_eq!(by_hand.logged(|x| *x == LogEvent::SomebodyElse), 0);
     assert_eq!(by_hand.last_fetched().0, Reason::Ahead, "it joined");
 }
 
@@ -541,7 +541,7 @@ fn what_never_reached_the_upstream_is_not_counted() {
     run.report(1, "/a");
     run.pass(1);
     run.answer(issued("A", 7000));
-    assert_eq!((run.flight(), run.record().forced.len()), (Some(How::StableForced), 1));
+    assert_eq!((run.flight(), run.record().forced.len()), (Some(FetchMode::StableForced), 1));
     run.answer(unsent());
     assert_eq!((run.record().forced.len(), run.record().fetches), (0, 2));
     run.pass(1);
@@ -557,7 +557,7 @@ fn the_end_of_a_token_is_said_with_what_callers_get() {
         run.pass(48);
         run.answer(answer);
         run.skip_to_end_of_life();
-        assert_eq!(run.said(|n| *n == Notice::Ended { generation: 1, refused: refusal }), 1);
+        assert_eq!(run.logged(|n| *n == LogEvent::Ended { generation: 1, refused: refusal }), 1);
     }
 }
 
@@ -571,11 +571,11 @@ fn a_refresh_by_hand_spends_like_a_forced_one() {
     assert!(run.answers().ends_with("N11 "));
     run.admin();
     assert_eq!(run.answers(), "L ");
-    assert_eq!(run.said(|n| *n == Notice::SomebodyElse), 0);
+    assert_eq!(run.logged(|n| *n == LogEvent::SomebodyElse), 0);
     let mut stable = Run::with_token(StableToken);
     stable.admin();
     stable.answer(issued("A", 7000));
-    assert_eq!(stable.flight(), Some(How::StableForced));
+    assert_eq!(stable.flight(), Some(FetchMode::StableForced));
     stable.answer(issued("B", 7200));
     assert_eq!((stable.answers(), stable.last_fetched().0), ("N2 ".to_owned(), Reason::Admin));
 }

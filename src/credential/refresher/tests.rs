@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::*;
 use crate::config::TokenApi::{StableToken, Token as Plain};
-use crate::credential::cell::{Absent, Token};
-use crate::credential::lifecycle::{How, Outcome, Reason, Record};
+use crate::credential::lifecycle::Record;
 use crate::credential::status::State;
+use crate::credential::types::{Absent, Answer, Credential, CredentialId, FetchMode, Outcome, Reason};
 use crate::secret::Secret;
 
 const LIMIT: Duration = Duration::from_secs(5);
@@ -29,17 +29,17 @@ fn wall() -> SystemTime {
     SystemTime::UNIX_EPOCH + secs(1_799_985_600) + Duration::from_secs_f64(clock())
 }
 
-type Script = dyn Fn(usize, How) -> (u64, Answer) + Send + Sync;
+type Script = dyn Fn(usize, FetchMode) -> (u64, Answer) + Send + Sync;
 
 /// Answers the nth call (from 1) with what the script says, after so many seconds.
 #[derive(Clone)]
 struct Fake {
-    calls: Arc<Mutex<Vec<(How, f64)>>>,
+    calls: Arc<Mutex<Vec<(FetchMode, f64)>>>,
     script: Arc<Script>,
 }
 
 impl Fake {
-    fn new(script: impl Fn(usize, How) -> (u64, Answer) + Send + Sync + 'static) -> Self {
+    fn new(script: impl Fn(usize, FetchMode) -> (u64, Answer) + Send + Sync + 'static) -> Self {
         clock();
         Self { calls: Arc::default(), script: Arc::new(script) }
     }
@@ -59,13 +59,13 @@ impl Fake {
 }
 
 impl Issue for Fake {
-    async fn fetch(&self, how: How) -> Answer {
+    async fn fetch(&self, mode: FetchMode) -> Answer {
         let n = {
             let mut calls = self.calls.lock().unwrap();
-            calls.push((how, clock()));
+            calls.push((mode, clock()));
             calls.len()
         };
-        let (wait, answer) = (self.script)(n, how);
+        let (wait, answer) = (self.script)(n, mode);
         tokio::time::sleep(secs(wait)).await;
         answer
     }
@@ -110,11 +110,11 @@ impl Keep for Memory {
 }
 
 fn start(api: TokenApi, fake: &Fake, keep: &Arc<Memory>) -> (Reader, Task) {
-    let subject = Subject { name: "main".to_owned(), appid: "wx1".to_owned(), token_api: api };
-    spawn_with(subject, fake.clone(), keep.clone(), wall)
+    let spec = TaskSpec { id: CredentialId::access_token("main"), appid: "wx1".to_owned(), token_api: api };
+    spawn_with(spec, fake.clone(), keep.clone(), wall)
 }
 
-async fn started(api: TokenApi, fake: &Fake) -> (Reader, Task, Arc<Token>, Arc<Memory>) {
+async fn started(api: TokenApi, fake: &Fake) -> (Reader, Task, Arc<Credential>, Arc<Memory>) {
     let keep = Arc::default();
     let (reader, task) = start(api, fake, &keep);
     let token = reader.first(LIMIT).await.unwrap();
@@ -137,7 +137,7 @@ async fn a_restart_fetches_nothing_and_goes_on_where_it_was() {
     let (reader, _task) = start(Plain, &fake, &keep);
     let again = reader.first(LIMIT).await.unwrap();
     assert_eq!((again.generation, again.value.expose(), fake.count()), (1, "T1", 1));
-    assert_eq!(again.expires_at, token.expires_at);
+    assert_eq!(again.end, token.end);
     assert_eq!(reader.status().fetches_today(wall()), 1);
     tokio::time::sleep(secs(6301)).await;
     assert_eq!((reader.current().unwrap().generation, fake.count()), (2, 2));
@@ -246,11 +246,11 @@ async fn the_bucket_and_the_days_count_outlive_the_process() {
 
 #[tokio::test(start_paused = true)]
 async fn stable_tokens_are_asked_for_in_normal_mode_and_then_forced() {
-    let fake = Fake::new(|n, how| (0, issued(if how == How::StableForced { n } else { 1 })));
+    let fake = Fake::new(|n, mode| (0, issued(if mode == FetchMode::StableForced { n } else { 1 })));
     let (reader, _task, token, _) = started(StableToken, &fake).await;
     assert_eq!(newer(reader.renew(&token, "/a", LIMIT).await), 2);
-    let hows: Vec<_> = fake.calls.lock().unwrap().iter().map(|call| call.0).collect();
-    assert_eq!(hows, [How::StableNormal, How::StableNormal, How::StableForced]);
+    let modes: Vec<_> = fake.calls.lock().unwrap().iter().map(|call| call.0).collect();
+    assert_eq!(modes, [FetchMode::StableNormal, FetchMode::StableNormal, FetchMode::StableForced]);
     let status = reader.status();
     assert_eq!(status.last_refresh.as_ref().unwrap().reason, Reason::Forced);
     assert_eq!(status.quota, None);
@@ -261,11 +261,11 @@ async fn force_refresh_is_in_the_file_before_it_is_sent() {
     let keep: Arc<Memory> = Arc::default();
     let (kept, seen) = (keep.clone(), Arc::new(AtomicUsize::new(0)));
     let booked = seen.clone();
-    let fake = Fake::new(move |n, how| {
-        if how == How::StableForced {
+    let fake = Fake::new(move |n, mode| {
+        if mode == FetchMode::StableForced {
             booked.store(kept.load().map_or(0, |record| record.forced.len()), Ordering::SeqCst);
         }
-        (0, issued(if how == How::StableForced { n } else { 1 }))
+        (0, issued(if mode == FetchMode::StableForced { n } else { 1 }))
     });
     let (reader, task) = start(StableToken, &fake, &keep);
     let token = reader.first(LIMIT).await.unwrap();
@@ -278,7 +278,7 @@ async fn force_refresh_is_in_the_file_before_it_is_sent() {
 
 #[tokio::test(start_paused = true)]
 async fn a_disk_that_fails_does_not_hold_force_refresh_up() {
-    let fake = Fake::new(|n, how| (0, issued(if how == How::StableForced { n } else { 1 })));
+    let fake = Fake::new(|n, mode| (0, issued(if mode == FetchMode::StableForced { n } else { 1 })));
     let (reader, _task, token, keep) = started(StableToken, &fake).await;
     keep.full.store(true, Ordering::SeqCst);
     assert_eq!(newer(reader.renew(&token, "/a", LIMIT).await), 2);
@@ -287,8 +287,8 @@ async fn a_disk_that_fails_does_not_hold_force_refresh_up() {
 
 #[tokio::test(start_paused = true)]
 async fn a_forced_refresh_that_is_not_sent_before_the_end_is_not_booked() {
-    let fake = Fake::new(|n, how| {
-        (if n == 1 { 0 } else { 2 }, issued(if how == How::StableForced { n } else { 1 }))
+    let fake = Fake::new(|n, mode| {
+        (if n == 1 { 0 } else { 2 }, issued(if mode == FetchMode::StableForced { n } else { 1 }))
     });
     let (reader, task, token, keep) = started(StableToken, &fake).await;
     reader.start_renewal(&token, "/a");
@@ -341,7 +341,7 @@ async fn a_success_of_any_path_shows_that_the_token_is_not_to_blame() {
 async fn the_cell_is_cleared_at_the_instant_the_token_ends() {
     let fake = Fake::new(|n, _| (0, if n == 1 { issued(1) } else { busy() }));
     let (reader, _task, token, _) = started(Plain, &fake).await;
-    sleep_until(token.expires_at - Duration::from_millis(5)).await;
+    sleep_until(token.end - Duration::from_millis(5)).await;
     assert!(reader.current().is_ok());
     tokio::time::sleep(Duration::from_millis(7)).await;
     assert!(matches!(reader.current(), Err(Absent::Passing { .. })));

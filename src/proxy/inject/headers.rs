@@ -5,7 +5,7 @@
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
-use crate::credential::Token;
+use crate::credential::Credential;
 use crate::http1::target::hex;
 
 /// What callers get to see where the token would be, and what they get when they ask for one.
@@ -60,7 +60,7 @@ pub fn to_upstream(headers: &mut HeaderMap, host: &HeaderValue) {
 }
 
 /// Edits the upstream's fields into what the caller gets; `token` is the one that the call was made with.
-pub fn to_caller(headers: &mut HeaderMap, token: Option<&Token>) {
+pub fn to_caller(headers: &mut HeaderMap, token: Option<&Credential>) {
     if has(headers, &header::TRANSFER_ENCODING) {
         // RFC 9112 section 6.3: with both, the length is a lie (and hyper's server would drop the caller).
         headers.remove(header::CONTENT_LENGTH);
@@ -139,7 +139,7 @@ fn join_cookies(headers: &mut HeaderMap) {
 }
 
 /// A redirect that repeats the request's query would hand the token to the caller.
-fn mask_token(headers: &mut HeaderMap, token: &Token) {
+fn mask_token(headers: &mut HeaderMap, token: &Credential) {
     let token = token.value.expose().as_bytes();
     for value in headers.values_mut() {
         // Nearly every value is shorter than a token.

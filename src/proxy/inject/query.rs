@@ -6,13 +6,15 @@ const NAME: &[u8] = b"access_token";
 
 /// Builds the request target for the upstream: path, then the token, then what was in the query besides.
 ///
-/// `pair` is `access_token=<percent-encoded token>`, rendered once per token. One allocation.
-pub fn with_token(path: &str, query: Option<&str>, pair: &[u8]) -> Vec<u8> {
+/// `encoded` is the percent-encoded token. One allocation.
+pub fn with_token(path: &str, query: Option<&str>, encoded: &[u8]) -> Vec<u8> {
     let query = query.unwrap_or_default();
-    let mut target = Vec::with_capacity(path.len() + pair.len() + query.len() + 2);
+    let mut target = Vec::with_capacity(path.len() + NAME.len() + encoded.len() + query.len() + 3);
     target.extend_from_slice(path.as_bytes());
     target.push(b'?');
-    target.extend_from_slice(pair);
+    target.extend_from_slice(NAME);
+    target.push(b'=');
+    target.extend_from_slice(encoded);
     if query.is_empty() {
         return target;
     }
@@ -64,7 +66,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn injected(query: Option<&str>) -> String {
-        String::from_utf8(with_token("/p", query, b"access_token=T")).unwrap()
+        String::from_utf8(with_token("/p", query, b"T")).unwrap()
     }
 
     #[test]

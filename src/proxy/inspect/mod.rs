@@ -15,13 +15,13 @@ use super::answer::AnswerBody;
 use super::faults;
 use super::inject::headers;
 use super::refusal::Refusal;
-use crate::credential::Token;
+use crate::credential::Credential;
 use crate::upstream::ResponseBody;
 
 /// Reads an answer as far as needed to know whether it is an error, and makes it fit for the caller.
 pub(super) fn receive(
     response: Response<ResponseBody>,
-    token: Option<&Token>,
+    token: Option<&Credential>,
     method: &Method,
 ) -> impl Future<Output = Result<(Response<AnswerBody>, Option<i64>), Refusal>> {
     // Taken apart before the future begins: what it is handed as a whole it would hold to its end.

@@ -8,9 +8,10 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Deserializer, Serialize};
 use zeroize::Zeroizing;
 
-use super::{Identity, LONGEST_FILE, aside};
+use super::{LONGEST_FILE, StoreKey, aside};
 use crate::config::TokenApi;
-use crate::credential::lifecycle::{LONGEST_TOKEN, Record, StoredBucket, StoredToken};
+use crate::credential::lifecycle::{Record, StoredBucket, StoredToken};
+use crate::credential::types::LONGEST_TOKEN;
 use crate::secret::Secret;
 
 /// Grows when an older wxgate could misread the file.
@@ -100,12 +101,12 @@ pub(super) struct Parsed {
 }
 
 /// The file's content, wiped after use.
-pub(super) fn render(record: &Record, identity: &Identity) -> Zeroizing<Vec<u8>> {
+pub(super) fn render(record: &Record, key: &StoreKey) -> Zeroizing<Vec<u8>> {
     let written = Written {
         version: VERSION,
-        appid: &identity.appid,
-        upstream: &identity.upstream,
-        token_api: api_name(identity.api),
+        appid: &key.appid,
+        upstream: &key.upstream,
+        token_api: api_name(key.api),
         generation: record.generation,
         token: record.token.as_ref().map(|token| WrittenToken {
             access_token: token.value.expose(),
@@ -134,7 +135,7 @@ pub(super) fn render(record: &Record, identity: &Identity) -> Zeroizing<Vec<u8>>
 ///
 /// # Errors
 /// Why it is damaged, or whose it is instead.
-pub(super) fn parse(text: &[u8], identity: &Identity) -> Result<Parsed, Unusable> {
+pub(super) fn parse(text: &[u8], key: &StoreKey) -> Result<Parsed, Unusable> {
     if text.len() > LONGEST_FILE {
         return Err(Unusable::damaged("it is far too long"));
     }
@@ -147,11 +148,11 @@ pub(super) fn parse(text: &[u8], identity: &Identity) -> Result<Parsed, Unusable
         let why = format!("it is of format version {}, this wxgate reads version {VERSION}", read.version);
         return Err(Unusable { kind: aside::OTHER_VERSION, why });
     }
-    if read.appid != identity.appid {
+    if read.appid != key.appid {
         return Err(Unusable { kind: aside::OTHER_APPID, why: "it belongs to another appid".to_owned() });
     }
-    if read.upstream != identity.upstream {
-        let why = format!("its token and its counts are of another upstream, not of {}", identity.upstream);
+    if read.upstream != key.upstream {
+        let why = format!("its token and its counts are of another upstream, not of {}", key.upstream);
         return Err(Unusable { kind: aside::OTHER_UPSTREAM, why });
     }
     let token = read.token.map(|token| StoredToken {
@@ -163,7 +164,7 @@ pub(super) fn parse(text: &[u8], identity: &Identity) -> Result<Parsed, Unusable
     if token.as_ref().is_some_and(|t| t.value.is_empty() || t.value.expose().len() > LONGEST_TOKEN) {
         return Err(Unusable::damaged("its token is empty or longer than 2048 bytes"));
     }
-    let other_api = read.token_api != api_name(identity.api);
+    let other_api = read.token_api != api_name(key.api);
     let record = Record {
         generation: read.generation,
         // The two calls issue independent tokens; the counters still hold.
@@ -179,7 +180,7 @@ pub(super) fn parse(text: &[u8], identity: &Identity) -> Result<Parsed, Unusable
         fetches: read.fetches,
     };
     let token_ignored = other_api
-        .then(|| format!("it was issued by another call than token_api = \"{}\"", api_name(identity.api)));
+        .then(|| format!("it was issued by another call than token_api = \"{}\"", api_name(key.api)));
     Ok(Parsed { record, token_ignored })
 }
 

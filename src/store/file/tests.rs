@@ -85,8 +85,8 @@ fn an_open_folder_of_ours_is_closed_and_a_shared_one_left_alone() {
 #[test]
 fn a_damaged_or_foreign_file_is_set_aside() {
     let good = |from: &str, to: &str| {
-        let identity = Identity { appid: "wx1".into(), upstream: UPSTREAM.into(), api: TokenApi::Token };
-        let text = String::from_utf8(record::render(&record("T"), &identity).to_vec()).unwrap();
+        let key = StoreKey { appid: "wx1".into(), upstream: UPSTREAM.into(), api: TokenApi::Token };
+        let text = String::from_utf8(record::render(&record("T"), &key).to_vec()).unwrap();
         assert!(text.contains(from), "{text}");
         text.replace(from, to).into_bytes()
     };

@@ -7,11 +7,11 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 use crate::config::TokenApi;
-use crate::credential::cell::{Absent, Renewal, Token};
 use crate::credential::lifecycle::{
-    Action, Answer, Event, How, Machine, Notice, Now, Outcome, Reason, Record,
+    Action, Answer, Event, FetchMode, LogEvent, Machine, Now, Outcome, Reason, Record,
 };
 use crate::credential::status::Status;
+use crate::credential::types::{Absent, Credential, CredentialId, Renewal};
 use crate::secret::Secret;
 
 pub(super) const DAY: u64 = 86_400;
@@ -37,11 +37,11 @@ pub(super) struct Run {
     api: TokenApi,
     machine: Machine,
     now: Now,
-    cell: Result<Arc<Token>, Absent>,
-    flight: Option<How>,
+    cell: Result<Arc<Credential>, Absent>,
+    flight: Option<FetchMode>,
     fetches: usize,
     answers: String,
-    notices: Vec<Notice>,
+    logged: Vec<LogEvent>,
     suspects: HashSet<Arc<str>>,
     waiters: u64,
 }
@@ -56,13 +56,13 @@ impl Run {
     fn start_at(api: TokenApi, stored: Option<Record>, now: Now) -> Self {
         let mut run = Self {
             api,
-            machine: Machine::new(api),
+            machine: Machine::new(CredentialId::access_token("main"), api),
             now,
             cell: Err(Absent::Waiting),
             flight: None,
             fetches: 0,
             answers: String::new(),
-            notices: Vec::new(),
+            logged: Vec::new(),
             suspects: HashSet::new(),
             waiters: 0,
         };
@@ -91,8 +91,8 @@ impl Run {
     pub(super) fn event(&mut self, event: Event) {
         for action in self.machine.handle(event, self.now) {
             match action {
-                Action::Fetch(how) => {
-                    assert_eq!(self.flight.replace(how), None, "two fetches at once");
+                Action::Fetch(mode) => {
+                    assert_eq!(self.flight.replace(mode), None, "two fetches at once");
                     self.fetches += 1;
                 }
                 Action::Publish(slot) => {
@@ -108,14 +108,14 @@ impl Run {
                 }
                 Action::Answer(_, Renewal::Failed) => self.answers.push_str("F "),
                 Action::Answer(_, Renewal::Limited) => self.answers.push_str("L "),
-                Action::Say(notice) => self.notices.push(notice),
+                Action::Log(event) => self.logged.push(event),
             }
         }
         if let Some(suspects) = self.machine.take_suspects() {
             self.suspects = suspects;
         }
         if let Ok(token) = &self.cell {
-            assert!(token.expires_at > self.now.mono, "an ended token is served");
+            assert!(token.end > self.now.mono, "an ended token is served");
         }
     }
 
@@ -179,7 +179,7 @@ impl Run {
     }
 
     pub(super) fn skip_to_end_of_life(&mut self) {
-        let ends = self.cell.as_ref().unwrap().expires_at;
+        let ends = self.cell.as_ref().unwrap().end;
         self.jump(ends - self.now.mono);
         self.due_now();
     }
@@ -188,7 +188,7 @@ impl Run {
         self.now
     }
 
-    pub(super) fn flight(&self) -> Option<How> {
+    pub(super) fn flight(&self) -> Option<FetchMode> {
         self.flight
     }
 
@@ -216,8 +216,8 @@ impl Run {
         self.cell().unwrap_or(0)
     }
 
-    pub(super) fn said(&self, which: impl Fn(&Notice) -> bool) -> usize {
-        self.notices.iter().filter(|notice| which(notice)).count()
+    pub(super) fn logged(&self, which: impl Fn(&LogEvent) -> bool) -> usize {
+        self.logged.iter().filter(|event| which(event)).count()
     }
 
     pub(super) fn last_fetched(&self) -> (Reason, Outcome) {
@@ -238,6 +238,6 @@ impl Run {
     }
 
     pub(super) fn status(&self) -> Status {
-        self.machine.status("main", "wx1")
+        self.machine.status("wx1")
     }
 }

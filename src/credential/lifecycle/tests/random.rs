@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::harness::{Run, busy, issued, refused};
 use crate::config::TokenApi;
-use crate::credential::lifecycle::How;
+use crate::credential::lifecycle::FetchMode;
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -89,7 +89,7 @@ proptest! {
             if by_report && run.fetches() > before {
                 caused += 1;
             }
-            if run.flight() == Some(How::StableForced) && flying != run.flight() {
+            if run.flight() == Some(FetchMode::StableForced) && flying != run.flight() {
                 forced.push(seconds);
             }
             if let Ok(generation) = run.cell() {

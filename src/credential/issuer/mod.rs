@@ -12,8 +12,7 @@ use std::time::Duration;
 use reqwest::{Client, Response, redirect};
 use zeroize::Zeroizing;
 
-use super::cell::percent_encode;
-use super::lifecycle::{Answer, How};
+use super::types::{Answer, FetchMode, percent_encode};
 use crate::config::Upstream;
 use crate::secret::Secret;
 
@@ -22,7 +21,7 @@ use answer::parse;
 /// The step from "a token is wanted" to "this came back"; tests put their own in.
 pub trait Issue: Send + Sync + 'static {
     /// Sends one call and waits for its answer; bounded in time by itself.
-    fn fetch(&self, how: How) -> impl Future<Output = Answer> + Send;
+    fn fetch(&self, mode: FetchMode) -> impl Future<Output = Answer> + Send;
 }
 
 /// The body of `POST /cgi-bin/stable_token`.
@@ -96,12 +95,12 @@ impl Issuer {
 
     /// For `wxgate check`: the normal mode of `stable_token`, which ends no one's token.
     pub async fn check(&self) -> Answer {
-        self.fetch(How::StableNormal).await
+        self.fetch(FetchMode::StableNormal).await
     }
 
-    async fn send(&self, how: How) -> Result<Response, reqwest::Error> {
-        match how {
-            How::Token => {
+    async fn send(&self, mode: FetchMode) -> Result<Response, reqwest::Error> {
+        match mode {
+            FetchMode::Token => {
                 let secret = self.secret.expose();
                 let mut query =
                     Zeroizing::new(String::with_capacity(3 * (self.appid.len() + secret.len()) + 64));
@@ -112,12 +111,12 @@ impl Issuer {
                 let url = Zeroizing::new(format!("{}/cgi-bin/token?{}", self.base, *query));
                 self.client.get(url.as_str()).send().await
             }
-            How::StableNormal | How::StableForced => {
+            FetchMode::StableNormal | FetchMode::StableForced => {
                 let ask = StableAsk {
                     grant_type: "client_credential",
                     appid: &self.appid,
                     secret: self.secret.expose(),
-                    force_refresh: how == How::StableForced,
+                    force_refresh: mode == FetchMode::StableForced,
                 };
                 // Strings and a bool always make JSON; an empty body would get WeChat's 44002.
                 let body = serde_json::to_vec(&ask).unwrap_or_default();
@@ -172,8 +171,8 @@ impl Issuer {
 }
 
 impl Issue for Issuer {
-    async fn fetch(&self, how: How) -> Answer {
-        match self.send(how).await {
+    async fn fetch(&self, mode: FetchMode) -> Answer {
+        match self.send(mode).await {
             Ok(response) => self.take(response).await.unwrap_or_else(|what| Answer::Passing { what }),
             Err(e) if e.is_connect() => Answer::Unsent { what: self.words(&e) },
             Err(e) => Answer::Passing { what: self.words(&e) },

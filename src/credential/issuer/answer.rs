@@ -7,8 +7,7 @@ use http::StatusCode;
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
-use crate::credential::cell::percent_encode;
-use crate::credential::lifecycle::{Answer, LONGEST_TOKEN};
+use crate::credential::types::{Answer, LONGEST_TOKEN, percent_encode};
 use crate::secret::Secret;
 
 /// Upstream text in a log line or an answer is cut here, in characters.

@@ -1,20 +1,22 @@
-//! The token's log lines: what each [`Notice`] says to an operator, and what to do about it.
+//! A credential's log messages: what each [`LogEvent`] means to an operator, and what to do about it.
 //!
-//! Upstream text arrives sanitised. No token and no secret can get here: notices hold none.
+//! Upstream text arrives sanitised. No token and no secret can get here: log events hold none.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
 use tracing::{error, info, warn};
 
-use super::lifecycle::{How, Notice, Outcome};
+use super::lifecycle::LogEvent;
+use super::types::{CredentialId, FetchMode, Outcome};
 use crate::config::TokenApi;
 use crate::logging::path_only;
 
 /// Writes one line.
-pub(crate) fn say(account: &str, appid: &str, api: TokenApi, quota: Option<u32>, notice: &Notice) {
-    match notice {
-        Notice::StoredUsed { generation, left } => {
+pub(crate) fn log(id: &CredentialId, appid: &str, api: TokenApi, quota: Option<u32>, event: &LogEvent) {
+    let account = &*id.account;
+    match event {
+        LogEvent::StoredUsed { generation, left } => {
             info!(
                 account,
                 generation,
@@ -22,8 +24,17 @@ pub(crate) fn say(account: &str, appid: &str, api: TokenApi, quota: Option<u32>,
                 "using the stored token; nothing is fetched"
             );
         }
-        Notice::StoredIgnored { why } => info!(account, "the stored token is not used: {why}"),
-        Notice::Fetched { how, reason, outcome, generation, expires_in, fetches_today, failure, next_in } => {
+        LogEvent::StoredIgnored { why } => info!(account, "the stored token is not used: {why}"),
+        LogEvent::Fetched {
+            mode: how,
+            reason,
+            outcome,
+            generation,
+            expires_in,
+            fetches_today,
+            failure,
+            next_in,
+        } => {
             let (how, reason, result) = (call(*how), reason.as_str(), outcome.as_str());
             let expires_in = expires_in.map(|life| life.as_secs());
             let next = next_in.as_secs_f64().round();
@@ -71,12 +82,12 @@ pub(crate) fn say(account: &str, appid: &str, api: TokenApi, quota: Option<u32>,
                 }
             }
         }
-        Notice::OddExpiresIn { said, used } => warn!(account, "{}", odd_expires_in(*said, *used)),
-        Notice::Ended { generation, refused } => {
+        LogEvent::OddExpiresIn { said, used } => warn!(account, "{}", odd_expires_in(*said, *used)),
+        LogEvent::Ended { generation, refused } => {
             let get = if *refused { "get 502 token-refused" } else { "wait, or get 503 no-token" };
             warn!(account, generation, "the token has ended and there is no new one; callers {get}");
         }
-        Notice::PathBlocked { path, block } => {
+        LogEvent::PathBlocked { path, block } => {
             let (path, block) = (path_only(path), humantime::format_duration(*block));
             warn!(
                 account,
@@ -85,16 +96,16 @@ pub(crate) fn say(account: &str, appid: &str, api: TokenApi, quota: Option<u32>,
                  the call is (is this interface open to this kind of account?). It starts no fetch for {block}"
             );
         }
-        Notice::Limited => warn!(account, "{}", limited(api)),
-        Notice::SomebodyElse => warn!(account, "{}", somebody_else(appid, api)),
+        LogEvent::Limited => warn!(account, "{}", limited(api)),
+        LogEvent::SomebodyElse => warn!(account, "{}", somebody_else(appid, api)),
     }
 }
 
-fn call(how: How) -> &'static str {
+fn call(how: FetchMode) -> &'static str {
     match how {
-        How::Token => "token",
-        How::StableNormal => "stable_token",
-        How::StableForced => "stable_token with force_refresh",
+        FetchMode::Token => "token",
+        FetchMode::StableNormal => "stable_token",
+        FetchMode::StableForced => "stable_token with force_refresh",
     }
 }
 

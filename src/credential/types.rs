@@ -1,0 +1,244 @@
+//! The plain types of a credential, known by the cell, the lifecycle, the status and the issuers.
+//!
+//! No behaviour but what a value says of itself: no task, no I/O, no decision.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use crate::secret::Secret;
+
+/// Tokens longer than this, in bytes, are no tokens (WeChat asks for room for 512).
+pub(crate) const LONGEST_TOKEN: usize = 2048;
+
+/// What kind of credential an account has. Each has its own cell and its own task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum CredentialKind {
+    /// The `access_token` that API calls carry.
+    AccessToken,
+}
+
+impl CredentialKind {
+    /// For logs and pages.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AccessToken => "access_token",
+        }
+    }
+}
+
+/// Which credential: one kind of one account.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct CredentialId {
+    /// The account's name in the configuration.
+    pub account: Arc<str>,
+    /// Which of its credentials.
+    pub kind: CredentialKind,
+}
+
+impl CredentialId {
+    /// The access token of this account.
+    pub fn access_token(account: &str) -> Self {
+        Self { account: account.into(), kind: CredentialKind::AccessToken }
+    }
+}
+
+/// One credential as the upstream issued it.
+#[derive(Debug, Clone)]
+pub struct Credential {
+    /// Whose it is.
+    pub id: CredentialId,
+    /// Grows by one with each new value, over restarts too.
+    pub generation: u64,
+    /// The credential itself.
+    pub value: Secret,
+    /// The value percent-encoded, ready for a query; made once, so that no request has to.
+    pub encoded: Secret,
+    /// When its life ends; the cell is cleared then.
+    pub end: Instant,
+}
+
+impl Credential {
+    /// Takes the value over and encodes it.
+    pub fn new(id: CredentialId, generation: u64, value: Secret, end: Instant) -> Self {
+        let mut encoded = String::with_capacity(3 * value.expose().len());
+        percent_encode(value.expose(), &mut encoded);
+        Self { id, generation, value, encoded: Secret::new(encoded), end }
+    }
+}
+
+/// Appends `text` with everything but unreserved characters (RFC 3986: letters, digits, `-._~`) encoded.
+///
+/// Reserve three bytes for each of `text` beforehand where `out` will hold a secret: a buffer that grows
+/// leaves a copy behind that nobody wipes.
+pub(crate) fn percent_encode(text: &str, out: &mut String) {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push('%');
+            out.push(char::from(HEX[usize::from(byte >> 4)]));
+            out.push(char::from(HEX[usize::from(byte & 15)]));
+        }
+    }
+}
+
+/// Why there is no token at this moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Absent {
+    /// The first fetch has not been answered yet, or the token has just ended: 503 no-token.
+    Waiting,
+    /// The last fetch failed for a passing reason: 503 no-token.
+    Passing {
+        /// What went wrong, in words, without secrets.
+        what: String,
+    },
+    /// The upstream refuses to issue a token: 502 token-refused.
+    Refused {
+        /// The upstream's errcode.
+        errcode: i64,
+        /// The upstream's errmsg, sanitised: no control characters, not our secret, not long.
+        errmsg: String,
+    },
+}
+
+/// What came of asking for a newer token.
+#[derive(Debug, Clone)]
+pub enum Renewal {
+    /// A token newer than the refused one: replay with exactly this one.
+    Newer(Arc<Credential>),
+    /// The fetch failed or took too long: `x-wxgate-retry: refresh-failed`.
+    Failed,
+    /// No fetch was allowed: `x-wxgate-retry: refresh-limited`.
+    Limited,
+}
+
+/// The three calls that issue a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FetchMode {
+    /// `GET /cgi-bin/token`.
+    Token,
+    /// `POST /cgi-bin/stable_token` in its normal mode, which ends no one's token.
+    StableNormal,
+    /// The same with `force_refresh`.
+    StableForced,
+}
+
+/// What came of one fetch.
+#[derive(Debug, Clone)]
+pub enum Answer {
+    /// A token.
+    Issued {
+        /// Not empty and not longer than [`LONGEST_TOKEN`].
+        value: Secret,
+        /// Seconds, as the upstream said; `None` when it said none, or no number.
+        expires_in: Option<i64>,
+    },
+    /// It may go better next time: -1, 5xx, timeouts, an answer that makes no sense.
+    Passing {
+        /// In words, without secrets.
+        what: String,
+    },
+    /// There was no connection, so nothing was sent. It may go better next time too.
+    Unsent {
+        /// In words, without secrets.
+        what: String,
+    },
+    /// The upstream refuses.
+    Refused {
+        /// Any but 0 and -1.
+        errcode: i64,
+        /// Sanitised.
+        errmsg: String,
+    },
+}
+
+/// Why a fetch is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reason {
+    /// There is no token.
+    Start,
+    /// The token's end is near.
+    Ahead,
+    /// The upstream refused the current token.
+    Forced,
+    /// The last fetch failed.
+    Retry,
+    /// Somebody asked by hand.
+    Admin,
+}
+
+impl Reason {
+    /// For logs, metrics and `/status`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Ahead => "ahead",
+            Self::Forced => "forced",
+            Self::Retry => "retry",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+/// How a fetch ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Outcome {
+    /// A new token.
+    New,
+    /// The current token once more.
+    Same,
+    /// A passing failure.
+    Failed,
+    /// The upstream refuses.
+    Refused,
+}
+
+impl Outcome {
+    /// For logs, metrics and `/status`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::New => "ok",
+            Self::Same => "same",
+            Self::Failed => "failed",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_but_unreserved_characters_are_encoded() {
+        for (value, encoded) in [
+            ("abcXYZ019-._~", "abcXYZ019-._~"),
+            ("a+b/c=d", "a%2Bb%2Fc%3Dd"),
+            ("a&b#c %?", "a%26b%23c%20%25%3F"),
+            ("票", "%E7%A5%A8"),
+            ("\u{1}\n", "%01%0A"),
+        ] {
+            let token = Credential::new(
+                CredentialId::access_token("main"),
+                1,
+                Secret::new(value.to_owned()),
+                Instant::now(),
+            );
+            assert_eq!(token.encoded.expose(), encoded);
+        }
+    }
+
+    #[test]
+    fn debug_of_a_token_shows_no_letter_of_it() {
+        let token = Credential::new(
+            CredentialId::access_token("main"),
+            7,
+            Secret::new("hunter2".to_owned()),
+            Instant::now(),
+        );
+        let shown = format!("{token:?}");
+        assert!(!shown.contains("hunter") && shown.contains("generation: 7"), "{shown}");
+    }
+}
