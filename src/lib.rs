@@ -14,6 +14,7 @@ pub mod config;
 pub mod credential;
 mod deadline;
 pub mod demo;
+pub mod errcodes;
 #[doc(hidden)]
 pub mod http1;
 mod hush;
