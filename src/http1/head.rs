@@ -9,7 +9,6 @@ use std::mem::MaybeUninit;
 
 use super::chunks::is_token;
 use crate::http1::target::check_query;
-use crate::proxy::refusal::Refusal;
 
 /// The fields one head may have; hyper's own limit.
 const MOST_FIELDS: usize = 100;
@@ -17,9 +16,20 @@ const MOST_FIELDS: usize = 100;
 /// hyper's parser takes targets up to 64 KiB, and wxgate puts a token in.
 const LONGEST_TARGET: usize = 56 * 1024;
 
-/// What is said of a head over `max_header_bytes`.
-pub(crate) const TOO_LARGE: &str =
-    "the request head is too large; send less, or raise limits.max_header_bytes";
+/// Why a head is refused; the text says what is wrong and how to mend it, and is shown to the caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum HeadError {
+    /// It is not plainly one HTTP request.
+    #[error("{0}")]
+    Malformed(&'static str),
+    /// It is over `max_header_bytes`, or has too many fields or too long a target.
+    #[error("{0}")]
+    TooLarge(&'static str),
+}
+
+/// A head over `max_header_bytes`.
+pub const TOO_LARGE: HeadError =
+    HeadError::TooLarge("the request head is too large; send less, or raise limits.max_header_bytes");
 
 /// Where the body of a message ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,8 +56,8 @@ pub struct Head {
 /// look first, so that a head that comes byte by byte is not searched again and again.
 ///
 /// # Errors
-/// [`Refusal::BadRequest`] at the first line that ends in a bare line feed.
-pub fn end_of_head(bytes: &[u8], from: usize) -> Result<Option<usize>, Refusal> {
+/// [`HeadError::Malformed`] at the first line that ends in a bare line feed.
+pub fn end_of_head(bytes: &[u8], from: usize) -> Result<Option<usize>, HeadError> {
     let mut at = from;
     while let Some(found) = memchr::memchr(b'\n', &bytes[at..]) {
         let line_feed = at + found;
@@ -71,8 +81,8 @@ pub fn leading_empty_lines(bytes: &[u8]) -> usize {
 /// Refuses at its first byte what can never become a request, so that nobody waits for the rest of it.
 ///
 /// # Errors
-/// [`Refusal::BadRequest`] when no method begins with this byte.
-pub fn check_beginning(first: u8) -> Result<(), Refusal> {
+/// [`HeadError::Malformed`] when no method begins with this byte.
+pub fn check_beginning(first: u8) -> Result<(), HeadError> {
     match first {
         // The first half of an empty line, perhaps.
         b'\r' => Ok(()),
@@ -88,7 +98,7 @@ pub fn check_beginning(first: u8) -> Result<(), Refusal> {
 /// Whether a field has the name of one that frames messages but for its punctuation: `Transfer_Encoding` and
 /// `Content---Length` are nothing to wxgate, and the same as the real ones to programs that turn names into
 /// variables.
-pub fn in_disguise(name: &str) -> bool {
+pub fn look_alike(name: &str) -> bool {
     let is = |real: &[u8]| {
         let letters = name.bytes().filter(u8::is_ascii_alphanumeric).map(|b| b.to_ascii_lowercase());
         letters.eq(real.iter().copied())
@@ -97,25 +107,24 @@ pub fn in_disguise(name: &str) -> bool {
         || is(b"transferencoding") && !name.eq_ignore_ascii_case("transfer-encoding")
 }
 
-/// What is said about [`in_disguise`].
-pub const DISGUISED: &str =
-    "a field name differs from Content-Length or Transfer-Encoding in its punctuation alone";
+/// A field that is a [`look_alike`].
+pub const LOOK_ALIKE: HeadError = HeadError::Malformed(
+    "a field name differs from Content-Length or Transfer-Encoding in its punctuation alone",
+);
 
 /// Reads one complete head.
 ///
 /// # Errors
-/// [`Refusal::BadRequest`] for everything that is not plainly one HTTP/1 request, [`Refusal::HeadTooLarge`]
+/// [`HeadError::Malformed`] for everything that is not plainly one HTTP/1 request, [`HeadError::TooLarge`]
 /// for too many fields or too long a target.
-pub fn read(head: &[u8]) -> Result<Head, Refusal> {
+pub fn read(head: &[u8]) -> Result<Head, HeadError> {
     let mut fields = [const { MaybeUninit::uninit() }; MOST_FIELDS];
     let mut request = httparse::Request::new(&mut []);
     match request.parse_with_uninit_headers(head, &mut fields) {
         Ok(httparse::Status::Complete(length)) if length == head.len() => {}
         Ok(_) => return bad("the request head is malformed"),
         Err(httparse::Error::TooManyHeaders) => {
-            return Err(Refusal::HeadTooLarge(
-                "the request has more than 100 header fields; send fewer".into(),
-            ));
+            return Err(HeadError::TooLarge("the request has more than 100 header fields; send fewer"));
         }
         Err(httparse::Error::Version) => return bad("the request is not HTTP/1.0 or HTTP/1.1"),
         Err(_) => return bad("the request head is malformed"),
@@ -144,8 +153,8 @@ pub fn read(head: &[u8]) -> Result<Head, Refusal> {
             chunked = true;
         } else if field.name.eq_ignore_ascii_case("connection") {
             plain = options.replace(field.value).is_none();
-        } else if in_disguise(field.name) {
-            return bad(DISGUISED);
+        } else if look_alike(field.name) {
+            return Err(LOOK_ALIKE);
         }
     }
     let framing = match (length, chunked) {
@@ -173,12 +182,12 @@ fn is_usual(name: &str) -> bool {
     })
 }
 
-fn bad<T>(text: &'static str) -> Result<T, Refusal> {
-    Err(Refusal::BadRequest(text.into()))
+fn bad<T>(text: &'static str) -> Result<T, HeadError> {
+    Err(HeadError::Malformed(text))
 }
 
 /// Digits and nothing else: `+5`, `5, 5` and `0x5` are read in several ways.
-fn content_length(value: &[u8]) -> Result<u64, Refusal> {
+fn content_length(value: &[u8]) -> Result<u64, HeadError> {
     let digits =
         std::str::from_utf8(value).ok().filter(|v| !v.is_empty() && v.bytes().all(|b| b.is_ascii_digit()));
     match digits.and_then(|digits| digits.parse().ok()) {
@@ -190,10 +199,9 @@ fn content_length(value: &[u8]) -> Result<u64, Refusal> {
 
 /// What hyper would answer or repair by itself: it drops a fragment without a word, and refuses some bytes
 /// with an empty answer.
-fn check_target(target: &str) -> Result<(), Refusal> {
+fn check_target(target: &str) -> Result<(), HeadError> {
     if target.len() > LONGEST_TARGET {
-        let words = "the request target is longer than 56 KiB; send less in the query";
-        return Err(Refusal::HeadTooLarge(words.into()));
+        return Err(HeadError::TooLarge("the request target is longer than 56 KiB; send less in the query"));
     }
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let refused = |b: u8| matches!(b, 0..=b' ' | b'#' | b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}' | 0x7f..);
@@ -201,7 +209,7 @@ fn check_target(target: &str) -> Result<(), Refusal> {
     if path.bytes().fold(false, |found, byte| found | refused(byte)) {
         return bad("the request target has a character that must be percent-encoded");
     }
-    check_query(query.as_bytes()).map_err(|e| Refusal::BadRequest(e.0.into()))?;
+    check_query(query.as_bytes()).map_err(|e| HeadError::Malformed(e.0))?;
     // What begins with a slash and has these bytes alone is a path to hyper too. Of the other forms hyper
     // refuses some, with an empty answer.
     if target.starts_with('/') || target.parse::<http::Uri>().is_ok() {
@@ -299,7 +307,7 @@ mod tests {
         assert!(read(b"POST /a HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n").is_err());
         let many = "A: b\r\n".repeat(101);
         let refused = read(format!("GET / HTTP/1.1\r\n{many}\r\n").as_bytes());
-        assert!(matches!(refused, Err(Refusal::HeadTooLarge(_))));
+        assert!(matches!(refused, Err(HeadError::TooLarge(_))));
     }
 
     #[test]

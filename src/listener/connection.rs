@@ -1,33 +1,30 @@
 //! One caller's connection from its first byte to its last.
 //!
-//! hyper does HTTP, the guard decides what hyper sees, the proxy answers. HTTP/1 unless the first bytes are
+//! hyper does HTTP, the guard decides what hyper sees, the handler answers. HTTP/1 unless the first bytes are
 //! HTTP/2's preface ([`super::http2`]). A caller that keeps its connection and asks for nothing is left to the
 //! guard alone after a while: hyper's buffers, 16 KiB, are for those who use them.
 
 use std::convert::Infallible;
 use std::future::{poll_fn, ready};
-use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::Response;
+use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio_util::either::Either;
 
-use super::Counted;
 use super::drain::Drain;
-use super::guard::{Guard, Present, Rested, Transport, refusal_asked_for};
+use super::guard::{Guard, Present, Rested, Transport};
 use super::http2::{self, Stream};
+use super::{Counted, Handler, Rejection};
 use crate::hush::Waking;
-use crate::proxy::Current;
-use crate::proxy::answer::AnswerBody;
-use crate::upstream::BodyError;
 
 /// How much of a request's body is read ahead, in bytes. hyper would take 400 KiB, which spoils the caches and
 /// costs more than it saves; a larger `max_header_bytes` needs more.
@@ -35,13 +32,15 @@ const BUFFER: usize = 128 << 10;
 
 /// Serves a caller until it leaves, misbehaves, or the drain ends the connection. The caller is counted until
 /// then.
-pub(super) async fn serve<S>(io: S, peer: IpAddr, current: Rc<Current>, drain: Drain, _counted: Counted)
+pub(super) async fn serve<S, P, H>(io: S, peer: P, handler: Rc<H>, drain: Drain, _counted: Counted)
 where
-    S: Transport + 'static,
+    S: Transport,
+    P: Copy + 'static,
+    H: Handler<P>,
 {
     let present = Present::default();
     // Boxed, and lent to hyper: what is moved about should be small.
-    let mut guard = Box::new(Guard::new(io, present.clone(), current.get().limits()));
+    let mut guard = Box::new(Guard::new(io, present.clone(), handler.limits()));
     let mut begun = pin!(drain.begun());
     let mut waking = Waking::default();
     if guard.begin(begun.as_mut()).await == Rested::Over {
@@ -49,20 +48,7 @@ where
     }
     loop {
         let drained = {
-            let service = service_fn(|request| {
-                let present = present.clone();
-                present.begin();
-                // Each request by the configuration of its moment.
-                let proxy = current.get();
-                // Outside of the future, which need not hold the request.
-                let life = match refusal_asked_for(&request) {
-                    Some(refusal) => Either::Left(ready(proxy.refuse(&refusal, peer))),
-                    None => Either::Right(proxy.serve(request, peer)),
-                };
-                let served =
-                    |answer: Response<_>| answer.map(|body| Served { body, over: Over::Http1(present) });
-                life.map(|answer| Ok::<_, Infallible>(served(answer)))
-            });
+            let service = service_fn(|request| answer(request, peer, &*handler, &present));
             // Boxed, because a resting caller's task should be as small as what it holds.
             let mut connection = {
                 let builder = http1(guard.max_head(), guard.keeps_spelling(), S::SEES_LEAVING);
@@ -84,9 +70,42 @@ where
         }
     }
     match guard.is_http2() {
-        true => Box::pin(http2::serve(guard.into_http2(), peer, current, drain.clone())).await,
+        true => Box::pin(http2::serve(guard.into_http2(), peer, handler, drain.clone())).await,
         false => guard.close().await,
     }
+}
+
+/// Answers a caller with a rejection, without reading what it wants, and ends its connection.
+pub(super) async fn reject<S, P, H>(io: S, peer: P, handler: Rc<H>, rejection: Rejection)
+where
+    S: Transport,
+    P: Copy + 'static,
+    H: Handler<P>,
+{
+    let present = Present::default();
+    let mut guard = Box::new(Guard::new(io, present.clone(), handler.limits()));
+    guard.reject(rejection);
+    let service = service_fn(|request| answer(request, peer, &*handler, &present));
+    let builder = http1(guard.max_head(), false, S::SEES_LEAVING);
+    let _ = builder.serve_connection(TokioIo::new(&mut *guard), service).await;
+    guard.close().await;
+}
+
+/// Has the handler answer a request, or the rejection that it stands for.
+fn answer<P, H: Handler<P>>(
+    request: Request<Incoming>,
+    peer: P,
+    handler: &H,
+    present: &Present,
+) -> impl Future<Output = Result<Response<Served<H::Body>>, Infallible>> + use<P, H> {
+    let present = present.clone();
+    present.begin();
+    // Outside of the future, which need not hold the request.
+    let life = match present.rejection() {
+        Some(rejection) => Either::Left(ready(handler.reject(rejection, peer))),
+        None => Either::Right(handler.handle(request, peer)),
+    };
+    life.map(|answer| Ok(answer.map(|body| Served { body, over: Over::Http1(present) })))
 }
 
 /// How hyper is to serve a caller: whose heads may have so many bytes, whose names it is to remember as they are
@@ -106,8 +125,8 @@ fn http1(max_head: usize, keeps_spelling: bool, guard_sees_leaving: bool) -> htt
 }
 
 /// An answer's body that tells when it is over.
-pub(super) struct Served {
-    pub(super) body: AnswerBody,
+pub(super) struct Served<B> {
+    pub(super) body: B,
     pub(super) over: Over,
 }
 
@@ -119,7 +138,7 @@ pub(super) enum Over {
     Http2(Stream),
 }
 
-impl Drop for Served {
+impl<B> Drop for Served<B> {
     fn drop(&mut self) {
         if let Over::Http1(present) = &self.over {
             present.end();
@@ -127,14 +146,14 @@ impl Drop for Served {
     }
 }
 
-impl Body for Served {
+impl<B: Body<Data = Bytes> + Unpin> Body for Served<B> {
     type Data = Bytes;
-    type Error = BodyError;
+    type Error = B::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let frame = Pin::new(&mut self.body).poll_frame(cx);
         if let Over::Http2(stream) = &self.over {
             stream.asked(matches!(frame, Poll::Ready(Some(Ok(_)))));

@@ -2,9 +2,9 @@
 //!
 //! hyper accepts, and silently repairs, what request smuggling is made of, and answers what it does refuse
 //! with an empty body. So the guard reads each head first ([`crate::http1::head`]), follows each body to its end
-//! ([`crate::http1::chunks`]), and keeps the time limits of the caller's side. A head that is refused is replaced by
-//! a small request that asks for the refusal ([`refusal_asked_for`]): answers, log lines and metrics have one
-//! way. A caller who sends such a request by itself gets what it asks for.
+//! ([`crate::http1::chunks`]), and keeps the time limits of the caller's side. A head that is rejected is replaced by
+//! a small request, and the service answers that one with the rejection ([`Present::rejection`]): answers come in
+//! order, and hyper writes all of them.
 //!
 //! The usual head arrives in one read and is checked where hyper wants it, without a copy. The guard changes
 //! no byte, and knows nothing of accounts and tokens.
@@ -21,27 +21,22 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BytesMut};
-use http::Request;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::UnixStream;
 use tokio_rustls::server::TlsStream;
 
-use crate::config::Limits;
+use super::handler::{Limits, Rejection};
 use crate::deadline::Deadline;
-use crate::http1::target::percent_decoded;
-use crate::proxy::refusal::Refusal;
 use crate::socket::Socket;
 use course::{Course, State, Verdict};
 use limits::{Limit, Times};
 pub(super) use rest::Rested;
 
-/// What is said of a head that takes longer than [`Limit::Head`].
-const HEAD_TOO_SLOW: &str = "the request head did not come within limits.header_timeout";
-
-/// The method of the request that replaces a refused head.
-const REFUSED: &str = "WXGATE-REFUSED";
+/// The request that hyper reads in the place of a rejected one.
+const REJECTED: &[u8] = b"GET / HTTP/1.1\r\nHost: wxgate\r\nConnection: close\r\n\r\n";
 
 /// What a caller's bytes come through.
-pub(super) trait Transport: AsyncRead + AsyncWrite + Unpin {
+pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin + 'static {
     /// Whether its end is more than its close, and has to be written.
     const SAYS_GOODBYE: bool;
 
@@ -80,9 +75,14 @@ impl Transport for Socket {
     }
 }
 
-impl Transport for TlsStream<Socket> {
+impl<S: Transport> Transport for TlsStream<S> {
     const SAYS_GOODBYE: bool = true;
     // The goodbye is behind what can be seen without reading.
+    const SEES_LEAVING: bool = false;
+}
+
+impl Transport for UnixStream {
+    const SAYS_GOODBYE: bool = false;
     const SEES_LEAVING: bool = false;
 }
 
@@ -95,6 +95,8 @@ struct Facts {
     busy: Cell<bool>,
     /// How many have been begun since the connection began or rested.
     calls: Cell<usize>,
+    /// Why the next request is to be rejected.
+    rejection: Cell<Option<Rejection>>,
 }
 
 impl Present {
@@ -107,6 +109,11 @@ impl Present {
     /// Its answer has been handed over, or given up.
     pub(super) fn end(&self) {
         self.0.busy.set(false);
+    }
+
+    /// Why the request that hyper has read is to be rejected, if it is.
+    pub(super) fn rejection(&self) -> Option<Rejection> {
+        self.0.rejection.take()
     }
 
     fn calls(&self) -> usize {
@@ -136,32 +143,8 @@ pub(super) struct Guard<S> {
     limits: Times,
 }
 
-/// The refusal that a request asks for, when it is one of the guard's own.
-pub(super) fn refusal_asked_for<B>(request: &Request<B>) -> Option<Refusal> {
-    if request.method().as_str() != REFUSED {
-        return None;
-    }
-    let message = || {
-        let query = request.uri().query().unwrap_or_default().as_bytes();
-        String::from_utf8_lossy(&percent_decoded(query).collect::<Vec<_>>()).into_owned()
-    };
-    Some(match request.uri().path() {
-        "/head-too-large" => Refusal::HeadTooLarge(message().into()),
-        "/caller-timeout" => Refusal::CallerTimeout(HEAD_TOO_SLOW),
-        _ => Refusal::BadRequest(message().into()),
-    })
-}
-
-fn percent_encoded(text: &str) -> String {
-    let encode = |byte: u8| match byte {
-        b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => char::from(byte).to_string(),
-        _ => format!("%{byte:02X}"),
-    };
-    text.bytes().map(encode).collect()
-}
-
 impl<S: Transport> Guard<S> {
-    pub(super) fn new(io: S, present: Present, limits: &Limits) -> Self {
+    pub(super) fn new(io: S, present: Present, limits: Limits) -> Self {
         Self {
             io,
             course: Course::new(limits.max_header_bytes),
@@ -213,15 +196,11 @@ impl<S: Transport> Guard<S> {
         }
     }
 
-    /// Puts the request that asks for the refusal in the place of what the caller sent.
-    fn refuse(&mut self, refusal: &Refusal) {
-        let request = format!(
-            "{REFUSED} /{}?{} HTTP/1.1\r\nHost: wxgate\r\nConnection: close\r\n\r\n",
-            refusal.shape().code,
-            percent_encoded(&refusal.message())
-        );
+    /// Puts a request that stands for the rejected one in the place of what the caller sent.
+    pub(super) fn reject(&mut self, rejection: Rejection) {
+        self.present.0.rejection.set(Some(rejection));
         self.kept.clear();
-        self.kept.extend_from_slice(request.as_bytes());
+        self.kept.extend_from_slice(REJECTED);
         self.approved = self.kept.len();
         self.course.state = State::Refused;
     }
@@ -276,7 +255,7 @@ impl<S: Transport> AsyncRead for Guard<S> {
                         this.reading.clear();
                     }
                     Verdict::Wait => {}
-                    Verdict::Refuse(refusal) => this.refuse(&refusal),
+                    Verdict::Reject(error) => this.reject(error.into()),
                 }
                 continue;
             }
@@ -298,7 +277,7 @@ impl<S: Transport> AsyncRead for Guard<S> {
                     match verdict {
                         Verdict::Pass(_) => return Poll::Ready(Ok(())),
                         Verdict::Wait => {}
-                        Verdict::Refuse(refusal) => this.refuse(&refusal),
+                        Verdict::Reject(error) => this.reject(error.into()),
                     }
                     continue;
                 }
@@ -315,7 +294,7 @@ impl<S: Transport> AsyncRead for Guard<S> {
             match ready!(this.poll_limit(cx)) {
                 Limit::Idle => return Poll::Ready(Ok(())),
                 Limit::Rest => this.course.state = State::Resting,
-                Limit::Head => this.refuse(&Refusal::CallerTimeout(HEAD_TOO_SLOW)),
+                Limit::Head => this.reject(Rejection::HeadTimeout),
                 Limit::Body => return Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
             }
         }
@@ -400,12 +379,9 @@ mod tests {
             header_timeout: Duration::from_secs(10),
             idle_timeout: IDLE,
             max_header_bytes: 1024,
-            max_body: 0,
-            replay_per_request: 0,
-            replay_total: 0,
         };
         let (mut caller, io) = tokio::io::duplex(64);
-        let mut guard = Guard::new(io, present.clone(), &limits);
+        let mut guard = Guard::new(io, present.clone(), limits);
         caller.write_all(head).await.unwrap();
         read(&mut guard).await;
         (caller, guard)

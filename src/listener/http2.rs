@@ -5,13 +5,13 @@
 
 use std::cell::Cell;
 use std::convert::Infallible;
-use std::future::Future;
-use std::net::IpAddr;
+use std::future::{Future, ready};
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use http::{Request, header};
 use hyper::body::Incoming;
 use hyper::rt::Executor;
@@ -19,14 +19,14 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::time::Instant;
+use tokio_util::either::Either;
 
 use super::connection::{Over, Served};
 use super::drain::Drain;
 use super::guard::{Guard, Transport};
+use super::{Handler, Limits};
 use crate::deadline::Deadline;
-use crate::http1::head;
-use crate::proxy::Current;
-use crate::proxy::refusal::Refusal;
+use crate::http1::head::{self, HeadError};
 
 /// What one caller may have open.
 const STREAMS: u32 = 128;
@@ -35,26 +35,23 @@ const STREAMS: u32 = 128;
 const GOODBYE: Duration = Duration::from_secs(2);
 
 /// Serves a caller from HTTP/2's preface on.
-pub(super) async fn serve<S>(guard: Box<Guard<S>>, peer: IpAddr, current: Rc<Current>, drain: Drain)
+pub(super) async fn serve<S, P, H>(guard: Box<Guard<S>>, peer: P, handler: Rc<H>, drain: Drain)
 where
-    S: Transport + 'static,
+    S: Transport,
+    P: Copy + 'static,
+    H: Handler<P>,
 {
-    let proxy = current.get();
-    let idle = proxy.limits().idle_timeout;
-    let max_header = proxy.limits().max_header_bytes;
+    let Limits { idle_timeout: idle, max_header_bytes: max_header, .. } = handler.limits();
     // Far above the limit hyper answers for itself, without a body.
     let far_above = u32::try_from(max_header.saturating_mul(4)).unwrap_or(u32::MAX);
     let streams = Streams::new();
     let service = service_fn(|request: Request<Incoming>| {
-        let proxy = current.get();
         let stream = streams.begin();
-        async move {
-            let answer = match objection(&request, max_header) {
-                Some(refusal) => proxy.refuse(&refusal, peer),
-                None => proxy.serve(request, peer).await,
-            };
-            Ok::<_, Infallible>(answer.map(|body| Served { body, over: Over::Http2(stream) }))
-        }
+        let life = match objection(&request, max_header) {
+            Some(error) => Either::Left(ready(handler.reject(error.into(), peer))),
+            None => Either::Right(handler.handle(request, peer)),
+        };
+        life.map(|answer| Ok::<_, Infallible>(answer.map(|body| Served { body, over: Over::Http2(stream) })))
     });
     let mut connection = pin!(
         http2::Builder::new(Local { streams: streams.clone(), limit: idle })
@@ -82,15 +79,14 @@ where
 }
 
 /// What the guard would have said about the head of an HTTP/2 request. Most of it h2 has refused already.
-fn objection(request: &Request<Incoming>, max_header: usize) -> Option<Refusal> {
+fn objection(request: &Request<Incoming>, max_header: usize) -> Option<HeadError> {
     if head_size(request) > max_header {
-        return Some(Refusal::HeadTooLarge(head::TOO_LARGE.into()));
+        return Some(head::TOO_LARGE);
     }
     if request.headers().get_all(header::CONTENT_LENGTH).iter().nth(1).is_some() {
-        return Some(Refusal::BadRequest("there is more than one Content-Length".into()));
+        return Some(HeadError::Malformed("there is more than one Content-Length"));
     }
-    let disguised = request.headers().keys().any(|name| head::in_disguise(name.as_str()));
-    disguised.then(|| Refusal::BadRequest(head::DISGUISED.into()))
+    request.headers().keys().any(|name| head::look_alike(name.as_str())).then_some(head::LOOK_ALIKE)
 }
 
 /// Bytes of an HTTP/2 request head, as HTTP/1 would have counted them.

@@ -1,37 +1,27 @@
-//! Sockets for callers: binding, accepting, limits, drain. Knows neither WeChat nor the way of a request.
+//! Sockets for callers: binding, accepting, strict framing, limits, drain. What a request means is a [`Handler`]'s.
 
+mod accept;
 mod connection;
 pub mod drain;
 mod guard;
+mod handler;
 mod http2;
 pub mod tls;
 
-use std::future::Future;
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener as StdListener};
-use std::pin::pin;
-use std::rc::Rc;
+use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
-use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio_rustls::{Accept, TlsAcceptor};
-use tokio_util::task::TaskTracker;
+use tokio::net::{TcpListener, TcpSocket};
 
-use crate::proxy::Current;
-use crate::proxy::refusal::Refusal;
-use crate::socket::Socket;
-use drain::Drain;
+pub(crate) use accept::accept;
+pub use handler::{Handler, Limits, Rejection};
 
 /// Connections that the system may keep waiting for an accept.
 const BACKLOG: u32 = 4096;
-
-/// How long accepting pauses when the system has no file descriptor or memory for a connection.
-const PAUSE: Duration = Duration::from_millis(200);
 
 /// One address with a socket for each worker; the system spreads connections over them.
 #[derive(Debug)]
@@ -116,105 +106,10 @@ impl Drop for Counted {
 /// The TLS configuration of a listener; new connections take the current one.
 pub type SharedTls = Arc<ArcSwap<ServerConfig>>;
 
-/// Accepts callers on one socket until the drain begins; each is served in a task of its own, on this thread.
-/// With `tls` they have to speak TLS.
-pub async fn accept(
-    listener: TcpListener,
-    tls: Option<SharedTls>,
-    current: Rc<Current>,
-    connections: Connections,
-    tasks: TaskTracker,
-    drain: Drain,
-) {
-    let mut begun = pin!(drain.begun());
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            () = begun.as_mut() => return,
-            accepted = listener.accept() => accepted,
-        };
-        let (stream, peer) = match accepted {
-            Ok((stream, peer)) => (stream, peer.ip()),
-            Err(error) => {
-                // One caller's bad luck is no reason to stop; without descriptors the next accept would fail
-                // at once, again and again.
-                if !matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset)
-                {
-                    tracing::warn!(%error, "cannot accept a connection; is the limit of open files too low?");
-                    tokio::time::sleep(PAUSE).await;
-                }
-                continue;
-            }
-        };
-        let (counted, open) = connections.count();
-        let limit = current.get().limits().max_connections;
-        let too_many = open > limit;
-        if too_many {
-            connections.say_too_many(limit);
-        }
-        let (current, drain) = (Rc::clone(&current), drain.clone());
-        // A task is as large as its future, so each kind of caller has its own.
-        match &tls {
-            // A handshake only to say "busy" would be more work than the call.
-            Some(_) if too_many => {}
-            Some(tls) => {
-                let handshake = TlsAcceptor::from(tls.load_full()).accept(Socket::accepted(stream));
-                start(&tasks, serve_tls(handshake, peer, current, drain, counted));
-            }
-            None if too_many => start(&tasks, turn_away(stream, counted)),
-            None => start(&tasks, connection::serve(Socket::accepted(stream), peer, current, drain, counted)),
-        }
-    }
-}
-
-/// Serves one caller on this thread; the worker waits for its end.
-fn start(tasks: &TaskTracker, serving: impl Future<Output = ()> + 'static) {
-    tokio::task::spawn_local(tasks.track_future(serving));
-}
-
-/// Serves a caller that has to speak TLS.
-async fn serve_tls(
-    handshake: Accept<Socket>,
-    peer: IpAddr,
-    current: Rc<Current>,
-    drain: Drain,
-    counted: Counted,
-) {
-    let limit = current.get().limits().header_timeout;
-    // Both are boxed: they are large, and no caller is in both.
-    let serving = match Box::pin(tokio::time::timeout(limit, handshake)).await {
-        Ok(Ok(stream)) => Box::pin(connection::serve(stream, peer, current, drain, counted)),
-        Ok(Err(error)) => return tracing::debug!(%peer, %error, "a TLS handshake failed"),
-        Err(_) => return tracing::debug!(%peer, "a TLS handshake took longer than limits.header_timeout"),
-    };
-    serving.await;
-}
-
-/// Says that there are too many connections, without reading what the caller wants.
-async fn turn_away(mut stream: TcpStream, _counted: Counted) {
-    let refusal = Refusal::Busy("too many connections; try again, or raise limits.max_connections");
-    let shape = refusal.shape();
-    let body = format!(r#"{{"errcode":{},"errmsg":"wxgate: {}"}}"#, shape.errcode, refusal.message());
-    let answer = format!(
-        "HTTP/1.1 {}\r\nContent-Type: application/json; encoding=utf-8\r\nX-Wxgate-Error: {}\r\n\
-         Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
-        shape.status,
-        shape.code,
-        body.len()
-    );
-    let polite = async {
-        stream.write_all(answer.as_bytes()).await?;
-        stream.shutdown().await?;
-        let mut waste = [0; 4096];
-        while tokio::io::AsyncReadExt::read(&mut stream, &mut waste).await? > 0 {}
-        io::Result::Ok(())
-    };
-    let _ = tokio::time::timeout(Duration::from_secs(1), polite).await;
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::net::TcpStream;
 
     #[tokio::test]
     async fn accepted_sockets_send_at_once() {

@@ -6,6 +6,7 @@ pub mod admit;
 pub mod answer;
 pub mod authorize;
 pub mod buffer;
+mod current;
 mod faults;
 pub mod inject;
 pub mod inspect;
@@ -15,7 +16,6 @@ pub mod route;
 mod state;
 pub mod token_answer;
 
-use std::cell::RefCell;
 use std::future::Future;
 use std::mem;
 use std::net::IpAddr;
@@ -29,12 +29,12 @@ use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request, Response};
 use hyper::body::{Body, Incoming};
 
-use crate::config::Limits;
 use crate::credential::{Credential, Renewal};
 use crate::upstream::Upstream;
 use answer::AnswerBody;
 use authorize::RequestedCall;
 use buffer::Buffered;
+pub use current::Current;
 use inject::{Call, Head, query};
 use record::Record;
 use refusal::Refusal;
@@ -53,35 +53,10 @@ pub struct Proxy {
     upstream: Rc<Upstream>,
 }
 
-/// The proxy that a worker's next request is served by; requests in flight keep the one they began with.
-pub struct Current(RefCell<Rc<Proxy>>);
-
-impl Current {
-    /// Begins with this one.
-    pub fn new(proxy: Proxy) -> Self {
-        Self(RefCell::new(Rc::new(proxy)))
-    }
-
-    /// The present one.
-    pub fn get(&self) -> Rc<Proxy> {
-        Rc::clone(&self.0.borrow())
-    }
-
-    /// From now on this one.
-    pub fn replace(&self, proxy: Proxy) {
-        self.0.replace(Rc::new(proxy));
-    }
-}
-
 impl Proxy {
     /// A proxy that sends through `upstream`.
     pub fn new(state: Arc<ProxyState>, upstream: Rc<Upstream>) -> Self {
         Self { state, upstream }
-    }
-
-    /// The limits that listeners enforce.
-    pub fn limits(&self) -> &Limits {
-        &self.state.limits
     }
 
     /// Serves one request from its head to the head of its answer. Dropping the future ends the upstream's

@@ -3,8 +3,7 @@
 //! It sees bytes and reads none: neither sockets nor timers are known here.
 
 use crate::http1::chunks::Chunks;
-use crate::http1::head::{self, Framing};
-use crate::proxy::refusal::Refusal;
+use crate::http1::head::{self, Framing, HeadError};
 
 /// The first bytes of HTTP/2 by prior knowledge (RFC 9113 section 3.4); no HTTP/1 request begins so.
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\n";
@@ -48,7 +47,7 @@ pub(super) enum Verdict {
     Pass(usize),
     /// None of them, for now.
     Wait,
-    Refuse(Refusal),
+    Reject(HeadError),
 }
 
 impl Course {
@@ -112,12 +111,12 @@ impl Course {
         let empty = head::leading_empty_lines(bytes);
         let end = match head::end_of_head(bytes, self.searched.max(empty)) {
             Ok(end) => end,
-            Err(refusal) => return Verdict::Refuse(refusal),
+            Err(error) => return Verdict::Reject(error),
         };
         if let Some(&first) = bytes.get(empty)
-            && let Err(refusal) = head::check_beginning(first)
+            && let Err(error) = head::check_beginning(first)
         {
-            return Verdict::Refuse(refusal);
+            return Verdict::Reject(error);
         }
         self.searched = bytes.len();
         if matches!(self.state, State::Head { first: true })
@@ -128,13 +127,13 @@ impl Course {
             return Verdict::Wait;
         }
         if end.unwrap_or(bytes.len()) > self.max_head {
-            return Verdict::Refuse(Refusal::HeadTooLarge(head::TOO_LARGE.into()));
+            return Verdict::Reject(head::TOO_LARGE);
         }
         let Some(end) = end else { return Verdict::Wait };
         self.searched = 0;
         let head = match head::read(&bytes[empty..end]) {
             Ok(head) => head,
-            Err(refusal) => return Verdict::Refuse(refusal),
+            Err(error) => return Verdict::Reject(error),
         };
         if !head.usual_names && !self.keeps_spelling {
             self.keeps_spelling = true;

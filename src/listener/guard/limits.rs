@@ -6,8 +6,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use super::{Guard, State, Transport};
-use crate::config;
 use crate::http1::head;
+use crate::listener::handler::Limits;
 
 /// How long a connection waits for its next request before it rests: short beside the minute for which many keep
 /// a connection that they never use again.
@@ -23,7 +23,7 @@ pub(super) struct Times {
 }
 
 impl Times {
-    pub(super) fn of(limits: &config::Limits) -> Self {
+    pub(super) fn of(limits: Limits) -> Self {
         Self { head: limits.header_timeout, idle: limits.idle_timeout }
     }
 }

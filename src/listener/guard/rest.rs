@@ -77,9 +77,9 @@ async fn unless(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::listener::guard::Present;
     use crate::listener::guard::limits::{LATER_REST, REST};
     use crate::listener::guard::tests::{HEAD, IDLE, after, read};
+    use crate::listener::guard::{Present, REJECTED};
     use std::future::pending;
     use std::pin::pin;
     use std::time::Duration;
@@ -135,7 +135,7 @@ mod tests {
         caller.write_all(b"G").await.unwrap();
         assert_eq!(guard.rest(pin!(pending())).await, Rested::Woken);
         let start = Instant::now();
-        assert!(read(&mut guard).await.starts_with(b"WXGATE-REFUSED /caller-timeout?"));
+        assert!(read(&mut guard).await.starts_with(REJECTED));
         assert_eq!(start.elapsed().as_secs(), 10);
     }
 
