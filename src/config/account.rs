@@ -3,28 +3,10 @@
 //!
 //! Whether an appid and its secret belong together is known to WeChat alone; `wxgate check` asks.
 
-use std::ops::Range;
-
-use toml::Spanned;
-use toml::de::DeTable;
-
 use super::report::Report;
-use super::table::Table;
+use super::table::{Given, Table};
 use super::value::Value;
-use super::{Account, TokenApi, credential, parse};
-
-/// What an account is called when the file gives no name.
-pub(super) const DEFAULT_NAME: &str = "main";
-
-/// What may be called unless the account says otherwise.
-pub(super) fn default_paths() -> Vec<String> {
-    vec!["/cgi-bin/".to_owned()]
-}
-
-/// The errcodes that mean a dead token unless the account says otherwise.
-pub(super) fn default_refresh_on() -> Vec<i64> {
-    vec![40001, 40014, 42001]
-}
+use super::{Account, TokenApi, credential, keys, parse};
 
 /// A value and the line to name when it clashes with another account's.
 struct At<T> {
@@ -66,30 +48,19 @@ impl Names {
 }
 
 /// All accounts and their names; what is wrong is in the report, and then the list is not to be used.
-pub(super) fn read_all<'r>(top: &mut Table<'r>, empty: &'r Spanned<DeTable<'r>>) -> (Vec<Account>, Names) {
+pub(super) fn read_all(top: &mut Table<'_>) -> (Vec<Account>, Names) {
     let report = top.report;
-    let found = top.value("account");
-    let tables = match &found {
-        None => {
-            // Read for its key names, so that an `appid` at the top of the file is told where it belongs.
-            report.quietly(|| {
-                drop(read_one(Table::new(empty.get_ref(), &NOWHERE, "account", String::new(), report)))
-            });
-            report.problem(
-                1,
-                "account",
-                None,
-                "at least one [[account]] with `appid` and `secret` is required",
-            );
-            return (Vec::new(), Names::Unclear);
-        }
-        Some(value) => value.elements().filter(|tables| !tables.is_empty()),
-    };
-    let Some(tables) = tables else {
-        found.and_then(|value| value.wrong_kind::<()>("[[account]] with double brackets, at least one"));
+    let Some(found) = top.tables("account") else {
+        let words = "at least one [[account]] with `appid` and `secret` is required";
+        report.problem(1, "account", None, words);
         return (Vec::new(), Names::Unclear);
     };
-    let drafts: Vec<Draft> = tables.iter().filter_map(|value| value.table("account")).map(read_one).collect();
+    let Some(tables) = found.elements().filter(|tables| !tables.is_empty()) else {
+        found.wrong_kind::<()>("[[account]] with double brackets, at least one");
+        return (Vec::new(), Names::Unclear);
+    };
+    let section = keys::section("account");
+    let drafts: Vec<Draft> = tables.iter().filter_map(|value| value.table(section)).map(read_one).collect();
     compare(&drafts, report);
     let names: Option<Vec<String>> =
         drafts.iter().map(|draft| draft.name.as_ref().map(|name| name.value.clone())).collect();
@@ -97,40 +68,28 @@ pub(super) fn read_all<'r>(top: &mut Table<'r>, empty: &'r Spanned<DeTable<'r>>)
     (drafts.into_iter().filter_map(|draft| draft.account).collect(), names)
 }
 
-const NOWHERE: Range<usize> = 0..0;
-
 fn read_one(mut table: Table<'_>) -> Draft {
     let (path, line) = (table.path.clone(), table.line);
-    let mut routes_known = true;
-    let named = table.value("name");
-    let name_given = named.is_some();
-    let name = named
-        .map_or(Some(DEFAULT_NAME.to_owned()), |v| v.parsed("a name in quotes", parse::name))
-        .map(|value| At { line: table.line_of("name"), value });
-    let appid = table.required("appid", r#"appid = "wx…", from the WeChat console"#, |v| {
+    let (name_given, name) = table.given_or_default("name", |v| v.parsed("a name in quotes", parse::name));
+    let name = At { line: table.line_of("name"), value: name };
+    let appid = table.required("appid", |v| {
         v.parsed(parse::APPID_WANTED, parse::appid).map(|value| At { line: v.line(), value })
     });
-    let secret = table.required("secret", r#"secret = { file = "PATH" } or { env = "NAME" }"#, |v| {
-        credential::read(v, credential::APP_SECRET)
-    });
-    let token_api = table.key("token_api", TokenApi::Token, |v| {
+    let secret = table.required("secret", |v| credential::read(v, credential::APP_SECRET));
+    let token_api = table.key("token_api", |v| {
         v.one_of(&[("token", TokenApi::Token), ("stable_token", TokenApi::StableToken)])
     });
-    let hosts = table.value("hosts").map_or(Some(Vec::new()), |v| hosts(&v));
-    routes_known &= hosts.is_some();
-    let prefix = table
-        .value("prefix")
-        .map_or(Some(String::new()), |v| v.parsed(r#"a prefix like "/shop" in quotes"#, parse::prefix));
-    routes_known &= prefix.is_some();
-    let paths = table.key("paths", default_paths(), paths);
-    let refresh_on = table.key("refresh_on", default_refresh_on(), refresh_on);
-    table.later("tickets", |value| value.as_bool() == Some(false));
-    table.later("secret_paths", |value| value.as_array().is_some_and(|paths| paths.is_empty()));
+    let (hosts_given, hosts) = table.given_or_default("hosts", hosts);
+    let (prefix_given, prefix) =
+        table.given_or_default("prefix", |v| v.parsed(r#"a prefix like "/shop" in quotes"#, parse::prefix));
+    let prefix = At { line: table.line_of("prefix"), value: prefix };
+    let routes_known = hosts_given != Given::Wrong && prefix_given != Given::Wrong;
+    let paths = table.key("paths", paths);
+    let refresh_on = table.key("refresh_on", refresh_on);
+    table.finish();
 
-    let hosts = hosts.unwrap_or_default();
-    let prefix = At { line: table.line_of("prefix"), value: prefix.unwrap_or_default() };
     let account = appid.as_ref().zip(secret).map(|(appid, secret)| Account {
-        name: name.as_ref().map_or_else(|| DEFAULT_NAME.to_owned(), |name| name.value.clone()),
+        name: name.value.clone(),
         appid: appid.value.clone(),
         secret,
         token_api,
@@ -139,7 +98,7 @@ fn read_one(mut table: Table<'_>) -> Draft {
         paths,
         refresh_on,
     });
-    table.finish();
+    let (name, name_given) = ((name_given != Given::Wrong).then_some(name), name_given != Given::No);
     Draft { path, line, name, name_given, appid, hosts, prefix, routes_known, account }
 }
 
@@ -167,12 +126,10 @@ fn paths(value: &Value<'_>) -> Option<Vec<String>> {
 }
 
 fn refresh_on(value: &Value<'_>) -> Option<Vec<i64>> {
-    value.list("an array of errcodes like [40001, 40014, 42001]", |v| {
-        match v.integer(i64::MIN..=i64::MAX)? {
-            0 => v.wrong("an errcode that means a dead token: 0 means success"),
-            -1 => v.wrong("an errcode that means a dead token: -1 means that WeChat is busy"),
-            errcode => Some(errcode),
-        }
+    value.list("an array of errcodes like [40001, 40014, 42001]", |v| match v.integer()? {
+        0 => v.wrong("an errcode that means a dead token: 0 means success"),
+        -1 => v.wrong("an errcode that means a dead token: -1 means that WeChat is busy"),
+        errcode => Some(errcode),
     })
 }
 
@@ -193,7 +150,8 @@ fn compare_identity(this: &Draft, earlier: &[Draft], report: &Report<'_>) {
         let words = if this.name_given && other.name_given {
             format!("a name that {whose} does not have")
         } else {
-            format!("a name of its own: {whose} has the same, and without `name` it is \"{DEFAULT_NAME}\"")
+            let name = &name.value;
+            format!("a name of its own: {whose} has the same, and without `name` it is \"{name}\"")
         };
         let key = format!("{}.name", this.path);
         report.problem(name.line, &key, Some(format!("\"{}\"", name.value)), words);

@@ -6,35 +6,25 @@ use std::net::IpAddr;
 
 use http::Method;
 use ipnet::{IpNet, Ipv4Net};
-use toml::Spanned;
-use toml::de::DeTable;
 
 use super::account::Names;
 use super::table::Table;
 use super::value::Value;
-use super::{Allow, Caller, credential, parse};
+use super::{Allow, Caller, credential, keys, parse};
 
 const ALLOW_WANTED: &str = r#""METHOD PATTERN" like "GET /cgi-bin/user/*": `*` for any method, a `*` at the end of the path for any rest"#;
 
 /// All callers; what is wrong is in the report, and then the list is not to be used.
-pub(super) fn read_all<'r>(
-    top: &mut Table<'r>,
-    names: &Names,
-    empty: &'r Spanned<DeTable<'r>>,
-) -> Vec<Caller> {
+pub(super) fn read_all(top: &mut Table<'_>, names: &Names) -> Vec<Caller> {
     let report = top.report;
-    let Some(value) = top.value("caller") else {
-        // Read for its key names, so that a `from` at the top of the file is told where it belongs.
-        let nowhere = Table::new(empty.get_ref(), &empty.span(), "caller", String::new(), report);
-        report.quietly(|| drop(read_one(nowhere, names)));
-        return Vec::new();
-    };
+    let Some(value) = top.tables("caller") else { return Vec::new() };
     let Some(tables) = value.elements() else {
         value.wrong_kind::<()>("[[caller]] with double brackets");
         return Vec::new();
     };
     let mut callers: Vec<Caller> = Vec::new();
-    for table in tables.iter().filter_map(|value| value.table("caller")) {
+    let section = keys::section("caller");
+    for table in tables.iter().filter_map(|value| value.table(section)) {
         let (path, line) = (table.path.clone(), table.line_of("name"));
         let Some(caller) = read_one(table, names) else { continue };
         if callers.iter().any(|other| other.name == caller.name) {
@@ -47,17 +37,15 @@ pub(super) fn read_all<'r>(
 }
 
 fn read_one(mut table: Table<'_>, names: &Names) -> Option<Caller> {
-    let name = table.required("name", r#"name = "legacy-cms", which stands in the log"#, |v| {
-        v.parsed("a name in quotes", parse::name)
-    });
-    let from = table.value("from").map(|v| {
-        v.list(r#"an array of networks like ["10.1.0.0/16"]"#, |v| {
+    let name = table.required("name", |v| v.parsed("a name in quotes", parse::name));
+    let from = table.optional("from", |v| {
+        Some(v.list(r#"an array of networks like ["10.1.0.0/16"]"#, |v| {
             v.parsed(r#"a network like "10.1.0.0/16" or an address, in quotes"#, network)
-        })
+        }))
     });
     let key_given = table.given("key");
-    let key = table.key("key", None, |v| credential::read(v, credential::CALLER_KEY).map(Some));
-    let accounts = table.value("accounts").and_then(|v| {
+    let key = table.optional("key", |v| credential::read(v, credential::CALLER_KEY));
+    let accounts = table.optional("accounts", |v| {
         v.list("an array of account names", |v| {
             v.parsed("the name of an account in quotes", |text| {
                 names
@@ -66,13 +54,13 @@ fn read_one(mut table: Table<'_>, names: &Names) -> Option<Caller> {
                     .ok_or_else(|| "the `name` of an [[account]]".to_owned())
             })
         })
-        .and_then(|list| not_empty(&v, list, "at least one account: this caller could use none"))
+        .and_then(|list| not_empty(v, list, "at least one account: this caller could use none"))
     });
-    let allow = table.value("allow").and_then(|v| {
+    let allow = table.optional("allow", |v| {
         v.list(&format!("an array of entries {ALLOW_WANTED}"), |v| v.parsed(ALLOW_WANTED, allow))
-            .and_then(|list| not_empty(&v, list, "at least one entry: this caller could call nothing"))
+            .and_then(|list| not_empty(v, list, "at least one entry: this caller could call nothing"))
     });
-    let real_token = table.key("real_token", false, Value::yes_or_no);
+    let real_token = table.key("real_token", Value::yes_or_no);
     match &from {
         None if !key_given => {
             let words = "`from` or `key` is required: without both, everyone would be this caller";

@@ -12,6 +12,7 @@ use std::path::Path;
 use zeroize::Zeroizing;
 
 use super::Env;
+use super::keys::Kind;
 use super::value::Value;
 use crate::secret::Secret;
 
@@ -50,13 +51,13 @@ pub(super) fn read(value: &Value<'_>, purpose: Purpose) -> Option<Secret> {
     }
     let (key, source) = entries.iter().next()?;
     let path = format!("{}.{}", value.key(), key.get_ref());
-    let source = Value::new(source, path, value.report).secret();
+    let source = Value::new(source, path, &Kind::Path, value.report).secret();
     if key.get_ref() == "file" { from_file_of(&source, purpose) } else { from_env_of(&source, purpose) }
 }
 
 fn from_file_of(value: &Value<'_>, purpose: Purpose) -> Option<Secret> {
     let base = value.report.base();
-    match from_file(&value.path()?, value.report.env, purpose) {
+    match from_file(&value.path()?, value.report.env(), purpose) {
         Ok((secret, exposed)) => {
             if exposed {
                 value.report.warn(value.line(), value.key(), EXPOSED);
@@ -74,7 +75,7 @@ fn from_env_of(value: &Value<'_>, purpose: Purpose) -> Option<Secret> {
         return value.wrong(r#"the name of an environment variable, like "WECHAT_SECRET""#);
     }
     value.report.env_used(name);
-    let Some(text) = (value.report.env)(name).filter(|text| !text.is_empty()) else {
+    let Some(text) = (value.report.env())(name).filter(|text| !text.is_empty()) else {
         return value.say(match shown_variable(name) {
             Some(name) => format!(
                 "the environment variable {name} is not set or empty; set it, or use {{ file = \"PATH\" }}"

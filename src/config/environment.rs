@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::error::{ConfigErrors, Problem, shown};
-use super::{Account, Env, Loaded, Source, TokenApi, account, credential, parse, state_dir};
+use super::{Env, Loaded, Source, credential, parse, state_dir};
 use crate::secret::Secret;
 
 const APPID: &str = "WXGATE_APPID";
@@ -31,8 +31,9 @@ pub(super) fn load(env: Env<'_>) -> Result<Loaded, ConfigErrors> {
         return Err(ConfigErrors::NothingConfigured);
     }
     let mut reader = Reader { env, problems: Vec::new(), warnings: Vec::new() };
-    // The defaults are those of a file without any key.
-    let (base, _) = super::file::read("state_dir = '.'", Path::new(""), env);
+    // The defaults are those of a file with an account that says nothing of itself.
+    let nobody = "state_dir = '.'\n[[account]]\nappid = 'nobody'\nsecret = 'none'\n";
+    let (base, ..) = super::file::read(nobody, Path::new(""), env);
     let appid = reader.appid();
     let secret = reader.secret();
     let listen = reader.listen();
@@ -52,21 +53,10 @@ pub(super) fn load(env: Env<'_>) -> Result<Loaded, ConfigErrors> {
     }
     config.upstream.egress_ip = egress_ip;
     config.state_dir = state_dir;
-    config.accounts = vec![only_account(appid, secret)];
-    Ok(Loaded { config, warnings: reader.warnings, source: Source::Environment })
-}
-
-fn only_account(appid: String, secret: Secret) -> Account {
-    Account {
-        name: account::DEFAULT_NAME.to_owned(),
-        appid,
-        secret,
-        token_api: TokenApi::Token,
-        hosts: Vec::new(),
-        prefix: String::new(),
-        paths: account::default_paths(),
-        refresh_on: account::default_refresh_on(),
+    for account in &mut config.accounts {
+        (account.appid, account.secret) = (appid.clone(), secret.clone());
     }
+    Ok(Loaded { config, warnings: reader.warnings, source: Source::Environment })
 }
 
 /// A variable's value; empty counts as not set, for compose files write `NAME=` for "none".

@@ -5,7 +5,6 @@
 use std::fs::File;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::time::Duration;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -13,11 +12,12 @@ use zeroize::Zeroizing;
 
 use super::credential::{is_exposed, read_at_most, reason};
 use super::error::{ConfigErrors, Problem};
-use super::report::{Finished, Report, TOP};
+use super::keys::{self, TOP};
+use super::report::{Findings, Finished, Report};
 use super::table::Table;
 use super::value::Value;
 use super::{
-    Config, DAY, Env, Loaded, LogFormat, Source, account, caller, limits, parse, state_dir, tls, upstream,
+    Config, Env, Loaded, LogFormat, Source, account, caller, limits, parse, state_dir, tls, upstream,
 };
 
 /// More than any configuration, and little enough for a wrong path such as `/dev/zero`.
@@ -39,8 +39,8 @@ pub(super) fn from_text(
     env: Env<'_>,
     exposed: bool,
 ) -> Result<Loaded, ConfigErrors> {
-    let (config, finished) = read(text, path, env);
-    let Finished { problems, mut warnings, env_used, plain_secret, .. } = finished;
+    let (config, finished, plain_secret) = read(text, path, env);
+    let Finished { problems, mut warnings, env_used, .. } = finished;
     let config = match config {
         Some(config) if problems.is_empty() => config,
         _ => return Err(ConfigErrors::Wrong(problems)),
@@ -58,20 +58,23 @@ pub(super) fn from_text(
     Ok(Loaded { config, warnings, source: Source::File(path.to_owned()) })
 }
 
-/// The configuration as far as it could be read, and what is wrong with it.
-pub(super) fn read(text: &str, path: &Path, env: Env<'_>) -> (Option<Config>, Finished) {
-    let report = Report::new(path, text, env);
+/// The configuration as far as it could be read, what is wrong with it, and whether it holds a secret itself.
+pub(super) fn read(text: &str, path: &Path, env: Env<'_>) -> (Option<Config>, Finished, bool) {
+    let findings = Findings::new(env);
+    let report = Report::new(path, text, &findings);
     let (document, errors) = DeTable::parse_recoverable(text);
-    if !errors.is_empty() {
+    let config = if errors.is_empty() {
+        let empty = Spanned::new(0..0, DeTable::new());
+        read_top(&document, &empty, &report)
+    } else {
         for error in errors.iter().take(MOST_SYNTAX_ERRORS) {
             // `Display` of this error quotes the source line; its message and span do not.
             report.syntax(&error.span().unwrap_or(text.len()..text.len()), &syntax_words(error.message()));
         }
-        return (None, report.finish());
-    }
-    let empty = Spanned::new(0..0, DeTable::new());
-    let config = read_top(&document, &empty, &report);
-    (config, report.finish())
+        None
+    };
+    let plain_secret = report.has_plain_secret();
+    (config, findings.finish(), plain_secret)
 }
 
 fn read_top<'r>(
@@ -79,32 +82,30 @@ fn read_top<'r>(
     empty: &'r Spanned<DeTable<'r>>,
     report: &'r Report<'r>,
 ) -> Option<Config> {
-    let mut top = Table::new(document.get_ref(), &(0..0), TOP, String::new(), report);
+    let mut top = Table::new(document.get_ref(), &(0..0), keys::section(TOP), String::new(), report);
     let without_plain = top.given("tls");
-    let plain =
-        top.key("listen", vec![SocketAddr::from(([127, 0, 0, 1], 8080))], |value| match value.toml() {
-            // Those who serve HTTPS alone say so.
-            DeValue::Array(addresses) if addresses.is_empty() && without_plain => Some(Vec::new()),
-            _ => listen(value),
-        });
-    let state_dir = match top.value("state_dir") {
-        Some(value) => value.path(),
-        None => state_dir(report.env).map_err(|words| report.problem(1, "state_dir", None, words)).ok(),
-    };
-    let log_format = top.key("log_format", LogFormat::Auto, |v| {
+    let plain = top.key("listen", |value| match value.toml() {
+        // Those who serve HTTPS alone say so.
+        DeValue::Array(addresses) if addresses.is_empty() && without_plain => Some(Vec::new()),
+        _ => listen(value),
+    });
+    let state_dir = top.optional("state_dir", |value| Some(value.path())).unwrap_or_else(|| {
+        state_dir(report.env()).map_err(|words| report.problem(1, "state_dir", None, words)).ok()
+    });
+    let log_format = top.key("log_format", |v| {
         v.one_of(&[("auto", LogFormat::Auto), ("text", LogFormat::Text), ("json", LogFormat::Json)])
     });
-    let access_log = top.key("access_log", true, Value::yes_or_no);
-    let workers = top.key("workers", 0, |v| v.count(0..=1024));
-    let shutdown_grace = top.key("shutdown_grace", Duration::from_secs(30), |v| v.time(Duration::ZERO..=DAY));
-    let open_to_everyone = top.key("open_to_everyone", false, Value::yes_or_no);
-    let tls = tls::read(&mut top, empty);
-    top.later("admin", |_| false);
-    let upstream = upstream::read(top.table("upstream", empty));
-    let limits = limits::read(top.table("limits", empty));
-    read_store(top.table("store", empty));
-    let (accounts, names) = account::read_all(&mut top, empty);
-    let callers = caller::read_all(&mut top, &names, empty);
+    let access_log = top.key("access_log", Value::yes_or_no);
+    let workers = top.key("workers", Value::count);
+    let shutdown_grace = top.key("shutdown_grace", Value::time);
+    let open_to_everyone = top.key("open_to_everyone", Value::yes_or_no);
+    let tls = tls::read(&mut top);
+    let upstream = upstream::read(top.table_or_defaults("upstream", empty));
+    let limits = limits::read(top.table_or_defaults("limits", empty));
+    // Files are the only kind of store so far.
+    top.table_or_defaults("store", empty).finish();
+    let (accounts, names) = account::read_all(&mut top);
+    let callers = caller::read_all(&mut top, &names);
     if !open_to_everyone && !top.has_elements("caller") {
         refuse_open_relay(&plain, &top, "listen");
         // A client certificate guards the listener that asks for it, and no other.
@@ -154,15 +155,6 @@ fn refuse_open_relay(listen: &[SocketAddr], top: &Table<'_>, key: &str) {
                      network) decides who reaches it";
         top.report.problem(top.line_of(key), &named, Some(format!("\"{open}\"")), words);
     }
-}
-
-/// `[store]`: files are the only kind so far, so `url` and `key_prefix` have no effect yet.
-fn read_store(mut store: Table<'_>) {
-    store.later("kind", |value| value.as_str() == Some("file"));
-    // Not read at all: the URL may hold a password.
-    store.value("url");
-    store.value("key_prefix");
-    store.finish();
 }
 
 fn text_of(path: &Path, env: Env<'_>) -> Result<(Zeroizing<String>, bool), ConfigErrors> {

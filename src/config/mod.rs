@@ -9,9 +9,11 @@ mod credential;
 mod environment;
 mod error;
 mod file;
+mod keys;
 mod limits;
 pub(crate) mod parse;
 mod report;
+mod schema;
 mod table;
 mod tls;
 mod upstream;
@@ -30,6 +32,7 @@ use http::Method;
 use ipnet::IpNet;
 
 pub use error::{ConfigErrors, Problem};
+pub use schema::schema;
 
 use crate::secret::Secret;
 
@@ -153,10 +156,6 @@ pub enum LogFormat {
     /// Always one JSON object per line.
     Json,
 }
-
-const MILLISECOND: Duration = Duration::from_millis(1);
-/// The longest time that any key takes; keeps sums of times far from overflow.
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The number of threads that `workers` asks for; 0 is one for each CPU this process may use.
 fn workers(asked: usize) -> usize {

@@ -1,6 +1,7 @@
-//! Gathers what is wrong with one file while its readers go on, so that the user sees everything at once.
+//! Gathers what is wrong with a configuration while its readers go on, so that the user sees everything at once.
 //!
-//! It knows lines and key names, and at the end turns unknown keys into advice. It reads no value.
+//! [`Findings`] are those of the whole configuration, a [`Report`] belongs to one of its files. Both know lines and
+//! key names, and at the end turn unknown keys into advice. They read no value.
 
 use std::cell::{Cell, RefCell};
 use std::ops::Range;
@@ -8,44 +9,74 @@ use std::path::Path;
 
 use super::Env;
 use super::error::{Problem, shown_key};
+use super::keys::{SECTIONS, Section, TOP};
 
-/// The table of the keys that stand before the first header.
-pub(super) const TOP: &str = "";
-
-/// Shared by all readers of one file; the cells are borrowed for single statements only.
-pub(super) struct Report<'a> {
-    file: &'a Path,
-    text: &'a str,
+/// What the readers of all files of one configuration found; the cells are borrowed for single statements only.
+pub(super) struct Findings<'a> {
     /// Where the values of `{ env = … }` and of the default `state_dir` come from.
     pub(super) env: Env<'a>,
     problems: RefCell<Vec<Problem>>,
     warnings: RefCell<Vec<String>>,
-    known: RefCell<Vec<(&'static str, &'static str)>>,
-    unknown: RefCell<Vec<Unknown>>,
     env_used: RefCell<Vec<String>>,
-    plain_secret: Cell<bool>,
+    #[cfg(test)]
+    asked: RefCell<Vec<(&'static str, &'static str)>>,
 }
 
-struct Unknown {
-    line: usize,
-    table: &'static str,
-    path: String,
-    name: String,
-}
-
-impl<'a> Report<'a> {
-    pub(super) fn new(file: &'a Path, text: &'a str, env: Env<'a>) -> Self {
+impl<'a> Findings<'a> {
+    pub(super) fn new(env: Env<'a>) -> Self {
         Self {
-            file,
-            text,
             env,
             problems: RefCell::default(),
             warnings: RefCell::default(),
-            known: RefCell::default(),
-            unknown: RefCell::default(),
             env_used: RefCell::default(),
-            plain_secret: Cell::new(false),
+            #[cfg(test)]
+            asked: RefCell::default(),
         }
+    }
+
+    pub(super) fn finish(self) -> Finished {
+        let mut problems = self.problems.into_inner();
+        problems.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
+        Finished {
+            problems,
+            warnings: self.warnings.into_inner(),
+            env_used: self.env_used.into_inner(),
+            #[cfg(test)]
+            asked: self.asked.into_inner(),
+        }
+    }
+}
+
+/// What is left when all readers are through.
+pub(super) struct Finished {
+    pub(super) problems: Vec<Problem>,
+    pub(super) warnings: Vec<String>,
+    /// Environment variables that the files themselves ask for.
+    pub(super) env_used: Vec<String>,
+    /// Section and name of each key that a reader asked for.
+    #[cfg(test)]
+    pub(super) asked: Vec<(&'static str, &'static str)>,
+}
+
+/// What the readers of one file share.
+pub(super) struct Report<'a> {
+    pub(super) findings: &'a Findings<'a>,
+    file: &'a Path,
+    text: &'a str,
+    /// Where each line begins.
+    lines: Vec<usize>,
+    plain_secret: Cell<bool>,
+}
+
+impl<'a> Report<'a> {
+    pub(super) fn new(file: &'a Path, text: &'a str, findings: &'a Findings<'a>) -> Self {
+        let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
+        let lines = std::iter::once(0).chain(ends.map(|(at, _)| at + 1)).collect();
+        Self { findings, file, text, lines, plain_secret: Cell::new(false) }
+    }
+
+    pub(super) fn env(&self) -> Env<'a> {
+        self.findings.env
     }
 
     /// The folder that relative paths start from; empty for the working directory.
@@ -55,8 +86,7 @@ impl<'a> Report<'a> {
 
     /// Line (from 1) of a byte offset.
     pub(super) fn line(&self, span: &Range<usize>) -> usize {
-        let before = self.text.as_bytes().iter().take(span.start);
-        1 + before.filter(|byte| **byte == b'\n').count()
+        self.lines.partition_point(|begin| *begin <= span.start)
     }
 
     /// Column (from 1, in characters) of a byte offset.
@@ -66,7 +96,7 @@ impl<'a> Report<'a> {
     }
 
     pub(super) fn problem(&self, line: usize, key: &str, found: Option<String>, advice: impl Into<String>) {
-        self.problems.borrow_mut().push(Problem {
+        self.findings.problems.borrow_mut().push(Problem {
             file: Some(self.file.to_owned()),
             line: Some(line),
             column: None,
@@ -79,106 +109,73 @@ impl<'a> Report<'a> {
     /// Something in the text that is not TOML; one per line, for what follows on it is seldom meant.
     pub(super) fn syntax(&self, span: &Range<usize>, words: &str) {
         let line = self.line(span);
-        if self.problems.borrow().iter().any(|p| p.line == Some(line)) {
+        let here = |p: &Problem| p.line == Some(line) && p.file.as_deref() == Some(self.file);
+        if self.findings.problems.borrow().iter().any(here) {
             return;
         }
         self.problem(line, "", None, words);
-        if let Some(last) = self.problems.borrow_mut().last_mut() {
+        if let Some(last) = self.findings.problems.borrow_mut().last_mut() {
             last.column = Some(self.column(span));
         }
     }
 
     pub(super) fn warn(&self, line: usize, key: &str, words: &str) {
-        self.warnings.borrow_mut().push(format!("{}:{line}: {key}: {words}", self.file.display()));
+        let words = format!("{}:{line}: {key}: {words}", self.file.display());
+        self.findings.warnings.borrow_mut().push(words);
     }
 
-    pub(super) fn know(&self, table: &'static str, name: &'static str) {
-        let mut known = self.known.borrow_mut();
-        if !known.contains(&(table, name)) {
-            known.push((table, name));
-        }
+    /// Notes, in tests, that a reader asked for a key.
+    pub(super) fn asked(&self, _section: &'static str, _name: &'static str) {
+        #[cfg(test)]
+        self.findings.asked.borrow_mut().push((_section, _name));
     }
 
-    /// A key that no reader asked for. What to say waits until all tables have said which keys they have.
-    pub(super) fn unknown(&self, line: usize, table: &'static str, path: &str, name: &str) {
-        let (path, name) = (path.to_owned(), name.to_owned());
-        self.unknown.borrow_mut().push(Unknown { line, table, path, name });
+    /// A key that is in no table of keys, with the most likely cure.
+    pub(super) fn unknown(&self, line: usize, section: &'static Section, path: &str, name: &str) {
+        let (path, advice) = advise(section, path, name);
+        self.problem(line, &path, None, advice);
     }
 
     pub(super) fn env_used(&self, name: &str) {
-        self.env_used.borrow_mut().push(name.to_owned());
+        self.findings.env_used.borrow_mut().push(name.to_owned());
     }
 
-    /// Says that the file itself holds a secret.
+    /// Notes that the file itself holds a secret.
     pub(super) fn plain_secret(&self) {
         self.plain_secret.set(true);
     }
 
-    /// Runs a reader for the sake of its key names and forgets what it complains about.
-    pub(super) fn quietly(&self, run: impl FnOnce()) {
-        let (problems, warnings) = (self.problems.borrow().len(), self.warnings.borrow().len());
-        run();
-        self.problems.borrow_mut().truncate(problems);
-        self.warnings.borrow_mut().truncate(warnings);
-    }
-
-    pub(super) fn finish(self) -> Finished {
-        for key in self.unknown.borrow().iter() {
-            let (path, advice) = self.advise(key);
-            self.problem(key.line, &path, None, advice);
-        }
-        let mut problems = self.problems.into_inner();
-        problems.sort_by_key(|p| p.line);
-        Finished {
-            problems,
-            warnings: self.warnings.into_inner(),
-            env_used: self.env_used.into_inner(),
-            plain_secret: self.plain_secret.get(),
-            #[cfg(test)]
-            known: self.known.into_inner(),
-        }
-    }
-
-    fn advise(&self, key: &Unknown) -> (String, String) {
-        let known = self.known.borrow();
-        let here: Vec<&str> = known.iter().filter(|(t, _)| *t == key.table).map(|(_, name)| *name).collect();
-        let Some(name) = shown_key(&key.name) else {
-            let words = format!("holds something that is not one of its keys: {}", listed(&here));
-            return (key.path.clone(), words);
-        };
-        let path = if key.path.is_empty() { name.to_owned() } else { format!("{}.{name}", key.path) };
-        let asked = name.to_ascii_lowercase().replace('-', "_");
-        let close = here
-            .iter()
-            .map(|known| (strsim::damerau_levenshtein(known, &asked), known))
-            .filter(|(distance, known)| *distance <= 1 + known.len() / 4)
-            .min();
-        let advice = if let Some((_, nearest)) = close {
-            format!("unknown key, did you mean `{nearest}`?")
-        } else if let Some((table, _)) = known.iter().find(|(_, other)| *other == asked) {
-            match *table {
-                TOP => {
-                    "unknown key here, it belongs at the top of the file, before the first [table]".to_owned()
-                }
-                "account" => "unknown key here, it belongs under [[account]]".to_owned(),
-                table => format!("unknown key here, it belongs under [{table}]"),
-            }
-        } else {
-            format!("unknown key, known here are {}", listed(&here))
-        };
-        (path, advice)
+    /// Whether the file itself holds a secret.
+    pub(super) fn has_plain_secret(&self) -> bool {
+        self.plain_secret.get()
     }
 }
 
-/// What is left when all readers are through.
-pub(super) struct Finished {
-    pub(super) problems: Vec<Problem>,
-    pub(super) warnings: Vec<String>,
-    /// Environment variables that the file itself asks for.
-    pub(super) env_used: Vec<String>,
-    pub(super) plain_secret: bool,
-    #[cfg(test)]
-    pub(super) known: Vec<(&'static str, &'static str)>,
+fn advise(section: &'static Section, path: &str, name: &str) -> (String, String) {
+    let here: Vec<&str> = section.names().collect();
+    let Some(name) = shown_key(name) else {
+        let words = format!("holds something that is not one of its keys: {}", listed(&here));
+        return (path.to_owned(), words);
+    };
+    let full = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+    let asked = name.to_ascii_lowercase().replace('-', "_");
+    let close = here
+        .iter()
+        .map(|known| (strsim::damerau_levenshtein(known, &asked), known))
+        .filter(|(distance, known)| *distance <= 1 + known.len() / 4)
+        .min();
+    let elsewhere = || SECTIONS.iter().find(|section| section.names().any(|known| known == asked));
+    let advice = match close {
+        Some((_, nearest)) => format!("unknown key, did you mean `{nearest}`?"),
+        None => match elsewhere() {
+            Some(section) if section.name == TOP => {
+                "unknown key here, it belongs at the top of the file, before the first [table]".to_owned()
+            }
+            Some(section) => format!("unknown key here, it belongs under {}", section.shown()),
+            None => format!("unknown key, known here are {}", listed(&here)),
+        },
+    };
+    (full, advice)
 }
 
 fn listed(names: &[&str]) -> String {

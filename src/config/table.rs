@@ -1,23 +1,26 @@
 //! Reads one TOML table key by key: what is wrong is reported and the next key is read.
 //!
-//! Naming a key once, in [`Table::key`] or [`Table::required`], gives its reader, its default and its place
-//! in the list that a misspelt key is compared with. What a value means is the business of `value.rs`.
+//! Names, defaults and ranges come from the table of keys (`keys.rs`). What a value means is the business of
+//! `value.rs`.
 
 use std::ops::Range;
 
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::DeTable;
 
+use super::keys::{self, Key, Section};
 use super::report::Report;
 use super::value::Value;
+
+/// What is said of a key or table of a feature that is still to come.
+const LATER: &str = "not supported by this version of wxgate yet; remove it";
 
 /// One table of the file, or an empty one in place of a table that the file leaves out.
 pub(super) struct Table<'r> {
     entries: &'r DeTable<'r>,
     /// Line of the header, 1 for the top of the file.
     pub(super) line: usize,
-    /// The table's name without indexes, the same for all `[[account]]`.
-    kind: &'static str,
+    section: &'static Section,
     /// The table's name as messages show it: `account[1]`.
     pub(super) path: String,
     asked: Vec<&'static str>,
@@ -28,64 +31,89 @@ impl<'r> Table<'r> {
     pub(super) fn new(
         entries: &'r DeTable<'r>,
         span: &Range<usize>,
-        kind: &'static str,
+        section: &'static Section,
         path: String,
         report: &'r Report<'r>,
     ) -> Self {
-        Self { entries, line: report.line(span), kind, path, asked: Vec::new(), report }
+        Self { entries, line: report.line(span), section, path, asked: Vec::new(), report }
     }
 
-    /// The value of a key, if the file has it; from now on the key is known.
-    pub(super) fn value(&mut self, name: &'static str) -> Option<Value<'r>> {
-        self.asked.push(name);
-        self.report.know(self.kind, name);
-        let toml = self.entries.get(name)?;
-        Some(Value::new(toml, self.path_of(name), self.report))
+    /// The value of a key, if the file has it.
+    fn value(&mut self, name: &str) -> (&'static Key, Option<Value<'r>>) {
+        let key = self.section.key(name).expect("readers ask for keys of the table alone");
+        self.asked.push(key.name);
+        self.report.asked(self.section.name, key.name);
+        let found = self.entries.get(name);
+        (key, found.map(|toml| Value::new(toml, self.path_of(name), &key.kind, self.report)))
     }
 
     /// A key with a default; a wrong value is reported and the default stands in for it.
-    pub(super) fn key<T>(
-        &mut self,
-        name: &'static str,
-        default: T,
-        read: impl FnOnce(&Value<'r>) -> Option<T>,
-    ) -> T {
-        self.value(name).and_then(|value| read(&value)).unwrap_or(default)
+    pub(super) fn key<T>(&mut self, name: &str, read: impl Fn(&Value<'r>) -> Option<T>) -> T {
+        self.given_or_default(name, &read).1
     }
 
-    /// A key without a default; `example` shows what to write.
+    /// As [`Table::key`]; with whether the file has it and it is right.
+    pub(super) fn given_or_default<T>(
+        &mut self,
+        name: &str,
+        read: impl Fn(&Value<'r>) -> Option<T>,
+    ) -> (Given, T) {
+        let (key, found) = self.value(name);
+        let given = match found {
+            None => Given::No,
+            Some(value) => match read(&value) {
+                Some(read) => return (Given::Right, read),
+                None => Given::Wrong,
+            },
+        };
+        let default = key.default_value().expect("a key that is read so has a default");
+        let default = Value::new(default, self.path_of(name), &key.kind, self.report);
+        (given, read(&default).expect("a test reads all defaults"))
+    }
+
+    /// A key that may be left out.
+    pub(super) fn optional<T>(
+        &mut self,
+        name: &str,
+        read: impl FnOnce(&Value<'r>) -> Option<T>,
+    ) -> Option<T> {
+        self.value(name).1.and_then(|value| read(&value))
+    }
+
+    /// A key without a default.
     pub(super) fn required<T>(
         &mut self,
-        name: &'static str,
-        example: &str,
+        name: &str,
         read: impl FnOnce(&Value<'r>) -> Option<T>,
     ) -> Option<T> {
         match self.value(name) {
-            Some(value) => read(&value),
-            None => {
-                let advice = format!("missing, and required: {example}");
+            (_, Some(value)) => read(&value),
+            (key, None) => {
+                let advice = format!("missing, and required: {name} = {}", key.example);
                 self.report.problem(self.line, &self.path_of(name), None, advice);
                 None
             }
         }
     }
 
-    /// A key of a feature that is still to come: known, and refused rather than ignored.
-    ///
-    /// `harmless` says which values change nothing and may stay.
-    pub(super) fn later(&mut self, name: &'static str, harmless: impl FnOnce(&DeValue<'_>) -> bool) {
-        if let Some(value) = self.value(name)
-            && !harmless(value.toml())
-        {
-            value.say::<()>("not supported by this version of wxgate yet; remove it");
-        }
+    /// A `[table]`, if the file has it.
+    pub(super) fn table(&mut self, name: &str) -> Option<Table<'r>> {
+        self.tables(name).and_then(|value| value.table(keys::section(name)))
     }
 
-    /// A table inside this one, read from nothing if the file leaves it out.
-    pub(super) fn table(&mut self, name: &'static str, empty: &'r Spanned<DeTable<'r>>) -> Table<'r> {
-        let found = self.value(name).and_then(|value| value.table(name));
-        found
-            .unwrap_or_else(|| Table::new(empty.get_ref(), &empty.span(), name, name.to_owned(), self.report))
+    /// A `[table]` all of whose keys have defaults; read from nothing where the file leaves it out.
+    pub(super) fn table_or_defaults(&mut self, name: &str, empty: &'r Spanned<DeTable<'r>>) -> Table<'r> {
+        let found = self.table(name);
+        found.unwrap_or_else(|| {
+            let section = keys::section(name);
+            Table::new(empty.get_ref(), &empty.span(), section, name.to_owned(), self.report)
+        })
+    }
+
+    /// The value of `[[name]]`, if the file has one.
+    pub(super) fn tables(&self, name: &str) -> Option<Value<'r>> {
+        let toml = self.entries.get(name)?;
+        Some(Value::table_named(toml, self.path_of(name), self.report))
     }
 
     /// Whether the file has the key.
@@ -109,18 +137,37 @@ impl<'r> Table<'r> {
         if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
     }
 
-    /// As [`Table::check_rest`], as the last thing that is done with a table.
-    pub(super) fn finish(self) {
-        self.check_rest();
-    }
-
-    /// Reports the keys that nobody asked for. Their values are not looked at: a misspelt `secret` is one.
-    pub(super) fn check_rest(&self) {
-        for key in self.entries.keys() {
-            if !self.asked.contains(&key.get_ref().as_ref()) {
-                let line = self.report.line(&key.span());
-                self.report.unknown(line, self.kind, &self.path, key.get_ref());
+    /// Reports what is left: keys that are in no table of keys, and those of features that are still to come. The
+    /// values of the former are not looked at: a misspelt `secret` is one.
+    pub(super) fn finish(&self) {
+        for (name, toml) in self.entries {
+            let line = self.report.line(&name.span());
+            let name = name.get_ref().as_ref();
+            if let Some(key) = self.section.key(name) {
+                let value = Value::new(toml, self.path_of(name), &key.kind, self.report);
+                let default = key.default_value();
+                if key.later && !default.is_some_and(|default| value.is(default.get_ref())) {
+                    // What its reader, or its kind, finds wrong comes first.
+                    if self.asked.contains(&key.name) || value.fits() {
+                        value.say::<()>(LATER);
+                    }
+                }
+            } else if !self.section.names().any(|known| known == name) {
+                self.report.unknown(line, self.section, &self.path, name);
+            } else if keys::section(name).later {
+                self.report.problem(line, name, None, LATER);
             }
         }
     }
+}
+
+/// Whether the file has a key.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Given {
+    /// It has not; the default holds.
+    No,
+    /// It has, and that is reported as wrong.
+    Wrong,
+    /// It has.
+    Right,
 }

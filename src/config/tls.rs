@@ -1,11 +1,6 @@
 //! Reads `[tls]`, the HTTPS listener for callers, and tries its files, so that a wrong one is said with line
 //! and key before anything starts.
 
-use std::net::SocketAddr;
-
-use toml::Spanned;
-use toml::de::DeTable;
-
 use super::table::Table;
 use super::value::Value;
 use super::{Tls, credential, file};
@@ -14,30 +9,20 @@ use crate::listener::tls;
 /// What a warning says about a key that others can read.
 const EXPOSED: &str = "other users of this machine can read the file with the private key; `chmod 600` it";
 
-/// The table, if the file has one and it is right.
-pub(super) fn read<'r>(top: &mut Table<'r>, empty: &'r Spanned<DeTable<'r>>) -> Option<Tls> {
-    let report = top.report;
-    if top.given("tls") {
-        return read_one(top.table("tls", empty));
-    }
-    // Read for its key names, so that a `cert` at the top of the file is told where it belongs.
-    report.quietly(|| drop(read_one(top.table("tls", empty))));
-    None
-}
-
-fn read_one(mut table: Table<'_>) -> Option<Tls> {
-    let listen: Option<Vec<SocketAddr>> =
-        table.required("listen", r#"listen = ["0.0.0.0:8443"]"#, file::listen);
-    let cert = table.required("cert", r#"cert = "server.pem", a PEM chain"#, Value::path);
-    let key = table.required("key", r#"key = "server.key""#, |value| {
+/// The table, if the file has it and it is right.
+pub(super) fn read(top: &mut Table<'_>) -> Option<Tls> {
+    let mut table = top.table("tls")?;
+    let listen = table.required("listen", file::listen);
+    let cert = table.required("cert", Value::path);
+    let key = table.required("key", |value| {
         let path = value.path()?;
-        if credential::is_exposed_at(&path, value.report.env) {
+        if credential::is_exposed_at(&path, value.report.env()) {
             value.report.warn(value.line(), value.key(), EXPOSED);
         }
         Some(path)
     });
-    let client_ca = table.value("client_ca").map(|value| value.path());
-    table.check_rest();
+    let client_ca = table.optional("client_ca", |value| Some(value.path()));
+    table.finish();
     let tls = Tls {
         listen: listen?,
         cert: cert?,

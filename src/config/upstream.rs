@@ -4,30 +4,23 @@
 
 use std::fs::File;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use super::table::Table;
 use super::value::Value;
-use super::{DAY, MILLISECOND, Upstream, credential, parse};
-
-/// The API host unless the configuration says otherwise.
-const DEFAULT_HOST: &str = "api.weixin.qq.com";
+use super::{Upstream, credential, parse};
 
 pub(super) fn read(mut table: Table<'_>) -> Upstream {
-    let default = parse::ApiHost { tls: true, host: DEFAULT_HOST.to_owned(), port: 443 };
-    let api = table.key("url", default, url);
+    let api = table.key("url", url);
     let upstream = Upstream {
         tls: api.tls,
         host: api.host,
         port: api.port,
-        egress_ip: table.key("egress_ip", None, |v| v.parsed(parse::IP_WANTED, parse::egress_ip).map(Some)),
-        ca: table.key("ca", None, |v| ca(v).map(Some)),
-        connect_timeout: table.key("connect_timeout", Duration::from_secs(3), |v| v.time(MILLISECOND..=DAY)),
-        response_timeout: table
-            .key("response_timeout", Duration::from_secs(30), |v| v.time(MILLISECOND..=DAY)),
-        warm_connections: table.key("warm_connections", 2, |v| v.count(0..=1000)),
+        egress_ip: table.optional("egress_ip", |v| v.parsed(parse::IP_WANTED, parse::egress_ip)),
+        ca: table.optional("ca", ca),
+        connect_timeout: table.key("connect_timeout", Value::time),
+        response_timeout: table.key("response_timeout", Value::time),
+        warm_connections: table.key("warm_connections", Value::count),
     };
-    table.later("fallbacks", |value| value.as_array().is_some_and(|hosts| hosts.is_empty()));
     table.finish();
     upstream
 }

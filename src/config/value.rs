@@ -1,8 +1,8 @@
 //! One value of the file with its line and key: the shapes (text, number, list, table) and how a wrong one
 //! is reported.
 //!
-//! What a text must look like is in `parse.rs`, which the environment uses too. Nothing here shows a value
-//! that stands under a key marked [`Value::secret`].
+//! What a text must look like is in `parse.rs`, which the environment uses too; ranges are in the table of keys.
+//! Nothing here shows a value that stands under a key marked [`Value::secret`].
 
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -12,6 +12,7 @@ use toml::Spanned;
 use toml::de::{DeInteger, DeValue};
 
 use super::error::shown;
+use super::keys::{Kind, Section};
 use super::parse;
 use super::report::Report;
 use super::table::Table;
@@ -20,18 +21,31 @@ use super::table::Table;
 pub(super) struct Value<'r> {
     toml: &'r Spanned<DeValue<'r>>,
     key: String,
+    /// What the table of keys says of it; `None` for a table.
+    kind: Option<&'static Kind>,
     secret: bool,
     pub(super) report: &'r Report<'r>,
 }
 
 impl<'r> Value<'r> {
-    pub(super) fn new(toml: &'r Spanned<DeValue<'r>>, key: String, report: &'r Report<'r>) -> Self {
-        Self { toml, key, secret: false, report }
+    /// The value of a key.
+    pub(super) fn new(
+        toml: &'r Spanned<DeValue<'r>>,
+        key: String,
+        kind: &'static Kind,
+        report: &'r Report<'r>,
+    ) -> Self {
+        Self { toml, key, kind: Some(kind), secret: false, report }
+    }
+
+    /// A table, or what stands in the place of one.
+    pub(super) fn table_named(toml: &'r Spanned<DeValue<'r>>, key: String, report: &'r Report<'r>) -> Self {
+        Self { toml, key, kind: None, secret: false, report }
     }
 
     /// From here on nothing of the value is shown, whatever is wrong with it.
     pub(super) fn secret(&self) -> Self {
-        Self { toml: self.toml, key: self.key.clone(), secret: true, report: self.report }
+        Self { key: self.key.clone(), secret: true, ..*self }
     }
 
     pub(super) fn toml(&self) -> &'r DeValue<'r> {
@@ -112,7 +126,12 @@ impl<'r> Value<'r> {
         }
     }
 
-    pub(super) fn integer(&self, range: RangeInclusive<i64>) -> Option<i64> {
+    /// A whole number within the range of the key.
+    pub(super) fn integer(&self) -> Option<i64> {
+        let Some(Kind::Number(low, high)) = self.kind else {
+            unreachable!("{} is read as a number", self.key)
+        };
+        let range = *low..=*high;
         match self.toml() {
             DeValue::Integer(number) => number_of(number)
                 .filter(|number| range.contains(number))
@@ -122,13 +141,14 @@ impl<'r> Value<'r> {
     }
 
     /// A whole number that counts things.
-    pub(super) fn count(&self, range: RangeInclusive<u32>) -> Option<usize> {
-        let wide = i64::from(*range.start())..=i64::from(*range.end());
-        self.integer(wide).and_then(|number| usize::try_from(number).ok())
+    pub(super) fn count(&self) -> Option<usize> {
+        self.integer().and_then(|number| usize::try_from(number).ok())
     }
 
-    /// A number of bytes: a whole number, or a text such as "16MiB".
-    pub(super) fn size(&self, range: RangeInclusive<u64>) -> Option<u64> {
+    /// A number of bytes within the range of the key: a whole number, or a text such as "16MiB".
+    pub(super) fn size(&self) -> Option<u64> {
+        let Some(Kind::Size(low, high)) = self.kind else { unreachable!("{} is read as a size", self.key) };
+        let range = *low..=*high;
         match self.toml() {
             DeValue::Integer(number) => {
                 let bytes = number_of(number).and_then(|number| u64::try_from(number).ok());
@@ -138,7 +158,15 @@ impl<'r> Value<'r> {
         }
     }
 
-    pub(super) fn time(&self, range: RangeInclusive<Duration>) -> Option<Duration> {
+    /// As [`Value::size`], of something that is held in memory.
+    pub(super) fn size_in_memory(&self) -> Option<usize> {
+        self.size().map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX))
+    }
+
+    /// A time within the range of the key.
+    pub(super) fn time(&self) -> Option<Duration> {
+        let Some(Kind::Time(low, high)) = self.kind else { unreachable!("{} is read as a time", self.key) };
+        let range = Duration::from_millis(*low)..=Duration::from_millis(*high);
         self.parsed(parse::TIME_WANTED, |text| parse::time(text, &range))
     }
 
@@ -161,22 +189,71 @@ impl<'r> Value<'r> {
     /// The elements of an array with keys like `listen[0]`; `None` if this is no array.
     pub(super) fn elements(&self) -> Option<Vec<Value<'r>>> {
         let array = self.toml().as_array()?;
+        let kind = match self.kind {
+            Some(Kind::List(of) | Kind::OneOrMore(of)) => Some(*of),
+            kind => kind,
+        };
         let element = |(index, toml)| Value {
             toml,
             key: format!("{}[{index}]", self.key),
+            kind,
             secret: self.secret,
             report: self.report,
         };
         Some(array.iter().enumerate().map(element).collect())
     }
 
-    /// This value as a table of the given kind.
-    pub(super) fn table(&self, kind: &'static str) -> Option<Table<'r>> {
+    /// This value as a table of the given section.
+    pub(super) fn table(&self, section: &'static Section) -> Option<Table<'r>> {
         match self.toml() {
             DeValue::Table(entries) => {
-                Some(Table::new(entries, &self.toml.span(), kind, self.key.clone(), self.report))
+                Some(Table::new(entries, &self.toml.span(), section, self.key.clone(), self.report))
             }
-            _ => self.wrong_kind(&format!("a table: `[{kind}]`")),
+            _ => self.wrong_kind(&format!("a table: `{}`", section.shown())),
+        }
+    }
+
+    /// Whether the value is of the kind that the table of keys says; what is wrong is reported. For keys of features
+    /// that are still to come, which have no reader.
+    pub(super) fn fits(&self) -> bool {
+        let of = |kind| Self { key: self.key.clone(), kind: Some(kind), ..*self };
+        match self.kind {
+            None => true,
+            Some(Kind::Flag) => self.yes_or_no().is_some(),
+            Some(Kind::Choice(names)) => {
+                let choices: Vec<_> = names.iter().map(|name| (*name, ())).collect();
+                self.one_of(&choices).is_some()
+            }
+            Some(Kind::Number(..)) => self.integer().is_some(),
+            Some(Kind::Size(..)) => self.size().is_some(),
+            Some(Kind::Time(..)) => self.time().is_some(),
+            Some(Kind::Text(form)) => self.text(&format!("{} in quotes", form.text.en)).is_some(),
+            Some(Kind::Path) => self.path().is_some(),
+            Some(Kind::Secret) => true,
+            Some(Kind::OneOrMore(kind)) if !matches!(self.toml(), DeValue::Array(_)) => of(kind).fits(),
+            Some(Kind::List(_) | Kind::OneOrMore(_)) => {
+                self.list("an array", |value| value.fits().then_some(())).is_some()
+            }
+        }
+    }
+
+    /// Whether this is the same value as another.
+    pub(super) fn is(&self, other: &DeValue<'_>) -> bool {
+        json_of(self.toml()) == json_of(other)
+    }
+}
+
+/// The same value in JSON, which has all that keys take.
+pub(super) fn json_of(value: &DeValue<'_>) -> serde_json::Value {
+    match value {
+        DeValue::String(text) => text.as_ref().into(),
+        DeValue::Integer(number) => number_of(number).into(),
+        DeValue::Float(number) => number.as_str().parse::<f64>().ok().into(),
+        DeValue::Boolean(yes) => (*yes).into(),
+        DeValue::Datetime(time) => time.to_string().into(),
+        DeValue::Array(array) => array.iter().map(|value| json_of(value.get_ref())).collect(),
+        DeValue::Table(table) => {
+            table.iter().map(|(key, value)| (key.get_ref().as_ref(), json_of(value.get_ref()))).collect()
         }
     }
 }

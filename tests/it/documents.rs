@@ -81,6 +81,8 @@ fn files_that_documents_link_to_exist() {
         "certs/README.md",
         "examples/drop-in/README.md",
         "examples/php/README.md",
+        "docs/configuration.md",
+        "docs/configuration.zh-CN.md",
     ] {
         let text = document(name);
         let folder = Path::new(name).parent().unwrap();
@@ -107,9 +109,18 @@ fn the_architecture_names_files_that_exist() {
         }
         named += 1;
         let name = Path::new(word);
-        let found = ["src", "src/listener", "src/proxy", "src/credential", "src/http1", "src/upstream", ""]
-            .iter()
-            .any(|folder| root().join(folder).join(name).exists());
+        let found = [
+            "src",
+            "src/config",
+            "src/listener",
+            "src/proxy",
+            "src/credential",
+            "src/http1",
+            "src/upstream",
+            "",
+        ]
+        .iter()
+        .any(|folder| root().join(folder).join(name).exists());
         assert!(found, "ARCHITECTURE.md names {word}, which does not exist");
     }
     assert!(named > 10);

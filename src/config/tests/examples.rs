@@ -19,38 +19,6 @@ fn the_full_one_sets_what_is_the_default_anyway() {
 }
 
 #[test]
-fn the_full_one_names_every_key() {
-    let env = env_of(&[("WECHAT_SECRET", "s3cret")]);
-    let (_, finished) = file::read(FULL, Path::new("full.toml"), &env);
-    assert!(finished.known.len() > 30, "{:?}", finished.known);
-    for (table, key) in finished.known {
-        let named = FULL.lines().map(|line| line.trim_start_matches(['#', ' '])).any(|line| {
-            line.split_once('=').is_some_and(|(name, _)| name.trim() == key)
-                || line == format!("[{key}]")
-                || line == format!("[[{key}]]")
-        });
-        assert!(named, "[{table}] {key}");
-    }
-}
-
-#[test]
-fn what_is_commented_out_is_known_too() {
-    let is_key = |name: &str| name.trim_end().chars().all(|c| c.is_ascii_lowercase() || c == '_');
-    let is_toml =
-        |line: &str| line.starts_with('[') || line.split_once('=').is_some_and(|(name, _)| is_key(name));
-    let text: String = FULL
-        .lines()
-        .map(|line| match line.strip_prefix("# ") {
-            Some(rest) if is_toml(rest) => format!("{rest}\n"),
-            _ => format!("{line}\n"),
-        })
-        .collect();
-    let said = complaints(&text);
-    assert!(said.iter().any(|line| line.contains("not supported by this version")), "{said:?}");
-    assert!(!said.iter().any(|line| line.contains("unknown key") || line.contains("TOML")), "{said:?}");
-}
-
-#[test]
 fn the_defaults_are_those_of_the_manual() {
     let config = load_text(ACCOUNT).unwrap().config;
     let cpus = std::thread::available_parallelism().unwrap().get();

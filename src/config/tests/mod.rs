@@ -1,9 +1,11 @@
 //! Tests of the reader as a whole. Nothing here touches the process's environment or working directory.
 
+mod documents;
 mod examples;
 mod leaks;
 mod messages;
 mod sources;
+mod table_of_keys;
 
 use std::collections::HashMap;
 use std::ffi::OsString;

@@ -1,0 +1,102 @@
+//! The keys of `[[account]]`.
+
+use super::Kind::{Choice, Flag, List, Number, Secret};
+use super::{Header, Key, Section, Text, forms, key, required};
+
+pub(super) const SECTION: Section = Section {
+    name: "account",
+    header: Header::Many,
+    text: Text { en: "One for each appid.", zh: "每个 appid 一个。" },
+    later: false,
+    keys: KEYS,
+};
+
+const KEYS: &[Key] = &[
+    key(
+        "name",
+        forms::NAME,
+        r#""main""#,
+        "Shown in logs and metrics. Two accounts need two names.",
+        "显示在日志和指标中；多个账号的名称不能相同。",
+    ),
+    required(
+        "appid",
+        forms::APPID,
+        r#""wx0123456789abcdef""#,
+        "From the WeChat console.",
+        "来自微信公众平台。",
+    ),
+    key(
+        "kind",
+        Choice(&["weixin", "wecom"]),
+        r#""weixin""#,
+        "`weixin`: official accounts and mini programs; `wecom`: WeCom.",
+        "`weixin`：公众号和小程序；`wecom`：企业微信。",
+    )
+    .such_as(r#""wecom""#)
+    .later(),
+    required(
+        "secret",
+        Secret,
+        r#"{ env = "WECHAT_SECRET" }"#,
+        "The AppSecret: `{ file = \"PATH\" }` with the secret alone in it, `{ env = \"NAME\" }`, or the secret itself \
+         in quotes.",
+        "AppSecret：`{ file = \"路径\" }`（文件中只有密钥）、`{ env = \"变量名\" }`，或直接写在引号里。",
+    ),
+    key(
+        "token_api",
+        Choice(&["token", "stable_token"]),
+        r#""token""#,
+        "`token`: every fetch ends the previous token after five minutes, so nobody else may fetch one. \
+         `stable_token`: others may fetch tokens with `stable_token` too.",
+        "`token`：每次获取都会使上一个凭据在五分钟后失效，因此不能有别的系统获取；`stable_token`：别的系统也可以用 `stable_token` 获取。",
+    ),
+    key(
+        "hosts",
+        List(&forms::HOST),
+        "[]",
+        "Requests with one of these Host names belong to this account; without port. One account may do without \
+         `hosts` and `prefix`: it gets what no other account takes.",
+        "Host 为其中之一（不含端口）的请求属于该账号。可以有一个账号既没有 `hosts` 也没有 `prefix`：其余请求都归它。",
+    )
+    .such_as(r#"["wx.example.com"]"#),
+    key(
+        "prefix",
+        forms::PREFIX,
+        r#""""#,
+        "`\"/shop\"`: callers use the base URL `http://proxy/shop`, and the prefix is taken off before forwarding.",
+        "`\"/shop\"`：调用方的基础 URL 为 `http://proxy/shop`，转发前会去掉前缀。",
+    )
+    .such_as(r#""/shop""#),
+    key(
+        "paths",
+        List(&forms::PATH_START),
+        r#"["/cgi-bin/"]"#,
+        "What may be called: the beginnings of paths. Add `/wxa/`, `/datacube/` and so on as needed.",
+        "允许调用的路径的开头，按需加入 `/wxa/`、`/datacube/` 等。",
+    ),
+    key(
+        "refresh_on",
+        List(&Number(i64::MIN, i64::MAX)),
+        "[40001, 40014, 42001]",
+        "The errcodes that mean a dead token: wxgate fetches a new one and sends the call again. Empty: never.",
+        "表示凭据失效的 errcode：wxgate 会获取新凭据并重发。空数组表示从不。",
+    ),
+    key(
+        "tickets",
+        Flag,
+        "false",
+        "Answer calls for jsapi and card tickets from one shared ticket, and sign for `wx.config`.",
+        "统一管理 jsapi 和卡券的 ticket，并为 `wx.config` 签名。",
+    )
+    .later(),
+    key(
+        "secret_paths",
+        List(&forms::PATH_START),
+        "[]",
+        "Calls that take appid and AppSecret: wxgate puts them in.",
+        "需要 appid 和 AppSecret 的接口，由 wxgate 填入。",
+    )
+    .such_as(r#"["/sns/jscode2session"]"#)
+    .later(),
+];

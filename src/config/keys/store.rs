@@ -1,0 +1,68 @@
+//! The keys of `[store]`.
+
+use super::Kind::{Choice, Number, Path, Secret};
+use super::{Header, Key, NONE, Section, TIME, Text, forms, key, unset, without};
+
+pub(super) const SECTION: Section = Section {
+    name: "store",
+    header: Header::Once,
+    text: Text { en: "Where tokens are kept.", zh: "凭据存放在哪里。" },
+    later: false,
+    keys: KEYS,
+};
+
+const KEYS: &[Key] = &[
+    key(
+        "kind",
+        Choice(&["file", "redis"]),
+        r#""file""#,
+        "`file`: files in `state_dir`. `redis`: shared by several wxgate.",
+        "`file`：`state_dir` 中的文件；`redis`：由多个 wxgate 共享。",
+    )
+    .such_as(r#""redis""#)
+    .later(),
+    key(
+        "replicas",
+        Number(1, 1000),
+        "1",
+        "With `kind = \"file\"`: how many wxgate of the same accounts there are, itself included. The daily budget of \
+         forced fetches is divided among them.",
+        "`kind = \"file\"` 时：同样账号的 wxgate 一共有几个（含自己）。每天强制获取的额度由它们平分。",
+    )
+    .such_as("2")
+    .later(),
+    key(
+        "url",
+        Secret,
+        r#""redis://127.0.0.1:6379/0""#,
+        "Redis or Valkey; `rediss://` for TLS. A secret, since it may hold a password.",
+        "Redis 或 Valkey；`rediss://` 表示 TLS。可能含有密码，因此按密钥处理。",
+    )
+    .such_as(r#"{ file = "redis.url" }"#)
+    .later(),
+    unset("user", forms::LINE, NONE, "User name, beside or instead of the one in `url`.", "用户名，补充或代替 `url` 中的。")
+        .such_as(r#""wxgate""#)
+        .later(),
+    unset("password", Secret, NONE, "Password, beside or instead of the one in `url`.", "密码，补充或代替 `url` 中的。")
+        .such_as(r#"{ file = "redis.password" }"#)
+        .later(),
+    unset(
+        "ca",
+        Path,
+        without("the system's trust roots alone", "只用系统的信任根"),
+        "PEM file of further trust roots for `rediss://`.",
+        "PEM 文件：`rediss://` 额外信任的根证书。",
+    )
+    .such_as(r#""certs/redis-ca.pem""#)
+    .later(),
+    unset("cert", Path, NONE, "PEM chain that wxgate shows to the store.", "wxgate 向存储出示的 PEM 证书链。")
+        .such_as(r#""certs/wxgate.pem""#)
+        .later(),
+    unset("key", Path, NONE, "PEM key of that chain.", "该证书链的 PEM 私钥。")
+        .such_as(r#""certs/wxgate.key""#)
+        .later(),
+    key("key_prefix", forms::LINE, r#""wxgate:""#, "What every key in the store begins with.", "存储中所有键的前缀。")
+        .such_as(r#""wxgate-test:""#)
+        .later(),
+    key("timeout", TIME, r#""300ms""#, "For one command.", "单个命令的时限。").later(),
+];

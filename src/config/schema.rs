@@ -1,0 +1,100 @@
+//! The JSON schema of the file, made from the table of keys: for editors, which show descriptions and complete names.
+//!
+//! It accepts whatever the reader accepts, and misses what only the reader sees (two accounts with one name, say).
+
+use serde_json::{Map, Value, json};
+
+use super::keys::{Default, Header, Key, Kind, SECTIONS, Section};
+use super::value::json_of;
+
+/// What `#:schema` in a file's first line refers to.
+pub fn schema() -> Value {
+    let mut properties = Map::new();
+    for section in SECTIONS {
+        let table = table(section);
+        match section.header {
+            Header::None => properties.extend(keys(section)),
+            Header::Once | Header::Optional => drop(properties.insert(section.name.to_owned(), table)),
+            Header::Many | Header::Any => {
+                let tables = json!({ "type": "array", "items": table, "description": section.text.en });
+                properties.insert(section.name.to_owned(), tables);
+            }
+        }
+    }
+    json!({
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "title": "Configuration of wxgate",
+        "type": "object",
+        "properties": properties,
+        "additionalProperties": false,
+        // A file that `accounts` names may have callers alone.
+        "anyOf": [{ "required": ["account"] }, { "required": ["accounts"] }, { "required": ["caller"] }],
+    })
+}
+
+fn table(section: &'static Section) -> Value {
+    let required: Vec<_> = section
+        .keys
+        .iter()
+        .filter(|key| matches!(key.default, Default::Required))
+        .map(|key| key.name)
+        .collect();
+    json!({
+        "type": "object",
+        "description": section.text.en,
+        "properties": keys(section),
+        "required": required,
+        "additionalProperties": false,
+    })
+}
+
+fn keys(section: &'static Section) -> Map<String, Value> {
+    section.keys.iter().map(|key| (key.name.to_owned(), of_key(key))).collect()
+}
+
+fn of_key(key: &'static Key) -> Value {
+    let mut schema = of_kind(&key.kind);
+    let later = if key.later { "Not supported by this version yet. " } else { "" };
+    schema.insert("description".to_owned(), format!("{later}{}", key.text.en).into());
+    if let Some(default) = key.default_value() {
+        schema.insert("default".to_owned(), json_of(default.get_ref()));
+    }
+    Value::Object(schema)
+}
+
+fn of_kind(kind: &Kind) -> Map<String, Value> {
+    let schema = match kind {
+        Kind::Flag => json!({ "type": "boolean" }),
+        Kind::Choice(names) => json!({ "enum": names }),
+        Kind::Number(low, high) => json!({ "type": "integer", "minimum": low, "maximum": high }),
+        Kind::Size(low, high) => json!({ "anyOf": [
+            { "type": "integer", "minimum": low, "maximum": high },
+            { "type": "string", "pattern": r"^\s*[0-9.]+\s*[A-Za-z]*\s*$" },
+        ] }),
+        Kind::Time(..) => json!({ "type": "string", "pattern": r"^\s*[0-9.]+\s*[A-Za-z]+[0-9.A-Za-z\s]*$" }),
+        Kind::Text(form) => json!({ "type": "string", "pattern": form.pattern }),
+        Kind::Path => json!({ "type": "string", "minLength": 1 }),
+        Kind::Secret => secret(),
+        Kind::List(of) => json!({ "type": "array", "items": of_kind(of) }),
+        Kind::OneOrMore(of) => {
+            let of = of_kind(of);
+            json!({ "anyOf": [of, { "type": "array", "items": of }] })
+        }
+    };
+    match schema {
+        Value::Object(schema) => schema,
+        _ => Map::new(),
+    }
+}
+
+fn secret() -> Value {
+    let from = |source: &str| {
+        json!({
+            "type": "object",
+            "properties": { source: { "type": "string", "minLength": 1 } },
+            "required": [source],
+            "additionalProperties": false,
+        })
+    };
+    json!({ "anyOf": [{ "type": "string", "minLength": 1 }, from("file"), from("env")] })
+}

@@ -1,0 +1,250 @@
+//! Documents that are made from the table of keys: `examples/full.toml`, the JSON schema beside it, and the
+//! reference of the configuration in both languages.
+//!
+//! With `WXGATE_WRITE_DOCUMENTS=1` the test writes them anew; without, it fails where one differs.
+
+use std::fmt::Write as _;
+
+use super::*;
+use crate::config::keys::{Default, Header, Key, Kind, SECTIONS, Section, Text};
+
+/// Columns of a comment.
+const WIDTH: usize = 115;
+
+#[test]
+fn documents_are_made_from_the_table_of_keys() {
+    let schema = serde_json::to_string_pretty(&schema()).unwrap() + "\n";
+    for (name, text) in [
+        ("examples/full.toml", full()),
+        ("examples/wxgate.schema.json", schema),
+        ("docs/configuration.md", reference(&EN)),
+        ("docs/configuration.zh-CN.md", reference(&ZH)),
+    ] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+        if std::env::var_os("WXGATE_WRITE_DOCUMENTS").is_some() {
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, &text).unwrap();
+        }
+        let there = std::fs::read_to_string(&path).unwrap_or_default();
+        let differs = there.lines().zip(text.lines()).find(|(there, made)| there != made);
+        assert!(
+            there == text,
+            "{name} is not what the table of keys says ({differs:?}); write it anew with\n    \
+             WXGATE_WRITE_DOCUMENTS=1 cargo test --lib documents_are_made"
+        );
+    }
+}
+
+/// A file with every key.
+fn full() -> String {
+    let mut text = String::from("#:schema ./wxgate.schema.json\n");
+    comment(
+        &mut text,
+        "Every key of wxgate. A key that is set here has its default value, so any line but `appid` and `secret` can be \
+         left out. Lines with `#` in front are keys without a default, or of features still to come.",
+    );
+    text.push_str("#\n");
+    comment(
+        &mut text,
+        "Sizes are like \"16MiB\" or \"500KB\", times like \"30s\", \"500ms\" or \"2m\". Relative paths start from the \
+         folder of this file. `wxgate check --config FILE` finds what is wrong. This file is made from the program's \
+         table of keys.",
+    );
+    for section in SECTIONS {
+        if section.header != Header::None {
+            text.push('\n');
+        }
+        let there = matches!(section.header, Header::None | Header::Once | Header::Many) && !section.later;
+        if section.header != Header::None {
+            comment(&mut text, &format!("{}{}", later(section.later), section.text.en));
+            let _ = writeln!(text, "{}{}", if there { "" } else { "# " }, section.shown());
+        }
+        for (n, key) in section.keys.iter().enumerate() {
+            if n > 0 || section.header == Header::None {
+                text.push_str(if there { "\n" } else { "" });
+            }
+            comment(&mut text, &format!("{}{}", later(key.later && !section.later), key.text.en));
+            if let Default::Unset(unset) = key.default {
+                comment(&mut text, &format!("Default: {}.", unset.en));
+            }
+            let line = match key.default {
+                Default::Is(value) => format!("{} = {value}", key.name),
+                Default::Required | Default::Unset(_) => format!("{} = {}", key.name, key.example),
+            };
+            let set = there && !matches!(key.default, Default::Unset(_)) && !key.later;
+            let _ = writeln!(text, "{}{line}", if set { "" } else { "# " });
+        }
+    }
+    text
+}
+
+fn later(later: bool) -> &'static str {
+    if later { "Not supported by this version yet. " } else { "" }
+}
+
+/// Appends a comment, broken into lines.
+fn comment(text: &mut String, words: &str) {
+    let mut line = String::from("#");
+    for word in words.split_whitespace() {
+        if line.chars().count() + 1 + word.chars().count() > WIDTH {
+            let _ = writeln!(text, "{line}");
+            line.truncate(1);
+        }
+        line = line + " " + word;
+    }
+    let _ = writeln!(text, "{line}");
+}
+
+/// The words of a reference in one language.
+struct Language {
+    of: fn(&Text) -> &'static str,
+    title: &'static str,
+    introduction: &'static str,
+    top: &'static str,
+    head: &'static str,
+    later: &'static str,
+    required: &'static str,
+    such_as: fn(&str) -> String,
+    flag: &'static str,
+    number: &'static str,
+    size: &'static str,
+    time: &'static str,
+    path: &'static str,
+    secret: &'static str,
+    list_of: &'static str,
+    one_or_more: &'static str,
+    /// A kind with its lowest and highest value.
+    between: fn(&str, &str, &str) -> String,
+}
+
+const EN: Language = Language {
+    of: |text| text.en,
+    title: "Configuration",
+    introduction: "[简体中文](configuration.zh-CN.md)\n\nEvery key of `wxgate.toml`, in the order of [full.toml](../examples/full.toml), which has them all with their \
+        defaults. Sizes are like `\"16MiB\"` or `\"500KB\"`, times like `\"30s\"`, `\"500ms\"` or `\"2m\"`. Relative paths start \
+        from the folder of the file. A wrong file is answered with every error at once, each with file, line, key and cure.\n\n\
+        Editors that know JSON schemas for TOML complete and check keys with `#:schema ./wxgate.schema.json` in the first \
+        line; `wxgate config schema` writes that file.\n\n\
+        This page is made from the program's table of keys (`src/config/keys.rs`).\n",
+    top: "Before the first table",
+    head: "| key | takes | default | what it is for |\n| --- | --- | --- | --- |\n",
+    later: "*Not supported by this version yet.* ",
+    required: "required",
+    such_as: |example| format!(" Such as `{example}`."),
+    flag: "`true` or `false`",
+    number: "whole number",
+    size: "size",
+    time: "time",
+    path: "path",
+    secret: "secret: `{ file = \"PATH\" }`, `{ env = \"NAME\" }` or a text",
+    list_of: "array of: ",
+    one_or_more: "one, or an array of: ",
+    between: |what, low, high| format!("{what} from {low} to {high}"),
+};
+
+const ZH: Language = Language {
+    of: |text| text.zh,
+    title: "配置",
+    introduction: "[English](configuration.md)\n\n`wxgate.toml` 的全部配置项，顺序与 [full.toml](../examples/full.toml) 相同，该文件列出了所有默认值。\
+        大小写作 `\"16MiB\"`、`\"500KB\"`，时间写作 `\"30s\"`、`\"500ms\"`、`\"2m\"`。相对路径以配置文件所在目录为准。\
+        配置有误时会一次列出全部错误，每条都注明文件、行号、配置项和改法。\n\n\
+        支持 TOML 的 JSON Schema 的编辑器可以补全和检查：在第一行写上 `#:schema ./wxgate.schema.json`，该文件由 `wxgate config schema` 生成。\n\n\
+        本页由程序中的配置项表（`src/config/keys.rs`）生成。\n",
+    top: "写在第一个表之前",
+    head: "| 配置项 | 取值 | 默认值 | 用途 |\n| --- | --- | --- | --- |\n",
+    later: "*当前版本尚不支持。* ",
+    required: "必填",
+    such_as: |example| format!("例如 `{example}`。"),
+    flag: "`true` 或 `false`",
+    number: "整数",
+    size: "大小",
+    time: "时间",
+    path: "路径",
+    secret: "密钥：`{ file = \"路径\" }`、`{ env = \"变量名\" }` 或文本",
+    list_of: "数组，元素：",
+    one_or_more: "单个或数组，元素：",
+    between: |what, low, high| format!("{what}（{low} 到 {high}）"),
+};
+
+fn reference(language: &Language) -> String {
+    let mut text = format!("# {}\n\n{}", language.title, language.introduction);
+    for section in SECTIONS {
+        let title = if section.header == Header::None {
+            language.top.to_owned()
+        } else {
+            format!("`{}`", section.shown())
+        };
+        let _ = write!(text, "\n## {title}\n\n");
+        if section.header != Header::None {
+            let later = if section.later { language.later } else { "" };
+            let _ = write!(text, "{later}{}\n\n", (language.of)(&section.text));
+        }
+        text.push_str(language.head);
+        for key in section.keys {
+            let _ = writeln!(text, "{}", row(section, key, language));
+        }
+    }
+    text
+}
+
+fn row(section: &Section, key: &Key, language: &Language) -> String {
+    let default = match key.default {
+        Default::Is(value) => format!("`{value}`"),
+        Default::Unset(unset) => (language.of)(&unset).to_owned(),
+        Default::Required => language.required.to_owned(),
+    };
+    let later = if key.later && !section.later { language.later } else { "" };
+    let example = match key.example {
+        "" => String::new(),
+        example => (language.such_as)(example),
+    };
+    let cells = [
+        format!("`{}`", key.name),
+        kind(&key.kind, language),
+        default,
+        format!("{later}{}{example}", (language.of)(&key.text)),
+    ];
+    format!("| {} |", cells.map(|cell| cell.replace('|', "\\|")).join(" | "))
+}
+
+fn kind(kind_of: &Kind, language: &Language) -> String {
+    let between = |what: &str, low: &dyn std::fmt::Display, high: &dyn std::fmt::Display| {
+        (language.between)(what, &low.to_string(), &high.to_string())
+    };
+    match kind_of {
+        Kind::Flag => language.flag.to_owned(),
+        Kind::Choice(names) => {
+            names.iter().map(|name| format!("`\"{name}\"`")).collect::<Vec<_>>().join(", ")
+        }
+        Kind::Number(i64::MIN, i64::MAX) => language.number.to_owned(),
+        Kind::Number(low, high) => between(language.number, low, high),
+        Kind::Size(low, high) => between(language.size, &parse::bytes(*low), &parse::bytes(*high)),
+        Kind::Time(low, high) => {
+            let shown = |ms: u64| humantime::format_duration(Duration::from_millis(ms)).to_string();
+            between(language.time, &shown(*low), &shown(*high))
+        }
+        Kind::Text(form) => (language.of)(&form.text).to_owned(),
+        Kind::Path => language.path.to_owned(),
+        Kind::Secret => language.secret.to_owned(),
+        Kind::List(of) => format!("{}{}", language.list_of, kind(of, language)),
+        Kind::OneOrMore(of) => format!("{}{}", language.one_or_more, kind(of, language)),
+    }
+}
+
+/// What is said of each key, in both languages, as a sentence.
+#[test]
+fn each_key_has_its_words() {
+    for section in SECTIONS {
+        for key in section.keys {
+            let (en, zh) = (key.text.en, key.text.zh);
+            assert!(en.ends_with('.') && zh.ends_with('。'), "{} {}: {en} {zh}", section.name, key.name);
+            let needs_example = matches!(key.default, Default::Required | Default::Unset(_));
+            assert!(
+                !needs_example || !key.example.is_empty(),
+                "{} {} has no example",
+                section.name,
+                key.name
+            );
+        }
+    }
+}
