@@ -4,6 +4,7 @@
 
 mod support;
 
+mod architecture;
 mod benches;
 mod callers;
 mod check;
@@ -12,6 +13,7 @@ mod dead_token;
 mod demo;
 mod documents;
 mod examples;
+mod package;
 mod reload;
 mod request;
 mod secrets;

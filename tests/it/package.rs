@@ -1,0 +1,61 @@
+//! What `cargo package` would publish: what is needed to build and to read, and nothing else.
+
+use std::process::Command;
+
+/// The files of a package, as cargo lists them.
+fn listed(package: &str) -> Vec<String> {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["package", "--list", "--quiet", "--offline", "--allow-dirty", "--package", package]);
+    let output = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
+/// The package holds all of `needed`, sources, and nothing but that.
+#[track_caller]
+fn holds(package: &str, needed: &[&str]) {
+    // Cargo adds the lock file and its own notes.
+    const ALWAYS: [&str; 6] = [
+        ".cargo_vcs_info.json",
+        "Cargo.lock",
+        "Cargo.toml",
+        "Cargo.toml.orig",
+        "LICENSE-APACHE",
+        "LICENSE-MIT",
+    ];
+    let listed = listed(package);
+    for file in ALWAYS[1..].iter().chain(needed) {
+        assert!(listed.iter().any(|one| one == file), "{package} lacks {file}");
+    }
+    let source = |file: &str| file.starts_with("src/") && file.ends_with(".rs");
+    let odd: Vec<_> = listed
+        .iter()
+        .filter(|file| !source(file) && !ALWAYS.contains(&file.as_str()) && !needed.contains(&file.as_str()))
+        .collect();
+    assert!(odd.is_empty(), "{package} would publish {odd:?}");
+}
+
+#[test]
+fn the_proxys_package_holds_what_belongs_there() {
+    holds(
+        "wxgate",
+        &[
+            "CHANGELOG.md",
+            "README.md",
+            "README.zh-CN.md",
+            "examples/callers.toml",
+            "examples/full.toml",
+            "examples/minimal.toml",
+            "src/main.rs",
+        ],
+    );
+}
+
+#[test]
+fn the_sandboxs_package_holds_what_belongs_there() {
+    // The certificates and licences are links into the work tree: their contents must be there, not the links.
+    holds(
+        "wxgate-sandbox",
+        &["README.md", "certs/ca.pem", "certs/server.key", "certs/server.pem", "src/code.png", "src/lib.rs"],
+    );
+}
