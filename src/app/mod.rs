@@ -5,6 +5,7 @@
 //! behind that choice are in ARCHITECTURE.md. Knows no command line and no signal.
 
 mod tokens;
+mod upstreams;
 mod worker;
 
 use std::fmt;
@@ -22,9 +23,9 @@ use crate::listener::drain::{DrainSender, drain};
 use crate::listener::{self, Bound, Connections, SharedTls};
 use crate::proxy::buffer::Budget;
 use crate::proxy::{Account, ProxyState};
-use crate::upstream::tls;
+use crate::upstream::ApiHost;
 use tokens::Tokens;
-use worker::{Report, Settings, Way, Worker};
+use worker::{Report, Settings, Worker};
 
 /// What callers have to speak to a listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,11 +114,11 @@ impl App {
             Some(tls) => Some(Arc::new(ArcSwap::new(server_config(tls)?))),
             None => None,
         };
-        let tls = tls::client_config(config.upstream.ca.as_deref()).map_err(StartError::because)?;
+        let hosts = upstreams::api_hosts(&config, config.workers, &[])?;
         let mut tokens = Tokens::default();
         let budget = Budget::new(config.limits.replay_total);
-        let accounts = tokens.apply(&config, &tls).await?;
-        let (settings, _) = watch::channel(settings(&config, accounts, &budget, tls, config.workers));
+        let accounts = tokens.apply(&config, &hosts).await?;
+        let (settings, _) = watch::channel(settings(&config, accounts, &budget, hosts));
         let (drain_sender, drain) = drain();
         let (report, reports) = mpsc::unbounded_channel();
         let connections = Connections::default();
@@ -214,14 +215,12 @@ impl App {
             (Some(shared), Some(tls)) => Some((shared, server_config(tls)?)),
             _ => None,
         };
-        let tls = tls::client_config(config.upstream.ca.as_deref()).map_err(StartError::because)?;
-        let accounts = self.tokens.apply(&config, &tls).await?;
+        let hosts = upstreams::api_hosts(&config, self.fixed.workers, &self.settings.borrow().hosts)?;
+        let accounts = self.tokens.apply(&config, &hosts).await?;
         if let Some((shared, certificates)) = certificates {
             shared.store(certificates);
         }
-        // The trust roots may have changed in their file: the way out is always made anew.
-        let settings = settings(&config, accounts, &self.budget, tls, self.fixed.workers);
-        self.settings.send_replace(settings);
+        self.settings.send_replace(settings(&config, accounts, &self.budget, hosts));
         self.shutdown_grace = config.shutdown_grace;
         Ok(())
     }
@@ -300,13 +299,12 @@ impl Fixed {
     }
 }
 
-/// What workers serve by; `workers` is how many there are, whatever the configuration says.
+/// What workers serve by.
 fn settings(
     config: &Config,
     accounts: Vec<Account>,
     budget: &Arc<Budget>,
-    tls: Arc<rustls::ClientConfig>,
-    workers: usize,
+    hosts: Vec<Arc<ApiHost>>,
 ) -> Settings {
     let state = ProxyState {
         accounts,
@@ -315,9 +313,7 @@ fn settings(
         budget: Arc::clone(budget),
         access_log: config.access_log,
     };
-    let warm = config.upstream.warm_connections.div_ceil(workers);
-    let way = Way { upstream: config.upstream.clone(), tls, warm };
-    Settings { state: Arc::new(state), way: Arc::new(way) }
+    Settings { state: Arc::new(state), hosts }
 }
 
 fn bind(config: &Config) -> Result<Vec<(Bound, Scheme)>, StartError> {

@@ -13,6 +13,7 @@ use crate::credential::{self, CredentialId, Issuer, Reader, Store, Task, TaskSpe
 use crate::proxy::Account;
 use crate::proxy::route::Rules;
 use crate::secret::Secret;
+use crate::upstream::ApiHost;
 
 /// All token tasks.
 #[derive(Default)]
@@ -26,42 +27,37 @@ struct Running {
 }
 
 /// Everything that a token task depends on; with the same inputs a task can go on.
-#[derive(PartialEq, Eq)]
+#[derive(PartialEq)]
 struct TaskInputs {
     name: String,
     appid: String,
     secret: Secret,
     token_api: TokenApi,
     state_dir: std::path::PathBuf,
-    upstream: config::Upstream,
-    /// The contents of `upstream.ca`, which may change while its name stays.
-    ca: Option<Vec<u8>>,
+    host: Arc<ApiHost>,
 }
 
 impl TaskInputs {
-    fn all(config: &Config) -> Vec<Self> {
-        // A file that cannot be read has been said already, when the trust roots were made of it.
-        let ca = config.upstream.ca.as_ref().and_then(|path| std::fs::read(path).ok());
-        let inputs = |account: &config::Account| Self {
+    fn all(config: &Config, hosts: &[Arc<ApiHost>]) -> Vec<Self> {
+        let inputs = |(account, host): (&config::Account, &Arc<ApiHost>)| Self {
             name: account.name.clone(),
             appid: account.appid.clone(),
             secret: account.secret.clone(),
             token_api: account.token_api,
             state_dir: config.state_dir.clone(),
-            upstream: config.upstream.clone(),
-            ca: ca.clone(),
+            host: Arc::clone(host),
         };
-        config.accounts.iter().map(inputs).collect()
+        config.accounts.iter().zip(hosts).map(inputs).collect()
     }
 
-    fn issuer(&self, tls: &rustls::ClientConfig) -> Result<Issuer, StartError> {
-        Issuer::new(&self.upstream, tls, &self.appid, self.secret.clone()).map_err(StartError::because)
+    fn issuer(&self) -> Result<Issuer, StartError> {
+        Issuer::new(&self.host, &self.appid, self.secret.clone()).map_err(StartError::because)
     }
 
     /// On another thread: this one runs all token tasks, and the lock of a state file may be some seconds away.
     async fn store(&self) -> Result<Store, StartError> {
         let (dir, appid, api) = (self.state_dir.clone(), self.appid.clone(), self.token_api);
-        let upstream = credential::base_url(&self.upstream);
+        let upstream = self.host.endpoint().base.to_string();
         let opened = spawn_blocking(move || Store::open(&dir, &appid, &upstream, api)).await;
         opened.map_err(StartError::because)?.map_err(StartError::because)
     }
@@ -78,8 +74,8 @@ impl TaskInputs {
 }
 
 impl Tokens {
-    /// Starts, keeps and ends tasks until they are those of the configuration; what requests need of each
-    /// account, in the order of the configuration.
+    /// Starts, keeps and ends tasks until they are those of the configuration; `hosts` has the API host of each
+    /// account. Returns what requests need of each account, in the order of the configuration.
     ///
     /// # Errors
     /// When a state file cannot be opened. Then nothing has changed, except where an account was to be
@@ -87,21 +83,21 @@ impl Tokens {
     pub(super) async fn apply(
         &mut self,
         config: &Config,
-        tls: &rustls::ClientConfig,
+        hosts: &[Arc<ApiHost>],
     ) -> Result<Vec<Account>, StartError> {
         // First everything that may fail and touches nobody.
         let mut fresh = Vec::new();
-        for inputs in TaskInputs::all(config) {
+        for inputs in TaskInputs::all(config, hosts) {
             if self.0.iter().any(|running| running.inputs == inputs) {
                 continue;
             }
-            let issuer = inputs.issuer(tls)?;
+            let issuer = inputs.issuer()?;
             let in_use = self.0.iter().any(|running| running.inputs.appid == inputs.appid);
             // A state file that is in use is opened when its task has ended and stored its state.
             let store = if in_use { None } else { Some(inputs.store().await?) };
             fresh.push((inputs, issuer, store));
         }
-        let wanted = TaskInputs::all(config);
+        let wanted = TaskInputs::all(config, hosts);
         let (kept, ended): (Vec<_>, Vec<_>) =
             self.0.drain(..).partition(|running| wanted.contains(&running.inputs));
         self.0 = kept;

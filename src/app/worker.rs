@@ -14,25 +14,17 @@ use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
 use super::StartError;
-use crate::config;
 use crate::listener::drain::Drain;
 use crate::listener::{self, Connections, SharedTls};
 use crate::proxy::{Current, Proxy, ProxyState};
-use crate::upstream::Upstream;
+use crate::upstream::{ApiHost, Upstream};
 
 /// What workers serve by; replaced as a whole when the configuration is read again.
 #[derive(Clone)]
 pub(super) struct Settings {
     pub(super) state: Arc<ProxyState>,
-    pub(super) way: Arc<Way>,
-}
-
-/// The way to the API host.
-pub(super) struct Way {
-    pub(super) upstream: config::Upstream,
-    pub(super) tls: Arc<rustls::ClientConfig>,
-    /// Idle connections that each worker keeps ready.
-    pub(super) warm: usize,
+    /// The API host of each account, in their order.
+    pub(super) hosts: Vec<Arc<ApiHost>>,
 }
 
 /// What a worker tells of itself.
@@ -90,8 +82,9 @@ impl Worker {
 
     async fn serve(mut self) -> Result<(), String> {
         let settings = self.settings.borrow_and_update().clone();
-        let mut out = Out::new(settings.way)?;
-        let current = Rc::new(Current::new(Proxy::new(settings.state, Rc::clone(&out.upstream))));
+        let mut upstreams = Upstreams::default();
+        let of_accounts = upstreams.replace(&settings.hosts);
+        let current = Rc::new(Current::new(Proxy::new(settings.state, of_accounts)));
         let tasks = TaskTracker::new();
         for (socket, tls) in self.sockets {
             let listener = tokio::net::TcpListener::from_std(socket)
@@ -109,14 +102,8 @@ impl Worker {
                     // The sender goes when the process ends, and then the drain has begun.
                     let Ok(()) = changed else { break };
                     let settings = self.settings.borrow_and_update().clone();
-                    if !Arc::ptr_eq(&out.way, &settings.way) {
-                        match Out::new(settings.way) {
-                            Ok(new) => out = new,
-                            // It was possible when the configuration was read: the old way is still good.
-                            Err(error) => tracing::error!(error, "a worker keeps its old upstream settings"),
-                        }
-                    }
-                    current.replace(Proxy::new(settings.state, Rc::clone(&out.upstream)));
+                    let of_accounts = upstreams.replace(&settings.hosts);
+                    current.replace(Proxy::new(settings.state, of_accounts));
                 }
             }
         }
@@ -126,25 +113,46 @@ impl Worker {
     }
 }
 
-/// The connections of one worker to the API host, kept ready until dropped.
-struct Out {
-    way: Arc<Way>,
+/// The worker's connections to each API host; those of an account whose host has not changed go on being used.
+#[derive(Default)]
+struct Upstreams(Vec<Running>);
+
+/// One upstream, and the task that keeps its connections ready until this is dropped.
+struct Running {
+    host: Arc<ApiHost>,
     upstream: Rc<Upstream>,
     keeper: JoinHandle<()>,
 }
 
-impl Out {
-    fn new(way: Arc<Way>) -> Result<Self, String> {
-        let upstream =
-            Upstream::new(&way.upstream, Arc::clone(&way.tls), way.warm).map_err(|e| e.to_string())?;
-        let upstream = Rc::new(upstream);
-        let warm = Rc::clone(&upstream);
-        let keeper = tokio::task::spawn_local(async move { warm.keep_warm().await });
-        Ok(Self { way, upstream, keeper })
+impl Upstreams {
+    /// From now on has these hosts and no others; the upstream of each, in their order.
+    fn replace(&mut self, hosts: &[Arc<ApiHost>]) -> Vec<Rc<Upstream>> {
+        let mut old = std::mem::take(&mut self.0);
+        hosts
+            .iter()
+            .map(|host| {
+                let is_it = |running: &Running| Arc::ptr_eq(&running.host, host);
+                let known = self.0.iter().position(is_it).unwrap_or_else(|| {
+                    let kept = old.iter().position(is_it).map(|at| old.swap_remove(at));
+                    self.0.push(kept.unwrap_or_else(|| Running::start(Arc::clone(host))));
+                    self.0.len() - 1
+                });
+                Rc::clone(&self.0[known].upstream)
+            })
+            .collect()
     }
 }
 
-impl Drop for Out {
+impl Running {
+    fn start(host: Arc<ApiHost>) -> Self {
+        let upstream = Rc::new(Upstream::new(Arc::clone(&host)));
+        let warm = Rc::clone(&upstream);
+        let keeper = tokio::task::spawn_local(async move { warm.keep_warm().await });
+        Self { host, upstream, keeper }
+    }
+}
+
+impl Drop for Running {
     fn drop(&mut self) {
         self.keeper.abort();
     }

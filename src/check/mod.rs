@@ -12,8 +12,7 @@ use std::fmt;
 use std::io::Write;
 
 use crate::config::{Account, Config, Loaded, Source, TokenApi};
-use crate::credential::base_url;
-use crate::upstream::tls::{self, Trust};
+use crate::upstream::tls::Trust;
 
 /// Nothing is wrong.
 const RIGHT: u8 = 0;
@@ -35,7 +34,7 @@ pub async fn command(loaded: &Loaded, offline: bool, out: &mut dyn Write) -> u8 
         _ if offline => {
             report.note(format_args!("nobody was asked (--offline): DNS, connection, clock, credentials"));
         }
-        Some(trust) => network::look(config, trust, &mut report).await,
+        Some(trust) => network::look(config, &trust, &mut report).await,
         // Without trust roots there is no connection, and that has been said.
         None => {}
     }
@@ -61,9 +60,8 @@ fn configuration(loaded: &Loaded, report: &mut Report<'_>) {
     }
     let upstream = &loaded.config.upstream;
     match upstream.egress_ip {
-        Some(ip) => report.ok(format_args!("upstream {}, from egress_ip {ip}", base_url(upstream))),
-        None => report
-            .ok(format_args!("upstream {}, from the address that the system chooses", base_url(upstream))),
+        Some(ip) => report.ok(format_args!("connections leave from egress_ip {ip}")),
+        None => report.ok(format_args!("connections leave from the address that the system chooses")),
     }
 }
 
@@ -72,12 +70,17 @@ struct Summary<'a>(&'a Account);
 
 impl fmt::Display for Summary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Account { name, appid, token_api, hosts, prefix, paths, refresh_on, secret: _ } = self.0;
+        let Account { name, appid, token_api, hosts, prefix, paths, upstream, refresh_on, secret: _ } =
+            self.0;
         let api = match token_api {
             TokenApi::Token => "token",
             TokenApi::StableToken => "stable_token",
         };
-        write!(f, "account `{name}`: appid {appid}, token_api {api}, paths {}", paths.join(" "))?;
+        write!(
+            f,
+            "account `{name}`: appid {appid}, upstream {upstream}, token_api {api}, paths {}",
+            paths.join(" ")
+        )?;
         if !hosts.is_empty() {
             write!(f, ", hosts {}", hosts.join(" "))?;
         }
@@ -92,9 +95,9 @@ impl fmt::Display for Summary<'_> {
 }
 
 fn trust(config: &Config, report: &mut Report<'_>) -> Option<Trust> {
-    match tls::trust(config.upstream.ca.as_deref()) {
+    match Trust::load(config.upstream.ca.as_deref()) {
         Ok(trust) => {
-            let Trust { system, file, .. } = &trust;
+            let (system, file) = (trust.system(), trust.file());
             match &config.upstream.ca {
                 Some(ca) => report.ok(format_args!(
                     "trust roots: {system} of the system, {file} of upstream.ca `{}`",
@@ -179,8 +182,8 @@ mod tests {
         ))
         .await;
         assert_eq!(code, RIGHT, "{said}");
-        let summary = "ok       account `shop`: appid wx1, token_api stable_token, paths /cgi-bin/ /wxa/, \
-                       hosts a.test, prefix /shop, never refreshed by an errcode\n";
+        let summary = "ok       account `shop`: appid wx1, upstream https://api.weixin.qq.com:443, token_api stable_token, \
+                       paths /cgi-bin/ /wxa/, hosts a.test, prefix /shop, never refreshed by an errcode\n";
         assert!(said.contains(summary), "{said}");
         assert!(said.contains("configuration from `/nowhere/wxgate.toml`"), "{said}");
         assert!(!said.contains("s3cr3t"), "{said}");

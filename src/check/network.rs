@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
@@ -11,11 +12,11 @@ use http::{HeaderMap, Method, Request, Response, header};
 use http_body_util::{BodyExt, Limited};
 
 use super::Report;
-use crate::config::{self, Account, Config, TokenApi};
-use crate::credential::{Answer, Issuer, advice, base_url};
+use crate::config::{Account, Config, TokenApi};
+use crate::credential::{Answer, Issuer, advice};
 use crate::proxy::inspect::errcode::{self as inspect, Coding};
-use crate::upstream::tls::{self, Trust};
-use crate::upstream::{RequestBody, SendError, Upstream};
+use crate::upstream::tls::Trust;
+use crate::upstream::{ApiHost, BaseUrl, RequestBody, SendError, Upstream};
 
 /// A call that costs nothing and needs a token: without one, WeChat answers 41001.
 const HARMLESS: &str = "/cgi-bin/getcallbackip";
@@ -25,27 +26,27 @@ const TOKEN_MISSING: i64 = 41001;
 const MOST_OFF: Duration = Duration::from_secs(60);
 
 /// Everything that only the upstream can tell.
-pub(super) async fn look(config: &Config, trust: Trust, report: &mut Report<'_>) {
-    let client = match tls::client_config_trusting(trust.roots) {
-        Ok(client) => client,
-        Err(error) => return report.wrong(format_args!("{error}")),
-    };
-    let reached = match Upstream::new(&config.upstream, client.clone(), 0) {
-        Ok(upstream) => {
-            names(&config.upstream, report).await && connection(&config.upstream, &upstream, report).await
-        }
-        Err(error) => {
-            report.wrong(format_args!("{error}"));
-            false
-        }
-    };
+pub(super) async fn look(config: &Config, trust: &Trust, report: &mut Report<'_>) {
+    // Each API host is asked once, however many accounts it has.
+    let mut hosts: Vec<(Arc<ApiHost>, bool)> = Vec::new();
     for account in &config.accounts {
+        let host = ApiHost::new(config.upstream.endpoint(account, trust), config.upstream.settings(1));
+        if !hosts.iter().any(|(known, _)| *known == host) {
+            let reached = names(&host, report).await && connection(&host, report).await;
+            hosts.push((host, reached));
+        }
+    }
+    for account in &config.accounts {
+        let base = &account.upstream;
+        let Some((host, reached)) = hosts.iter().find(|(host, _)| host.endpoint().base == *base) else {
+            continue;
+        };
         if !reached {
             let name = &account.name;
             report.note(format_args!("account `{name}`: not checked, for the upstream cannot be reached"));
             continue;
         }
-        match Issuer::new(&config.upstream, &client, &account.appid, account.secret.clone()) {
+        match Issuer::new(host, &account.appid, account.secret.clone()) {
             Ok(issuer) => credentials(account, &issuer.check().await, report),
             Err(error) => report.wrong(format_args!("account `{}`: {error}", account.name)),
         }
@@ -53,13 +54,14 @@ pub(super) async fn look(config: &Config, trust: Trust, report: &mut Report<'_>)
 }
 
 /// Whether the upstream's name leads somewhere, and to an address that `egress_ip` can reach.
-async fn names(upstream: &config::Upstream, report: &mut Report<'_>) -> bool {
-    let host = &upstream.host;
+async fn names(api: &ApiHost, report: &mut Report<'_>) -> bool {
+    let (host, port) = (api.endpoint().base.host(), api.endpoint().base.port());
+    let limit = api.settings().connect_timeout;
     let found = match host.parse::<IpAddr>() {
         Ok(address) => BTreeSet::from([address]),
         Err(_) => {
-            let asked = tokio::net::lookup_host((host.as_str(), upstream.port));
-            match tokio::time::timeout(upstream.connect_timeout, asked).await {
+            let asked = tokio::net::lookup_host((host, port));
+            match tokio::time::timeout(limit, asked).await {
                 Ok(Ok(found)) => found.map(|address| address.ip()).collect(),
                 Ok(Err(e)) => {
                     report.wrong(format_args!(
@@ -69,7 +71,7 @@ async fn names(upstream: &config::Upstream, report: &mut Report<'_>) -> bool {
                     return false;
                 }
                 Err(_) => {
-                    let limit = humantime::format_duration(upstream.connect_timeout);
+                    let limit = humantime::format_duration(limit);
                     report.wrong(format_args!(
                         "DNS: no answer for `{host}` within connect_timeout ({limit}); does /etc/resolv.conf name \
                          a server that answers?"
@@ -79,7 +81,7 @@ async fn names(upstream: &config::Upstream, report: &mut Report<'_>) -> bool {
             }
         }
     };
-    if let Some(egress) = upstream.egress_ip
+    if let Some(egress) = api.endpoint().egress
         && !found.iter().any(|address| address.is_ipv4() == egress.is_ipv4())
     {
         let family = if egress.is_ipv4() { "IPv4" } else { "IPv6" };
@@ -97,8 +99,9 @@ async fn names(upstream: &config::Upstream, report: &mut Report<'_>) -> bool {
 }
 
 /// Connects, makes one call without a token, and looks at what comes back.
-async fn connection(config: &config::Upstream, upstream: &Upstream, report: &mut Report<'_>) -> bool {
-    let base = base_url(config);
+async fn connection(host: &Arc<ApiHost>, report: &mut Report<'_>) -> bool {
+    let base = &host.endpoint().base;
+    let upstream = Upstream::new(Arc::clone(host));
     let begun = Instant::now();
     if let Err(error) = upstream.reach().await {
         let cure = if error.is_tls() {
@@ -111,15 +114,15 @@ async fn connection(config: &config::Upstream, upstream: &Upstream, report: &mut
         return false;
     }
     let took = begun.elapsed().as_millis();
-    match config.tls {
+    match base.is_tls() {
         true => report.ok(format_args!("connected to {base} in {took} ms, its certificate is trusted")),
         false => report.ok(format_args!("connected to {base} in {took} ms, in plain HTTP")),
     }
     let before = SystemTime::now();
-    match harmless_call(upstream).await {
+    match harmless_call(&upstream).await {
         Ok((answer, body)) => {
             clock(answer.headers(), before, SystemTime::now(), report);
-            who_is_it(&base, &answer, &body, report);
+            who_is_it(base, &answer, &body, report);
             true
         }
         Err(what) => {
@@ -135,7 +138,7 @@ async fn harmless_call(upstream: &Upstream) -> Result<(Response<()>, Bytes), Str
         let mut request = Request::new(RequestBody::whole([]));
         *request.method_mut() = Method::GET;
         *request.uri_mut() = http::Uri::from_static(HARMLESS);
-        request.headers_mut().insert(header::HOST, upstream.host().clone());
+        request.headers_mut().insert(header::HOST, upstream.host_header().clone());
         request
     };
     let response = upstream.send(&Method::GET, || Some(request())).await.map_err(|error| match error {
@@ -172,7 +175,7 @@ fn clock(headers: &HeaderMap, before: SystemTime, after: SystemTime, report: &mu
 }
 
 /// Whether the answer is the one that WeChat gives to a call without a token.
-fn who_is_it(base: &str, answer: &Response<()>, body: &[u8], report: &mut Report<'_>) {
+fn who_is_it(base: &BaseUrl, answer: &Response<()>, body: &[u8], report: &mut Report<'_>) {
     let status = answer.status().as_u16();
     match inspect::errcode(Coding::Identity, body) {
         Some(TOKEN_MISSING) if status == 200 => {

@@ -13,7 +13,7 @@ use rustix::process::geteuid;
 
 use super::Report;
 use crate::config::{Account, Config, TokenApi};
-use crate::credential::{Look, Record, base_url, beijing_day, look};
+use crate::credential::{Look, Record, beijing_day, look};
 
 /// Whether tokens can be kept.
 pub(super) fn directory(dir: &Path, report: &mut Report<'_>) {
@@ -72,8 +72,8 @@ fn can_be_written(dir: &Path) -> io::Result<()> {
 
 /// What is stored of each account.
 pub(super) fn tokens(config: &Config, report: &mut Report<'_>) {
-    let upstream = base_url(&config.upstream);
     for account in &config.accounts {
+        let upstream = account.upstream.to_string();
         let name = &account.name;
         match look(&config.state_dir, &account.appid, &upstream, account.token_api) {
             Look::Missing => report
@@ -151,7 +151,7 @@ mod tests {
     fn stored_tokens_are_described_and_left_alone() {
         let dir = tempfile::tempdir().unwrap();
         let config = config(dir.path());
-        let upstream = base_url(&config.upstream);
+        let upstream = config.upstream.url.to_string();
         assert!(said(|report| tokens(&config, report)).starts_with("note "));
 
         let now = SystemTime::now();

@@ -6,7 +6,8 @@
 use super::report::Report;
 use super::table::{Given, Table};
 use super::value::Value;
-use super::{Account, TokenApi, credential, keys, parse};
+use super::{Account, TokenApi, credential, keys, parse, upstream};
+use crate::upstream::BaseUrl;
 
 /// A value and the line to name when it clashes with another account's.
 struct At<T> {
@@ -47,8 +48,8 @@ impl Names {
     }
 }
 
-/// All accounts and their names; what is wrong is in the report, and then the list is not to be used.
-pub(super) fn read_all(top: &mut Table<'_>) -> (Vec<Account>, Names) {
+/// All accounts and their names; `default_url` is the API host of those that name no other. What is wrong is in the report, and then the list is not to be used.
+pub(super) fn read_all(top: &mut Table<'_>, default_url: &BaseUrl) -> (Vec<Account>, Names) {
     let report = top.report;
     let Some(found) = top.tables("account") else {
         let words = "at least one [[account]] with `appid` and `secret` is required";
@@ -60,7 +61,7 @@ pub(super) fn read_all(top: &mut Table<'_>) -> (Vec<Account>, Names) {
         return (Vec::new(), Names::Unclear);
     };
     let section = keys::section("account");
-    let drafts: Vec<Draft> = tables.iter().filter_map(|value| value.table(section)).map(read_one).collect();
+    let drafts: Vec<Draft> = tables.iter().filter_map(|value| value.table(section)).map(|table| read_one(table, default_url)).collect();
     compare(&drafts, report);
     let names: Option<Vec<String>> =
         drafts.iter().map(|draft| draft.name.as_ref().map(|name| name.value.clone())).collect();
@@ -68,7 +69,7 @@ pub(super) fn read_all(top: &mut Table<'_>) -> (Vec<Account>, Names) {
     (drafts.into_iter().filter_map(|draft| draft.account).collect(), names)
 }
 
-fn read_one(mut table: Table<'_>) -> Draft {
+fn read_one(mut table: Table<'_>, default_url: &BaseUrl) -> Draft {
     let (path, line) = (table.path.clone(), table.line);
     let (name_given, name) = table.given_or_default("name", |v| v.parsed("a name in quotes", parse::name));
     let name = At { line: table.line_of("name"), value: name };
@@ -79,6 +80,7 @@ fn read_one(mut table: Table<'_>) -> Draft {
     let token_api = table.key("token_api", |v| {
         v.one_of(&[("token", TokenApi::Token), ("stable_token", TokenApi::StableToken)])
     });
+    let upstream = table.optional("upstream", upstream::url).unwrap_or_else(|| default_url.clone());
     let (hosts_given, hosts) = table.given_or_default("hosts", hosts);
     let (prefix_given, prefix) =
         table.given_or_default("prefix", |v| v.parsed(r#"a prefix like "/shop" in quotes"#, parse::prefix));
@@ -96,6 +98,7 @@ fn read_one(mut table: Table<'_>) -> Draft {
         hosts: hosts.iter().map(|host| host.value.clone()).collect(),
         prefix: prefix.value.clone(),
         paths,
+        upstream,
         refresh_on,
     });
     let (name, name_given) = ((name_given != Given::Wrong).then_some(name), name_given != Given::No);

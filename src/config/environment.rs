@@ -37,7 +37,7 @@ pub(super) fn load(env: Env<'_>) -> Result<Loaded, ConfigErrors> {
     let appid = reader.appid();
     let secret = reader.secret();
     let listen = reader.listen();
-    let api = reader.parsed(UPSTREAM, parse::url_may_be_shown, parse::upstream_url);
+    let url = reader.parsed(UPSTREAM, parse::url_may_be_shown, parse::upstream_url);
     let egress_ip = reader.parsed(EGRESS_IP, |_| true, parse::egress_ip);
     let state_dir = reader.state_dir();
     let (Some(mut config), Some(appid), Some(secret), Some(state_dir), []) =
@@ -48,13 +48,14 @@ pub(super) fn load(env: Env<'_>) -> Result<Loaded, ConfigErrors> {
     if let Some(listen) = listen {
         config.listen = listen;
     }
-    if let Some(parse::ApiHost { tls, host, port }) = api {
-        (config.upstream.tls, config.upstream.host, config.upstream.port) = (tls, host, port);
+    if let Some(url) = url {
+        config.upstream.url = url;
     }
     config.upstream.egress_ip = egress_ip;
     config.state_dir = state_dir;
     for account in &mut config.accounts {
         (account.appid, account.secret) = (appid.clone(), secret.clone());
+        account.upstream = config.upstream.url.clone();
     }
     Ok(Loaded { config, warnings: reader.warnings, source: Source::Environment })
 }

@@ -104,7 +104,7 @@ fn read_top<'r>(
     let limits = limits::read(top.table_or_defaults("limits", empty));
     // Files are the only kind of store so far.
     top.table_or_defaults("store", empty).finish();
-    let (accounts, names) = account::read_all(&mut top);
+    let (accounts, names) = account::read_all(&mut top, &upstream.url);
     let callers = caller::read_all(&mut top, &names);
     if !open_to_everyone && !top.has_elements("caller") {
         refuse_open_relay(&plain, &top, "listen");

@@ -35,6 +35,8 @@ pub use error::{ConfigErrors, Problem};
 pub use schema::schema;
 
 use crate::secret::Secret;
+use crate::upstream::tls::Trust;
+use crate::upstream::{BaseUrl, Endpoint, Settings};
 
 /// Where variables come from: the process's environment, or a test's own.
 pub type Env<'a> = &'a dyn Fn(&str) -> Option<OsString>;
@@ -189,12 +191,8 @@ fn state_dir(env: Env<'_>) -> Result<PathBuf, String> {
 /// The WeChat API host and how to reach it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Upstream {
-    /// `https`, or `http` for loopback alone.
-    pub tls: bool,
-    /// Host name or address without port, as in the URL, without brackets.
-    pub host: String,
-    /// Port, 443 or 80 when the URL names none.
-    pub port: u16,
+    /// Of the accounts that name no other; `http` for loopback alone.
+    pub url: BaseUrl,
     /// The local address that every outbound connection leaves from; `None`: the system chooses.
     pub egress_ip: Option<IpAddr>,
     /// PEM file of further trust roots.
@@ -205,6 +203,22 @@ pub struct Upstream {
     pub response_timeout: Duration,
     /// Idle connections kept ready.
     pub warm_connections: usize,
+}
+
+impl Upstream {
+    /// The endpoint of an account.
+    pub fn endpoint(&self, account: &Account, trust: &Trust) -> Endpoint {
+        Endpoint { base: account.upstream.clone(), egress: self.egress_ip, trust: trust.clone() }
+    }
+
+    /// What holds for every endpoint; `workers` share what is kept ready.
+    pub fn settings(&self, workers: usize) -> Settings {
+        Settings {
+            connect_timeout: self.connect_timeout,
+            response_timeout: self.response_timeout,
+            warm_connections: self.warm_connections.div_ceil(workers),
+        }
+    }
 }
 
 /// What one caller, and all of them together, may use up.
@@ -244,6 +258,8 @@ pub struct Account {
     pub prefix: String,
     /// What may be called: each starts with `/`.
     pub paths: Vec<String>,
+    /// Its API host: that of `[upstream]`, or another.
+    pub upstream: BaseUrl,
     /// The errcodes that mean a dead token.
     pub refresh_on: Vec<i64>,
 }

@@ -11,6 +11,8 @@ use bytesize::ByteSize;
 use http::Uri;
 use rustls::pki_types::ServerName;
 
+use crate::upstream::BaseUrl;
+
 /// What a time looks like.
 pub(super) const TIME_WANTED: &str = r#"a time like "3s" or "500ms""#;
 /// What a listening address looks like.
@@ -80,16 +82,8 @@ pub(super) fn egress_ip(text: &str) -> Result<IpAddr, String> {
     }
 }
 
-/// Where the API is.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct ApiHost {
-    pub(super) tls: bool,
-    pub(super) host: String,
-    pub(super) port: u16,
-}
-
 /// `https://host[:port]`, or `http://` for loopback.
-pub(super) fn upstream_url(text: &str) -> Result<ApiHost, String> {
+pub(super) fn upstream_url(text: &str) -> Result<BaseUrl, String> {
     let wanted = || URL_WANTED.to_owned();
     // `Uri` cuts a fragment off without a word.
     if text.contains(['@', '#', '?']) {
@@ -118,7 +112,7 @@ pub(super) fn upstream_url(text: &str) -> Result<ApiHost, String> {
             .to_owned());
     }
     let port = authority.port_u16().unwrap_or(if tls { 443 } else { 80 });
-    Ok(ApiHost { tls, host, port })
+    BaseUrl::new(tls, &host, port).ok_or_else(wanted)
 }
 
 /// Whether a URL may be shown in a message: what stands before an `@` or after a `?` may be a password.
@@ -220,7 +214,7 @@ mod tests {
 
     #[test]
     fn upstream_urls() {
-        let host = |tls, host: &str, port| Some(ApiHost { tls, host: host.to_owned(), port });
+        let host = |tls, host: &str, port| BaseUrl::new(tls, host, port);
         for (text, expected) in [
             ("https://api.weixin.qq.com", host(true, "api.weixin.qq.com", 443)),
             ("https://API.weixin.qq.com/", host(true, "api.weixin.qq.com", 443)),

@@ -8,13 +8,11 @@ use std::path::PathBuf;
 use super::table::Table;
 use super::value::Value;
 use super::{Upstream, credential, parse};
+use crate::upstream::BaseUrl;
 
 pub(super) fn read(mut table: Table<'_>) -> Upstream {
-    let api = table.key("url", url);
     let upstream = Upstream {
-        tls: api.tls,
-        host: api.host,
-        port: api.port,
+        url: table.key("url", url),
         egress_ip: table.optional("egress_ip", |v| v.parsed(parse::IP_WANTED, parse::egress_ip)),
         ca: table.optional("ca", ca),
         connect_timeout: table.key("connect_timeout", Value::time),
@@ -25,7 +23,8 @@ pub(super) fn read(mut table: Table<'_>) -> Upstream {
     upstream
 }
 
-fn url(value: &Value<'_>) -> Option<parse::ApiHost> {
+/// The URL of an API host; a text that may hold a password is not shown.
+pub(super) fn url(value: &Value<'_>) -> Option<BaseUrl> {
     let hidden = value.secret();
     let value = match value.toml().as_str() {
         Some(text) if parse::url_may_be_shown(text) => value,

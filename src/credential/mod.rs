@@ -15,7 +15,7 @@ pub(crate) mod types;
 pub use crate::store::file::{Keep, Look, Store, StoreError, look};
 pub use cell::Reader;
 pub use events::{advice, seen_ip};
-pub use issuer::{Issue, Issuer, IssuerError, base_url};
+pub use issuer::{Issue, Issuer, IssuerError};
 pub use lifecycle::{Record, StoredBucket, StoredToken};
 pub use refresher::{Task, TaskSpec, spawn};
 pub(crate) use status::beijing_day;

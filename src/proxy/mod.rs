@@ -50,13 +50,14 @@ const REFRESH_WAIT: Duration = Duration::from_secs(5);
 /// One worker's proxy by one configuration: what all workers share, and the worker's own connections.
 pub struct Proxy {
     state: Arc<ProxyState>,
-    upstream: Rc<Upstream>,
+    /// That of each account, in their order.
+    upstreams: Vec<Rc<Upstream>>,
 }
 
 impl Proxy {
-    /// A proxy that sends through `upstream`.
-    pub fn new(state: Arc<ProxyState>, upstream: Rc<Upstream>) -> Self {
-        Self { state, upstream }
+    /// A proxy that sends the calls of each account through the upstream at the account's place in `upstreams`.
+    pub fn new(state: Arc<ProxyState>, upstreams: Vec<Rc<Upstream>>) -> Self {
+        Self { state, upstreams }
     }
 
     /// Serves one request from its head to the head of its answer. Dropping the future ends the upstream's
@@ -114,7 +115,7 @@ impl Proxy {
             headers: mem::take(&mut parts.headers),
             extensions: mem::take(&mut parts.extensions),
         };
-        let (place, host) = ((route.path, query), self.upstream.host());
+        let (place, upstream) = ((route.path, query), &*self.upstreams[route.account]);
         match route.action {
             // Never forwarded: it would end the current token.
             Action::AnswerLocally(issue) => {
@@ -122,11 +123,13 @@ impl Proxy {
                 Box::pin(issued(issue, &head, query, &body, account, trusted, record)).await
             }
             Action::PassThrough => {
-                let mut call = Call::new(head, place, body, host);
+                let mut call = Call::new(head, place, body, upstream);
                 let (answer, _) = Box::pin(self.attempt(&mut call, None, record)).await?;
                 Ok(answer)
             }
-            Action::Inject => self.with_token(account, &mut Call::new(head, place, body, host), record).await,
+            Action::Inject => {
+                self.with_token(account, &mut Call::new(head, place, body, upstream), record).await
+            }
         }
     }
 
@@ -185,8 +188,8 @@ impl Proxy {
         let target = PathAndQuery::from_maybe_shared(Bytes::from(target))
             .map_err(|_| Refusal::BadRequest("path and query are too long".into()))?;
         record.note(|line| line.attempts += 1);
-        let method = call.method;
-        let response = self.upstream.send(method, || call.request(&target)).await?;
+        let (method, upstream) = (call.method, call.upstream);
+        let response = upstream.send(method, || call.request(&target)).await?;
         let (answer, errcode) = inspect::receive(response, token, method).await?;
         record.note(|line| line.errcode = errcode);
         Ok((answer, errcode))

@@ -102,7 +102,7 @@ impl std::error::Error for StoreError {}
 
 impl Store {
     /// Makes the folder if it is missing, proves that it can be written by writing to it, and removes what a
-    /// killed process left half written. `upstream` is [`crate::credential::base_url`].
+    /// killed process left half written. `upstream` is the text of a [`crate::upstream::BaseUrl`].
     ///
     /// While another process has this appid's file open, it waits for up to 5 s: after that, a restart whose
     /// predecessor is still draining has to be tried again. It blocks for that time, so it is for the start.

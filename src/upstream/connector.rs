@@ -1,27 +1,27 @@
-//! Makes connections to the one configured host: DNS, TCP from the egress address, TLS.
+//! Makes connections to one API host: DNS, TCP from the egress address, TLS.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderValue, Uri};
+use http::Uri;
 use hyper_util::client::legacy::connect::HttpConnector;
 use rustls::pki_types::ServerName;
 use tokio_rustls::TlsConnector;
 use tokio_util::either::Either;
 use tower_service::Service;
 
+use super::api_host::ApiHost;
 use super::connection::Connection;
-use crate::config;
+use super::endpoint::{BaseUrl, Endpoint};
 use crate::socket::Socket;
 
-/// Connects to one host, and to no other.
+/// Connects to one API host, and to no other.
 #[derive(Clone)]
 pub(super) struct Connector {
     tcp: HttpConnector,
     tls: Option<(TlsConnector, ServerName<'static>)>,
-    uri: Uri,
-    limit: Duration,
+    host: Arc<ApiHost>,
 }
 
 /// Why there is no connection; the text is for the log.
@@ -50,59 +50,37 @@ impl fmt::Display for ConnectError {
 
 impl std::error::Error for ConnectError {}
 
-/// `host`, `host:port` or `[v6]:port`, the port only where it is not the scheme's own.
-pub(super) fn host_header(config: &config::Upstream) -> Result<HeaderValue, ConnectError> {
-    let host = bracketed(&config.host);
-    let usual = if config.tls { 443 } else { 80 };
-    let text = if config.port == usual { host } else { format!("{host}:{}", config.port) };
-    HeaderValue::from_str(&text)
-        .map_err(|_| ConnectError::new(format!("upstream.url: `{text}` is not a host")))
-}
-
-fn bracketed(host: &str) -> String {
-    if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
-}
-
 impl Connector {
-    pub(super) fn new(
-        config: &config::Upstream,
-        tls: Arc<rustls::ClientConfig>,
-    ) -> Result<Self, ConnectError> {
+    pub(super) fn new(host: Arc<ApiHost>) -> Self {
+        let (Endpoint { base, egress, trust }, limit) = (host.endpoint(), host.settings().connect_timeout);
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
-        tcp.set_connect_timeout(Some(config.connect_timeout));
+        tcp.set_connect_timeout(Some(limit));
         // With an IPv4 egress address the connector leaves IPv6 answers out, but only while this is set.
         tcp.set_happy_eyeballs_timeout(Some(Duration::from_millis(300)));
-        tcp.set_local_address(config.egress_ip);
-        let name = ServerName::try_from(config.host.clone())
-            .map_err(|_| ConnectError::new(format!("upstream.url: `{}` is not a host name", config.host)))?;
-        let scheme = if config.tls { "https" } else { "http" };
-        let uri = format!("{scheme}://{}:{}/", bracketed(&config.host), config.port);
-        Ok(Self {
-            tcp,
-            tls: config.tls.then(|| (TlsConnector::from(tls), name)),
-            uri: uri.parse().map_err(|_| ConnectError::new(format!("upstream.url: `{uri}` is not a URL")))?,
-            limit: config.connect_timeout,
-        })
+        tcp.set_local_address(*egress);
+        let tls = base.is_tls().then(|| (TlsConnector::from(Arc::clone(trust.client())), base.server_name()));
+        Self { tcp, tls, host }
     }
 
     /// DNS, TCP and TLS within the time limit.
     pub(super) async fn connect(&self) -> Result<Box<Connection>, ConnectError> {
-        match tokio::time::timeout(self.limit, self.attempt()).await {
+        let limit = self.host.settings().connect_timeout;
+        match tokio::time::timeout(limit, self.attempt()).await {
             Ok(outcome) => outcome,
             Err(_) => Err(ConnectError::new(format!(
                 "no connection to {} within {}",
-                self.place(),
-                humantime::format_duration(self.limit)
+                self.base(),
+                humantime::format_duration(limit)
             ))),
         }
     }
 
     async fn attempt(&self) -> Result<Box<Connection>, ConnectError> {
-        let tcp = self.tcp.clone().call(self.uri.clone()).await;
-        let tcp =
-            tcp.map_err(|e| ConnectError::new(format!("{}: {}", self.place(), chain(&e))))?.into_inner();
+        let uri: Uri = self.base().to_string().parse().expect("a base URL is a URL");
+        let tcp = self.tcp.clone().call(uri).await;
+        let tcp = tcp.map_err(|e| ConnectError::new(format!("{}: {}", self.base(), chain(&e))))?.into_inner();
         let tcp = Socket::new(tcp);
         let wire = match &self.tls {
             None => Either::Left(tcp),
@@ -111,15 +89,15 @@ impl Connector {
                 Either::Right(Box::new(stream.map_err(|e| self.tls_error(&e))?))
             }
         };
-        Connection::new(wire).await.map_err(|e| ConnectError::new(format!("{}: {}", self.place(), chain(&e))))
+        Connection::new(wire).await.map_err(|e| ConnectError::new(format!("{}: {}", self.base(), chain(&e))))
     }
 
     fn tls_error(&self, e: &std::io::Error) -> ConnectError {
-        ConnectError { text: format!("{}: TLS: {}", self.place(), chain(e)), tls: true }
+        ConnectError { text: format!("{}: TLS: {}", self.base(), chain(e)), tls: true }
     }
 
-    fn place(&self) -> &str {
-        self.uri.authority().map_or("the upstream", |a| a.as_str())
+    fn base(&self) -> &BaseUrl {
+        &self.host.endpoint().base
     }
 }
 

@@ -1,11 +1,13 @@
-//! The way to the API host: trust, egress address, pool, time limits.
+//! Calls to API hosts: endpoints, connections and their pools, one exchange after the other, time limits.
 //!
-//! One [`Upstream`] per worker. The host it talks to is fixed by the configuration; nothing that a caller
-//! sends can change it. Knows nothing of tokens and errcodes, and follows no redirect.
+//! One [`Upstream`] per worker and [`ApiHost`]. The host it talks to is fixed by the configuration; nothing that a
+//! caller sends can change it. Knows nothing of tokens and errcodes, and follows no redirect.
 
+mod api_host;
 mod body;
 mod connection;
 mod connector;
+mod endpoint;
 mod exchange;
 mod in_flight;
 mod pool;
@@ -21,12 +23,13 @@ use http::{HeaderValue, Method, Request, Response};
 use tokio::select;
 use tokio::sync::Notify;
 
+pub use api_host::ApiHost;
 pub use body::RequestBody;
 pub use connector::ConnectError;
 pub(crate) use connector::chain;
+pub use endpoint::{BaseUrl, Endpoint, Settings};
 pub use response::{BodyError, ResponseBody};
 
-use crate::config;
 use connection::Connection;
 use connector::Connector;
 use exchange::{Cause, Failed, exchange};
@@ -44,9 +47,8 @@ pub struct Upstream {
     connector: Connector,
     pool: Rc<Pool>,
     in_flight: Rc<InFlight>,
-    host: HeaderValue,
-    response_timeout: Duration,
-    warm: usize,
+    host_header: HeaderValue,
+    settings: Settings,
     /// A request found no idle connection.
     missed: Notify,
 }
@@ -67,29 +69,21 @@ pub enum SendError {
 }
 
 impl Upstream {
-    /// Prepares the way; connects to nobody yet. `warm` idle connections are kept ready by [`Self::keep_warm`].
-    ///
-    /// # Errors
-    /// When the host name of the configuration is none that TLS could verify.
-    pub fn new(
-        config: &config::Upstream,
-        tls: Arc<rustls::ClientConfig>,
-        warm: usize,
-    ) -> Result<Self, ConnectError> {
-        Ok(Self {
-            connector: Connector::new(config, tls)?,
+    /// Connects to nobody yet; [`Self::keep_warm`] keeps idle connections ready.
+    pub fn new(host: Arc<ApiHost>) -> Self {
+        Self {
             pool: Rc::new(Pool::default()),
             in_flight: InFlight::new(),
-            host: connector::host_header(config)?,
-            response_timeout: config.response_timeout,
-            warm,
+            host_header: host.endpoint().base.host_header(),
+            settings: host.settings().clone(),
+            connector: Connector::new(host),
             missed: Notify::new(),
-        })
+        }
     }
 
-    /// What the `Host` field of a request to this upstream says.
-    pub fn host(&self) -> &HeaderValue {
-        &self.host
+    /// The value of the `Host` field of every request to this API host.
+    pub fn host_header(&self) -> &HeaderValue {
+        &self.host_header
     }
 
     /// Sends a request and waits for the head of its response. `make` makes it, and makes it anew for a second
@@ -119,7 +113,7 @@ impl Upstream {
                 self.pool.wait(&self.connector).await.map_err(SendError::Connect)?
             }
         };
-        let failed = match exchange(connection, &mut make, self.response_timeout).await {
+        let failed = match exchange(connection, &mut make, self.settings.response_timeout).await {
             Ok((response, connection)) => return Ok(self.attach(response, connection)),
             Err(failed) => failed,
         };
@@ -146,7 +140,7 @@ impl Upstream {
         request: Box<Request<RequestBody>>,
     ) -> Result<Response<ResponseBody>, SendError> {
         let connection = self.connector.connect().await.map_err(SendError::Connect)?;
-        match exchange(connection, || Some(*request), self.response_timeout).await {
+        match exchange(connection, || Some(*request), self.settings.response_timeout).await {
             Ok((response, connection)) => Ok(self.attach(response, connection)),
             Err(failed) => Err(failed.into()),
         }
@@ -167,17 +161,17 @@ impl Upstream {
         connection: Box<Connection>,
     ) -> Response<ResponseBody> {
         response.map(|incoming| {
-            ResponseBody::new(incoming, connection, Rc::clone(&self.pool), self.response_timeout)
+            ResponseBody::new(incoming, connection, Rc::clone(&self.pool), self.settings.response_timeout)
         })
     }
 
-    /// Looks after the idle connections: drops dead and old ones, keeps `warm` of them ready, beside those that are in
+    /// Looks after the idle connections: drops dead and old ones, keeps `warm_connections` of them ready, beside those that are in
     /// use. Never returns.
     pub async fn keep_warm(&self) {
         let mut pause = SWEEP_EVERY;
         loop {
             // Counted once: an upstream that ends each connection at once is not asked for the next one at once.
-            for _ in self.pool.sweep()..self.warm {
+            for _ in self.pool.sweep()..self.settings.warm_connections {
                 match self.connector.connect().await {
                     Ok(connection) => {
                         self.pool.give_back(connection);
@@ -220,17 +214,17 @@ mod tests {
     async fn a_call_that_found_no_connection_has_the_next_one_made_at_once() {
         async fn attempt() -> Option<()> {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let config = config::Upstream {
-                tls: false,
-                host: "127.0.0.1".to_owned(),
-                port: listener.local_addr().unwrap().port(),
-                egress_ip: None,
-                ca: None,
+            let endpoint = Endpoint {
+                base: BaseUrl::new(false, "127.0.0.1", listener.local_addr().unwrap().port()).unwrap(),
+                egress: None,
+                trust: tls::Trust::load(None).unwrap(),
+            };
+            let settings = Settings {
                 connect_timeout: Duration::from_secs(3),
                 response_timeout: Duration::from_secs(30),
                 warm_connections: 1,
             };
-            let upstream = Rc::new(Upstream::new(&config, tls::client_config(None).unwrap(), 1).unwrap());
+            let upstream = Rc::new(Upstream::new(ApiHost::new(endpoint, settings)));
             let next_look = Instant::now() + SWEEP_EVERY;
             let accepted = async || timeout_at(next_look, listener.accept()).await.ok().map(Result::unwrap);
             let call = || {

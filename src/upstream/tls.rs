@@ -1,4 +1,4 @@
-//! Whom wxgate trusts on the way to the API host.
+//! The trust roots for API hosts, and the TLS client made of them.
 //!
 //! Always the system's roots, plus the file named by `upstream.ca`. There is no switch that turns
 //! verification off, here or elsewhere.
@@ -11,78 +11,82 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 
 /// Why no TLS client could be made; the text says what to do.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
 pub struct TrustError(pub String);
 
-impl std::fmt::Display for TrustError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for TrustError {}
-
-/// The trust roots and where they come from.
-#[derive(Debug)]
+/// The trust roots, and one client for forwarded calls and token calls alike: they share session resumption.
+///
+/// Equal where the roots are the same, wherever they came from.
+#[derive(Debug, Clone)]
 pub struct Trust {
-    /// All of them.
-    pub roots: RootCertStore,
-    /// How many the system gave.
-    pub system: usize,
-    /// How many the file of `upstream.ca` gave.
-    pub file: usize,
+    roots: Arc<RootCertStore>,
+    client: Arc<ClientConfig>,
+    system: usize,
+    file: usize,
 }
 
-/// Reads the system's trust roots and those of `upstream.ca`.
-///
-/// # Errors
-/// When `ca` cannot be read or holds no certificate, or when there is no trust root at all.
-pub fn trust(ca: Option<&Path>) -> Result<Trust, TrustError> {
-    let mut roots = RootCertStore::empty();
-    let (system, _) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    let mut file = 0;
-    if let Some(path) = ca {
-        let shown = path.display();
-        let certs = CertificateDer::pem_file_iter(path)
-            .and_then(|certs| certs.collect::<Result<Vec<_>, _>>())
-            .map_err(|e| TrustError(format!("upstream.ca: cannot read `{shown}` as PEM: {e}")))?;
-        if certs.is_empty() {
-            return Err(TrustError(format!("upstream.ca: `{shown}` holds no certificate")));
+impl Trust {
+    /// Reads the system's trust roots and those of `upstream.ca`.
+    ///
+    /// # Errors
+    /// When `ca` cannot be read or holds no certificate, or when there is no trust root at all.
+    pub fn load(ca: Option<&Path>) -> Result<Self, TrustError> {
+        let mut roots = RootCertStore::empty();
+        let (system, _) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        let file = ca.map_or(Ok(0), |path| add_file(&mut roots, path))?;
+        if roots.is_empty() {
+            return Err(TrustError(
+                "no trust roots: install the system's CA certificates (Debian: `apt-get install ca-certificates`) or set upstream.ca"
+                    .to_owned(),
+            ));
         }
-        file = certs.len();
-        for cert in certs {
-            roots.add(cert).map_err(|e| {
-                TrustError(format!("upstream.ca: a certificate in `{shown}` is unusable: {e}"))
-            })?;
-        }
+        let roots = Arc::new(roots);
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let client = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|e| TrustError(format!("TLS versions: {e}")))?
+            .with_root_certificates(Arc::clone(&roots))
+            .with_no_client_auth();
+        Ok(Self { roots, client: Arc::new(client), system, file })
     }
-    if roots.is_empty() {
-        return Err(TrustError(
-            "no trust roots: install the system's CA certificates (Debian: `apt-get install ca-certificates`) or set upstream.ca"
-                .to_owned(),
-        ));
+
+    /// How many roots the system gave.
+    pub fn system(&self) -> usize {
+        self.system
     }
-    Ok(Trust { roots, system, file })
+
+    /// How many roots the file of `upstream.ca` gave.
+    pub fn file(&self) -> usize {
+        self.file
+    }
+
+    /// The TLS client that trusts these roots.
+    pub fn client(&self) -> &Arc<ClientConfig> {
+        &self.client
+    }
 }
 
-/// One client configuration for forwarded calls and token calls alike: session resumption is shared.
-///
-/// # Errors
-/// See [`trust`].
-pub fn client_config(ca: Option<&Path>) -> Result<Arc<ClientConfig>, TrustError> {
-    client_config_trusting(trust(ca)?.roots)
+impl PartialEq for Trust {
+    fn eq(&self, other: &Self) -> bool {
+        self.roots.roots == other.roots.roots
+    }
 }
 
-/// The same with trust roots that have been read already.
-///
-/// # Errors
-/// When the TLS library offers no protocol version.
-pub fn client_config_trusting(roots: RootCertStore) -> Result<Arc<ClientConfig>, TrustError> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|e| TrustError(format!("TLS versions: {e}")))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(Arc::new(config))
+/// Adds the certificates of a PEM file; how many there are.
+fn add_file(roots: &mut RootCertStore, path: &Path) -> Result<usize, TrustError> {
+    let shown = path.display();
+    let certs = CertificateDer::pem_file_iter(path)
+        .and_then(|certs| certs.collect::<Result<Vec<_>, _>>())
+        .map_err(|e| TrustError(format!("upstream.ca: cannot read `{shown}` as PEM: {e}")))?;
+    if certs.is_empty() {
+        return Err(TrustError(format!("upstream.ca: `{shown}` holds no certificate")));
+    }
+    let count = certs.len();
+    for cert in certs {
+        roots
+            .add(cert)
+            .map_err(|e| TrustError(format!("upstream.ca: a certificate in `{shown}` is unusable: {e}")))?;
+    }
+    Ok(count)
 }

@@ -16,9 +16,11 @@ use tokio::net::TcpListener;
 use wxgate::config::{TokenApi, Upstream};
 use wxgate::credential::{
     Absent, Answer, CredentialId, FetchMode, Issue, Issuer, Keep, Record, Renewal, Store, StoredToken,
-    TaskSpec, base_url, spawn,
+    TaskSpec, spawn,
 };
 use wxgate::secret::Secret;
+use wxgate::upstream::tls::Trust;
+use wxgate::upstream::{ApiHost, BaseUrl, Endpoint};
 
 use crate::support::nobody::nobody;
 
@@ -79,9 +81,7 @@ async fn upstream(
 
 fn settings(port: u16) -> Upstream {
     Upstream {
-        tls: false,
-        host: "127.0.0.1".to_owned(),
-        port,
+        url: BaseUrl::new(false, "127.0.0.1", port).unwrap(),
         egress_ip: None,
         ca: None,
         connect_timeout: Duration::from_secs(3),
@@ -91,8 +91,10 @@ fn settings(port: u16) -> Upstream {
 }
 
 fn issuer(upstream: &Upstream) -> Issuer {
-    let tls = wxgate::upstream::tls::client_config(None).unwrap();
-    Issuer::new(upstream, &tls, "wx1", Secret::new(SECRET.to_owned())).unwrap()
+    let (base, egress) = (upstream.url.clone(), upstream.egress_ip);
+    let endpoint = Endpoint { base, egress, trust: Trust::load(None).unwrap() };
+    let host = ApiHost::new(endpoint, upstream.settings(1));
+    Issuer::new(&host, "wx1", Secret::new(SECRET.to_owned())).unwrap()
 }
 
 fn text(status: u16, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
@@ -215,7 +217,7 @@ async fn an_upstream_that_hangs_or_closes_or_is_not_there_is_a_passing_failure()
 #[tokio::test]
 async fn an_upstream_that_speaks_no_tls_is_named_without_the_secret() {
     let (mut settings, _) = upstream(|_, _| text(200, "")).await;
-    settings.tls = true;
+    settings.url = BaseUrl::new(true, "127.0.0.1", settings.url.port()).unwrap();
     let what = unsent(issuer(&settings).fetch(FetchMode::Token).await);
     assert!(what.contains("cannot connect to https://127.0.0.1") && what.contains("TLS"), "{what}");
 }
@@ -226,11 +228,11 @@ async fn token_calls_leave_from_the_egress_ip_and_only_to_its_address_family() {
     settings.egress_ip = Some("127.0.0.2".parse().unwrap());
     issuer(&settings).fetch(FetchMode::Token).await;
     // `localhost` may resolve to ::1 first; that is not tried with an IPv4 egress address.
-    settings.host = "localhost".to_owned();
+    settings.url = BaseUrl::new(false, "localhost", settings.url.port()).unwrap();
     issuer(&settings).fetch(FetchMode::Token).await;
     let peers: Vec<_> = log.lock().unwrap().iter().map(|seen| seen.peer.to_string()).collect();
     assert_eq!(peers, ["127.0.0.2", "127.0.0.2"]);
-    settings.host = "::1".to_owned();
+    settings.url = BaseUrl::new(false, "::1", settings.url.port()).unwrap();
     assert!(unsent(issuer(&settings).fetch(FetchMode::Token).await).contains("[::1]"));
 }
 
@@ -247,7 +249,8 @@ fn readers_on_other_threads_share_one_fetch_and_a_restart_fetches_nothing() {
         appid: "wx1".to_owned(),
         token_api: TokenApi::Token,
     };
-    let open = || Arc::new(Store::open(dir.path(), "wx1", &base_url(&settings), TokenApi::Token).unwrap());
+    let open =
+        || Arc::new(Store::open(dir.path(), "wx1", &settings.url.to_string(), TokenApi::Token).unwrap());
     let (ask, asked) = tokio::sync::oneshot::channel();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let (first_spec, store, first_issuer) = (spec.clone(), open(), issuer(&settings));
@@ -293,7 +296,7 @@ async fn a_refusal_reaches_the_reader_with_number_and_text() {
             .await;
     let dir = tempfile::tempdir().unwrap();
     let store =
-        Arc::new(Store::open(dir.path(), "wx1", &base_url(&settings), TokenApi::StableToken).unwrap());
+        Arc::new(Store::open(dir.path(), "wx1", &settings.url.to_string(), TokenApi::StableToken).unwrap());
     let spec = TaskSpec {
         id: CredentialId::access_token("main"),
         appid: "wx1".to_owned(),

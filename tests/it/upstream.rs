@@ -17,10 +17,11 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::support::child::{Child, serve};
+use crate::support::fake::{Fake, Reply, token};
 use crate::support::gate::{APPID, Gate, SECRET, Settings, note_credential};
 use crate::support::https::Connection;
 use crate::support::https::request;
-use crate::support::until::until;
+use crate::support::until::{until, until_async};
 use crate::support::wechat::WeChat;
 
 #[tokio::test]
@@ -129,6 +130,48 @@ async fn two_accounts_get_tokens_of_their_own() {
     let calls =
         |appid: &str| stats.per_token.iter().filter(|t| t.appid == appid).map(|t| t.calls).sum::<u64>();
     assert_eq!((calls(APPID), calls(OTHER)), (3, 3));
+}
+
+#[tokio::test]
+async fn each_account_calls_its_own_api_host() {
+    let (first, second) = (
+        Fake::issuing(|_| token(1), |_| Reply::json(r#"{"host":1}"#)).await,
+        Fake::issuing(|_| token(2), |_| Reply::json(r#"{"host":2}"#)).await,
+    );
+    let tables = format!(
+        "[[account]]\nname = \"two\"\nappid = \"wx2\"\nsecret = \"s3cret-of-wx2\"\nprefix = \"/two\"\nupstream = {:?}\n",
+        second.url()
+    );
+    let gate = Gate::with(&first.url(), Settings { tables, ..Settings::default() }).await;
+    for (path, fake, number) in [("/cgi-bin/x", &first, 1), ("/two/cgi-bin/x", &second, 2)] {
+        assert_eq!(gate.get(path).await.json()["host"], number);
+        let [seen] = &fake.seen()[..] else { panic!("{path}: {:?}", fake.seen()) };
+        assert_eq!(seen.line(), format!("GET /cgi-bin/x?access_token={} HTTP/1.1", token(number)));
+        assert_eq!(seen.fields("Host"), [fake.addr.to_string()]);
+        assert_eq!(fake.fetches(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_reload_keeps_the_connections_to_an_api_host_that_stays() {
+    let fake = Fake::answering(|_| Reply::json("{}")).await;
+    let lonely = Settings {
+        top: "workers = 1".to_owned(),
+        upstream: "warm_connections = 0".to_owned(),
+        ..Settings::default()
+    };
+    let gate = Gate::with(&fake.url(), lonely).await;
+    gate.get("/cgi-bin/x").await;
+    let changed = Settings {
+        top: "workers = 1\naccess_log = false".to_owned(),
+        upstream: "warm_connections = 0".to_owned(),
+        account: "paths = [\"/cgi-bin/\", \"/datacube/\"]".to_owned(),
+        ..Settings::default()
+    };
+    gate.reload(&fake.url(), &changed).await;
+    until_async("the reload", async || gate.get("/datacube/x").await.status == 200).await;
+    let connections: Vec<_> = fake.seen().iter().map(|seen| seen.connection).collect();
+    assert_eq!(connections, [connections[0]; 2]);
 }
 
 /// A road to the upstream. While it is `blocked`, who sets out on it gets nowhere, and who is on it already comes back

@@ -1,7 +1,7 @@
 //! The keys of `[[account]]`.
 
 use super::Kind::{Choice, Flag, List, Number, Secret};
-use super::{Header, Key, Section, Text, forms, key, required};
+use super::{Header, Key, Section, Text, forms, key, required, unset, without};
 
 pub(super) const SECTION: Section = Section {
     name: "account",
@@ -51,6 +51,14 @@ const KEYS: &[Key] = &[
          `stable_token`: others may fetch tokens with `stable_token` too.",
         "`token`：每次获取都会使上一个凭据在五分钟后失效，因此不能有别的系统获取；`stable_token`：别的系统也可以用 `stable_token` 获取。",
     ),
+    unset(
+        "upstream",
+        forms::API_URL,
+        without("the `url` of `[upstream]`", "`[upstream]` 的 `url`"),
+        "Its API host.",
+        "该账号的 API 地址。",
+    )
+    .such_as(r#""https://api2.weixin.qq.com""#),
     key(
         "hosts",
         List(&forms::HOST),

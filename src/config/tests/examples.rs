@@ -27,9 +27,7 @@ fn the_defaults_are_those_of_the_manual() {
     assert_eq!((config.log_format, config.access_log, config.workers), (LogFormat::Auto, true, cpus));
     assert_eq!(config.shutdown_grace, Duration::from_secs(30));
     let upstream = Upstream {
-        tls: true,
-        host: "api.weixin.qq.com".to_owned(),
-        port: 443,
+        url: BaseUrl::new(true, "api.weixin.qq.com", 443).unwrap(),
         egress_ip: None,
         ca: None,
         connect_timeout: Duration::from_secs(3),
@@ -54,6 +52,7 @@ fn the_defaults_are_those_of_the_manual() {
         token_api: TokenApi::Token,
         hosts: Vec::new(),
         prefix: String::new(),
+        upstream: config.upstream.url.clone(),
         paths: vec!["/cgi-bin/".to_owned()],
         refresh_on: vec![40001, 40014, 42001],
     };

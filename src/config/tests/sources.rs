@@ -63,8 +63,8 @@ fn the_environment_alone_sets_all_that_it_can() {
     let loaded = Config::from_environment(&env).unwrap();
     let mut expected = load_text(ACCOUNT).unwrap().config;
     expected.listen = vec!["127.0.0.1:0".parse().unwrap(), "[::1]:9".parse().unwrap()];
-    (expected.upstream.tls, expected.upstream.port) = (false, 9443);
-    expected.upstream.host = "127.0.0.1".to_owned();
+    expected.upstream.url = BaseUrl::new(false, "127.0.0.1", 9443).unwrap();
+    expected.accounts[0].upstream = expected.upstream.url.clone();
     expected.upstream.egress_ip = Some("127.0.0.2".parse().unwrap());
     expected.state_dir = "state".into();
     assert_eq!((loaded.config, loaded.source), (expected, Source::Environment));

@@ -10,11 +10,12 @@ use std::io;
 use std::time::Duration;
 
 use reqwest::{Client, Response, redirect};
+use rustls::ClientConfig;
 use zeroize::Zeroizing;
 
 use super::types::{Answer, FetchMode, percent_encode};
-use crate::config::Upstream;
 use crate::secret::Secret;
+use crate::upstream::{ApiHost, Settings};
 
 use answer::parse;
 
@@ -62,18 +63,14 @@ impl std::fmt::Display for IssuerError {
 impl StdError for IssuerError {}
 
 impl Issuer {
-    /// `tls` is the program's one client configuration, used even where the upstream is plain HTTP.
+    /// Its connections are made as `host` says, as those of forwarded calls are.
     ///
     /// # Errors
     /// When no HTTP client can be made from these settings.
-    pub fn new(
-        upstream: &Upstream,
-        tls: &rustls::ClientConfig,
-        appid: &str,
-        secret: Secret,
-    ) -> Result<Self, IssuerError> {
+    pub fn new(host: &ApiHost, appid: &str, secret: Secret) -> Result<Self, IssuerError> {
+        let (endpoint, settings) = (host.endpoint(), host.settings());
         let client = Client::builder()
-            .tls_backend_preconfigured(tls.clone())
+            .tls_backend_preconfigured(ClientConfig::clone(endpoint.trust.client()))
             // A proxy from the environment would see the secret, and WeChat would see its address.
             .no_proxy()
             .redirect(redirect::Policy::none())
@@ -82,15 +79,15 @@ impl Issuer {
             // Hours lie between two fetches: a kept connection would be dead by then.
             .pool_max_idle_per_host(0)
             // With one address family bound, the connector tries destinations of that family alone.
-            .local_address(upstream.egress_ip)
-            .connect_timeout(upstream.connect_timeout)
-            .timeout(time_limit(upstream))
+            .local_address(endpoint.egress)
+            .connect_timeout(settings.connect_timeout)
+            .timeout(time_limit(settings))
             .build()
             .map_err(|e| {
                 let why = root_cause(&e).unwrap_or_else(|| "no reason given".to_owned());
                 IssuerError(format!("cannot make the HTTP client for token calls: {why}"))
             })?;
-        Ok(Self { client, base: base_url(upstream), appid: appid.to_owned(), secret })
+        Ok(Self { client, base: endpoint.base.to_string(), appid: appid.to_owned(), secret })
     }
 
     /// For `wxgate check`: the normal mode of `stable_token`, which ends no one's token.
@@ -182,19 +179,8 @@ impl Issue for Issuer {
 
 /// For a whole token call. All callers may wait for it, so a `response_timeout` made long for slow interfaces
 /// is not for it.
-fn time_limit(upstream: &Upstream) -> Duration {
-    upstream.response_timeout.min(LONGEST_CALL)
-}
-
-/// `https://host:port`: what a token file is bound to as well.
-pub fn base_url(upstream: &Upstream) -> String {
-    let scheme = if upstream.tls { "https" } else { "http" };
-    let port = upstream.port;
-    if upstream.host.contains(':') {
-        format!("{scheme}://[{}]:{port}", upstream.host)
-    } else {
-        format!("{scheme}://{}:{port}", upstream.host)
-    }
+fn time_limit(settings: &Settings) -> Duration {
+    settings.response_timeout.min(LONGEST_CALL)
 }
 
 /// The innermost cause, if it is of a kind whose text holds no URL.
@@ -221,32 +207,13 @@ fn root_cause(e: &reqwest::Error) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn upstream(tls: bool, host: &str) -> Upstream {
-        Upstream {
-            tls,
-            host: host.to_owned(),
-            port: 8443,
-            egress_ip: None,
-            ca: None,
-            connect_timeout: Duration::from_secs(3),
-            response_timeout: Duration::from_secs(30),
-            warm_connections: 0,
-        }
-    }
-
-    #[test]
-    fn the_base_url_names_scheme_host_and_port() {
-        assert_eq!(base_url(&upstream(true, "api.weixin.qq.com")), "https://api.weixin.qq.com:8443");
-        assert_eq!(base_url(&upstream(false, "127.0.0.1")), "http://127.0.0.1:8443");
-        assert_eq!(base_url(&upstream(true, "2001:db8::1")), "https://[2001:db8::1]:8443");
-    }
-
     #[test]
     fn a_token_call_takes_half_a_minute_at_most() {
         for (response_timeout, limit) in [(1, 1), (30, 30), (31, 30), (86_400, 30)] {
             let response_timeout = Duration::from_secs(response_timeout);
-            let upstream = Upstream { response_timeout, ..upstream(true, "api.weixin.qq.com") };
-            assert_eq!(time_limit(&upstream).as_secs(), limit);
+            let connect_timeout = Duration::from_secs(3);
+            let settings = Settings { connect_timeout, response_timeout, warm_connections: 0 };
+            assert_eq!(time_limit(&settings).as_secs(), limit);
         }
     }
 }

@@ -4,7 +4,7 @@ use http::uri::PathAndQuery;
 use http::{Extensions, HeaderMap, HeaderValue, Method, Request, Uri, Version, header};
 
 use crate::proxy::buffer::Buffered;
-use crate::upstream::RequestBody;
+use crate::upstream::{RequestBody, Upstream};
 
 pub mod headers;
 pub mod query;
@@ -28,6 +28,8 @@ pub(super) struct Call<'a> {
     /// Where hyper keeps the spelling of the caller's header names.
     extensions: Extensions,
     pub(super) body: Buffered,
+    /// The API host that it is sent to.
+    pub(super) upstream: &'a Upstream,
 }
 
 /// Whether a Content-Length is this one, written as wxgate would write it.
@@ -37,12 +39,12 @@ fn says(value: &HeaderValue, length: u64) -> bool {
 }
 
 impl<'a> Call<'a> {
-    /// Takes the caller's request over; `host` is the upstream's.
+    /// Takes the caller's request over.
     pub(super) fn new(
         head: Head<'a>,
         (path, query): (&'a str, Option<&'a str>),
         body: Buffered,
-        host: &HeaderValue,
+        upstream: &'a Upstream,
     ) -> Self {
         let Head { method, version, mut headers, extensions } = head;
         // An HTTP/2 body needs no field to announce it.
@@ -50,14 +52,14 @@ impl<'a> Call<'a> {
             || headers::has(&headers, &header::TRANSFER_ENCODING)
             || (version == Version::HTTP_2
                 && !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS));
-        headers::to_upstream(&mut headers, host);
+        headers::to_upstream(&mut headers, upstream.host_header());
         let said = headers::lines(&headers, &header::CONTENT_LENGTH)
             .next()
             .is_some_and(|value| says(value, body.length()));
         if !said && (announced || body.length() > 0) {
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.length()));
         }
-        Self { method, path, query, headers, extensions, body }
+        Self { method, path, query, headers, extensions, body, upstream }
     }
 
     /// Whether its body can be sent a second time.
