@@ -61,7 +61,11 @@ pub(super) fn read_all(top: &mut Table<'_>, default_url: &BaseUrl) -> (Vec<Accou
         return (Vec::new(), Names::Unclear);
     };
     let section = keys::section("account");
-    let drafts: Vec<Draft> = tables.iter().filter_map(|value| value.table(section)).map(|table| read_one(table, default_url)).collect();
+    let drafts: Vec<Draft> = tables
+        .iter()
+        .filter_map(|value| value.table(section))
+        .map(|table| read_one(table, default_url))
+        .collect();
     compare(&drafts, report);
     let names: Option<Vec<String>> =
         drafts.iter().map(|draft| draft.name.as_ref().map(|name| name.value.clone())).collect();
