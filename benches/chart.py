@@ -27,6 +27,8 @@ MODES = {
     "pinned": "each proxy alone on one core, one worker",
     "shared": "proxy, load and upstream share all cores, a worker for each core",
 }
+# What a name of the result stands for, where the name alone does not tell.
+BUILDS = {"wxgate": "wxgate as `cargo build --release` makes it", "optimised": "wxgate as `packaging/optimised` makes it"}
 # What README.md has between these lines is written by --update.
 BEGIN, END = "<!-- made by chart.py -->", "<!-- end -->"
 FIGURES = ("requests_per_second", "cpu_seconds_per_10k", "peak_mib")
@@ -77,9 +79,10 @@ def table(result):
         return f"{median} | {ratio['median']:.2f} ({ratio['least']:.2f}–{ratio['most']:.2f})"
 
     versions = ", ".join(f"{proxy} {version}" for proxy, version in result["versions"].items())
+    builds = "".join(f" {name}: {built}." for name, built in BUILDS.items() if name in result["versions"])
     others = max(run["others"] for run in result["runs"])
     lines = [
-        f"{caption(result)}. {versions}. All else on the machine took {others:.0%} of it at most in any run.",
+        f"{caption(result)}. {versions}. All else on the machine took {others:.0%} of it at most in any run.{builds}",
         "",
         f"| load | proxy | requests/s | ratio to {reference} | CPU s per 10,000 | ratio to {reference} "
         f"| peak MiB | ratio to {reference} |",
