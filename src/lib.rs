@@ -20,6 +20,7 @@ pub mod http1;
 mod hush;
 pub mod listener;
 pub mod logging;
+pub mod metrics;
 pub mod process;
 pub mod proxy;
 pub mod secret;
