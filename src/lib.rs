@@ -7,6 +7,7 @@
 //!
 //! This crate is a program; its library exists for the program's own tests and keeps no promise of stability.
 
+pub mod admin;
 pub mod app;
 pub mod check;
 pub mod cli;

@@ -88,7 +88,7 @@ fn may(caller: &Caller, asked: RequestedCall<'_>) -> bool {
 }
 
 /// Whether the request shows this key, in any of the places where it may stand.
-fn shows(headers: &HeaderMap, key: &Secret) -> bool {
+pub(crate) fn shows(headers: &HeaderMap, key: &Secret) -> bool {
     let mut found = headers.get_all(KEY).iter().any(|value| same(value.as_bytes().trim_ascii(), key));
     for name in [header::AUTHORIZATION, header::PROXY_AUTHORIZATION] {
         for value in headers.get_all(name) {
