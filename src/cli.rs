@@ -9,7 +9,7 @@ use sd_notify::NotifyState;
 use tokio::runtime::Builder;
 
 use crate::app::App;
-use crate::config::{Config, Loaded};
+use crate::config::Loader;
 use crate::signals::{Signals, tell_systemd};
 use crate::{check, demo, logging, process};
 
@@ -81,9 +81,9 @@ pub fn main() -> ExitCode {
     let code = runtime.block_on(async {
         match cli.command.unwrap_or(Command::Serve(cli.serve)) {
             Command::Serve(args) => serve(args).await,
-            Command::Check(args) => match load(args.config) {
+            Command::Check(args) => match Loader::new(args.config).load().await {
                 Ok(loaded) => check::command(&loaded, args.offline, &mut std::io::stdout()).await,
-                Err(code) => code,
+                Err(errors) => say(WRONG, format_args!("{errors}")),
             },
             Command::Demo => demo::command(&mut std::io::stdout(), &mut std::io::stderr()).await,
             Command::Sandbox(options) => wxgate_sandbox::command(options, &mut std::io::stderr()).await,
@@ -94,16 +94,24 @@ pub fn main() -> ExitCode {
     ExitCode::from(code)
 }
 
-fn load(path: Option<PathBuf>) -> Result<Loaded, u8> {
-    Config::load(path.as_deref(), &|name| std::env::var_os(name))
-        .map_err(|errors| say(WRONG, format_args!("{errors}")))
-}
-
 async fn serve(args: ServeArgs) -> u8 {
     let core_dumps = process::core_dumps_off();
-    let loaded = match load(args.config.clone()) {
+    // First of all: from here on a signal waits until somebody looks.
+    let mut signals = match Signals::new() {
+        Ok(signals) => signals,
+        Err(error) => return say(FAILED, format_args!("cannot listen for signals: {error}")),
+    };
+    let config = Loader::new(args.config);
+    let loaded = tokio::select! {
+        loaded = config.load() => loaded,
+        () = signals.stop() => return CLEAN,
+    };
+    let loaded = match loaded {
         Ok(loaded) => loaded,
-        Err(code) => return code,
+        Err(errors) => {
+            let hint = errors.hint().map_or(String::new(), |hint| format!("\n{hint}"));
+            return say(WRONG, format_args!("{errors}{hint}"));
+        }
     };
     let _log = logging::start(loaded.config.log_format);
     core_dumps.say();
@@ -111,10 +119,6 @@ async fn serve(args: ServeArgs) -> u8 {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    let signals = match Signals::new() {
-        Ok(signals) => signals,
-        Err(error) => return say(FAILED, format_args!("cannot listen for signals: {error}")),
-    };
     let app = match App::start(loaded.config).await {
         Ok(app) => app,
         Err(error) => return say(FAILED, format_args!("{error}")),
@@ -123,7 +127,7 @@ async fn serve(args: ServeArgs) -> u8 {
         tracing::info!("listening on {listening} (callers)");
     }
     tell_systemd(&[NotifyState::Ready]);
-    match app.run(signals.orders(Some(args.config))).await {
+    match app.run(signals.orders(Some(config))).await {
         Ok(()) => CLEAN,
         Err(error) => say(FAILED, format_args!("{error}")),
     }

@@ -7,8 +7,8 @@
 //!
 //! This crate is a program; its library exists for the program's own tests and keeps no promise of stability.
 
-pub mod admin;
 pub mod app;
+mod beside;
 pub mod check;
 pub mod cli;
 pub mod config;
@@ -21,11 +21,12 @@ pub mod http1;
 mod hush;
 pub mod listener;
 pub mod logging;
-pub mod metrics;
 pub mod process;
 pub mod proxy;
+mod regular_file;
 pub mod secret;
 mod signals;
 mod socket;
 mod store;
+pub mod tls;
 pub mod upstream;

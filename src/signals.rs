@@ -2,14 +2,13 @@
 //! its configuration again, a second stop ends the process at once. Knows no command line.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
 
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::app::Order;
-use crate::config::Config;
+use crate::config::Loader;
 use crate::process;
 
 /// The exit code of a process that was ended in the middle of its requests.
@@ -31,46 +30,71 @@ impl Signals {
         })
     }
 
-    /// Turns signals into orders from now on. `config` is what the command line named as the file to read again
-    /// at SIGHUP; `None`: there is nothing to read again.
-    pub(crate) fn orders(mut self, config: Option<Option<PathBuf>>) -> mpsc::Receiver<Order> {
+    /// Waits for a signal to stop.
+    pub(crate) async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.term.recv() => {}
+            _ = self.int.recv() => {}
+        }
+    }
+
+    /// Turns signals into orders from now on. `config` is read again at SIGHUP; `None`: there is nothing to read
+    /// again.
+    pub(crate) fn orders(mut self, config: Option<Loader>) -> mpsc::Receiver<Order> {
         let (orders, received) = mpsc::channel(1);
         tokio::spawn(async move {
-            loop {
+            while self.stop_or_hangup().await == Told::Hangup {
+                let Some(config) = &config else { continue };
                 tokio::select! {
-                    _ = self.term.recv() => break,
-                    _ = self.int.recv() => break,
-                    _ = self.hup.recv() => if let Some(path) = &config {
-                        reload(path.as_deref(), &orders).await;
-                    },
+                    // A stop does not wait for a reload.
+                    () = self.stop() => break,
+                    () = reload(config, &orders) => {}
                 }
             }
             tracing::info!("stopping: no more connections, requests in flight may finish");
             tell_systemd(&[NotifyState::Stopping]);
             // An error means that the proxy has ended by itself, and so does the process in a moment.
             let _ = orders.send(Order::Stop).await;
-            tokio::select! {
-                _ = self.term.recv() => {}
-                _ = self.int.recv() => {}
-            }
+            self.stop().await;
             // The log may be blocked; with stderr gone nobody is left to tell.
             let _ = writeln!(std::io::stderr(), "wxgate: a second signal: stopping at once");
             std::process::exit(CUT_OFF);
         });
         received
     }
+
+    async fn stop_or_hangup(&mut self) -> Told {
+        tokio::select! {
+            _ = self.term.recv() => Told::Stop,
+            _ = self.int.recv() => Told::Stop,
+            _ = self.hup.recv() => Told::Hangup,
+        }
+    }
+}
+
+/// Which kind of signal came.
+#[derive(PartialEq, Eq)]
+enum Told {
+    Stop,
+    Hangup,
 }
 
 /// Reads the configuration of a running process again; a wrong one is logged, and changes nothing.
-async fn reload(path: Option<&Path>, orders: &mpsc::Sender<Order>) {
+async fn reload(config: &Loader, orders: &mpsc::Sender<Order>) {
     // systemd wants to know when a reload began (sd_notify(3), RELOADING=1).
     if let Ok(now) = NotifyState::monotonic_usec_now() {
         tell_systemd(&[NotifyState::Reloading, now]);
     }
-    match Config::load(path, &|name| std::env::var_os(name)) {
+    match config.load().await {
         Ok(loaded) => {
             for warning in &loaded.warnings {
                 tracing::warn!("{warning}");
+            }
+            if !loaded.credentials.is_empty() {
+                tracing::warn!(
+                    keys = loaded.credentials.join(" "),
+                    "credentials of systemd stay as they were at the start of the unit; a changed one takes a restart"
+                );
             }
             process::allow_open_files(loaded.config.limits.max_connections);
             let (done, is_done) = oneshot::channel();

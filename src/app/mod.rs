@@ -114,7 +114,8 @@ impl App {
             Some(tls) => Some(Arc::new(ArcSwap::new(server_config(tls)?))),
             None => None,
         };
-        let hosts = upstreams::api_hosts(&config, config.workers, &[])?;
+        let trust = upstreams::trust(&config).await?;
+        let hosts = upstreams::api_hosts(&config, &trust, config.workers, &[]);
         let mut tokens = Tokens::default();
         let budget = Budget::new(config.limits.replay_total);
         let accounts = tokens.apply(&config, &hosts).await?;
@@ -215,7 +216,8 @@ impl App {
             (Some(shared), Some(tls)) => Some((shared, server_config(tls)?)),
             _ => None,
         };
-        let hosts = upstreams::api_hosts(&config, self.fixed.workers, &self.settings.borrow().hosts)?;
+        let trust = upstreams::trust(&config).await?;
+        let hosts = upstreams::api_hosts(&config, &trust, self.fixed.workers, &self.settings.borrow().hosts);
         let accounts = self.tokens.apply(&config, &hosts).await?;
         if let Some((shared, certificates)) = certificates {
             shared.store(certificates);
@@ -230,7 +232,7 @@ impl App {
         if config.open_to_everyone || !config.callers.is_empty() {
             return Ok(());
         }
-        let certificates = config.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
+        let certificates = config.tls.as_ref().is_some_and(|tls| tls.pem.client_ca.is_some());
         let guarded = |listening: &&Listening| {
             is_loopback(listening.address.ip()) || (listening.scheme == Scheme::Https && certificates)
         };
@@ -306,13 +308,13 @@ fn settings(
     budget: &Arc<Budget>,
     hosts: Vec<Arc<ApiHost>>,
 ) -> Settings {
-    let state = ProxyState::new(
+    let state = ProxyState {
         accounts,
-        config.callers.clone(),
-        config.limits.clone(),
-        Arc::clone(budget),
-        config.access_log,
-    );
+        callers: config.callers.clone(),
+        limits: config.limits.clone(),
+        budget: Arc::clone(budget),
+        access_log: config.access_log,
+    };
     Settings { state: Arc::new(state), hosts }
 }
 
@@ -327,7 +329,7 @@ fn bind(config: &Config) -> Result<Vec<(Bound, Scheme)>, StartError> {
 }
 
 fn server_config(tls: &crate::config::Tls) -> Result<Arc<rustls::ServerConfig>, StartError> {
-    listener::tls::server_config(tls).map_err(|e| StartError(format!("tls.{}: {}", e.key, e.words)))
+    crate::tls::server_config(&tls.pem).map_err(|e| StartError(format!("tls.{}: {e}", e.key())))
 }
 
 /// The sockets of one more worker.

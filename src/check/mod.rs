@@ -70,18 +70,8 @@ struct Summary<'a>(&'a Account);
 
 impl fmt::Display for Summary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Account {
-            name,
-            appid,
-            token_api,
-            hosts,
-            prefix,
-            paths,
-            untouched,
-            upstream,
-            refresh_on,
-            secret: _,
-        } = self.0;
+        let Account { name, appid, token_api, hosts, prefix, paths, upstream, refresh_on, secret: _ } =
+            self.0;
         let api = match token_api {
             TokenApi::Token => "token",
             TokenApi::StableToken => "stable_token",
@@ -97,10 +87,6 @@ impl fmt::Display for Summary<'_> {
         if !prefix.is_empty() {
             write!(f, ", prefix {prefix}")?;
         }
-        if !untouched.is_empty() {
-            let untouched: Vec<_> = untouched.iter().map(ToString::to_string).collect();
-            write!(f, ", untouched {}", untouched.join(" "))?;
-        }
         if refresh_on.is_empty() {
             f.write_str(", never refreshed by an errcode")?;
         }
@@ -109,13 +95,13 @@ impl fmt::Display for Summary<'_> {
 }
 
 fn trust(config: &Config, report: &mut Report<'_>) -> Option<Trust> {
-    match Trust::load(config.upstream.ca.as_deref()) {
+    match Trust::load(config.upstream.ca.as_ref()) {
         Ok(trust) => {
             let (system, file) = (trust.system(), trust.file());
             match &config.upstream.ca {
                 Some(ca) => report.ok(format_args!(
                     "trust roots: {system} of the system, {file} of upstream.ca `{}`",
-                    ca.display()
+                    ca.name()
                 )),
                 None => report.ok(format_args!("trust roots: {system} of the system")),
             }
@@ -208,18 +194,14 @@ mod tests {
     #[tokio::test]
     async fn what_the_machine_lacks_is_wrong() {
         let dir = tempfile::tempdir().unwrap();
-        let ca = dir.path().join("ca.pem");
-        std::fs::write(&ca, "no certificate\n").unwrap();
         let (code, said) = checked(&format!(
-            "listen = [\"127.0.0.1:0\"]\nstate_dir = {:?}\n[upstream]\negress_ip = \"192.0.2.1\"\nca = {:?}\n\
+            "listen = [\"127.0.0.1:0\"]\nstate_dir = {:?}\n[upstream]\negress_ip = \"192.0.2.1\"\n\
              [[account]]\nappid = \"wx1\"\nsecret = {{ env = \"S\" }}\n",
             dir.path(),
-            ca,
         ))
         .await;
         assert_eq!(code, WRONG, "{said}");
         assert!(said.contains("wrong    egress_ip 192.0.2.1 is not an address of this machine"), "{said}");
-        assert!(said.contains("holds no certificate"), "{said}");
     }
 
     #[test]

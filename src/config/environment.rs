@@ -6,7 +6,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::error::{ConfigErrors, Problem, shown};
-use super::{Env, Loaded, Source, credential, parse, state_dir};
+use super::files::Files;
+use super::{Env, Loaded, Source, parse, secret, state_dir};
 use crate::secret::Secret;
 
 const APPID: &str = "WXGATE_APPID";
@@ -26,14 +27,14 @@ pub(super) fn set_beside_a_file(env: Env<'_>, used: &[String]) -> Vec<&'static s
 }
 
 /// Reads the variables; [`ConfigErrors::NothingConfigured`] if none is set.
-pub(super) fn load(env: Env<'_>) -> Result<Loaded, ConfigErrors> {
+pub(super) fn load(files: &Files, env: Env<'_>) -> Result<Loaded, ConfigErrors> {
     if !ALL.iter().any(|name| set(env, name).is_some()) {
         return Err(ConfigErrors::NothingConfigured);
     }
-    let mut reader = Reader { env, problems: Vec::new(), warnings: Vec::new() };
+    let mut reader = Reader { files, env, problems: Vec::new(), warnings: Vec::new() };
     // The defaults are those of a file with an account that says nothing of itself.
     let nobody = "state_dir = '.'\n[[account]]\nappid = 'nobody'\nsecret = 'none'\n";
-    let (base, ..) = super::file::read(nobody, Path::new(""), env);
+    let (base, ..) = super::file::read(nobody, Path::new(""), files, env);
     let appid = reader.appid();
     let secret = reader.secret();
     let listen = reader.listen();
@@ -57,7 +58,7 @@ pub(super) fn load(env: Env<'_>) -> Result<Loaded, ConfigErrors> {
         (account.appid, account.secret) = (appid.clone(), secret.clone());
         account.upstream = config.upstream.url.clone();
     }
-    Ok(Loaded { config, warnings: reader.warnings, source: Source::Environment })
+    Ok(Loaded { config, warnings: reader.warnings, source: Source::Environment, credentials: Vec::new() })
 }
 
 /// A variable's value; empty counts as not set, for compose files write `NAME=` for "none".
@@ -66,6 +67,7 @@ fn set(env: Env<'_>, name: &str) -> Option<OsString> {
 }
 
 struct Reader<'a> {
+    files: &'a Files,
     env: Env<'a>,
     problems: Vec<Problem>,
     warnings: Vec<String>,
@@ -105,7 +107,7 @@ impl Reader<'_> {
     fn secret(&mut self) -> Option<Secret> {
         let (plain, file) = (set(self.env, SECRET), set(self.env, SECRET_FILE));
         let (name, secret) = match (plain, file) {
-            (Some(text), None) => (SECRET, credential::from_variable(text, credential::APP_SECRET)),
+            (Some(text), None) => (SECRET, secret::from_variable(text, secret::APP_SECRET)),
             (None, Some(path)) => (SECRET_FILE, self.secret_file(&PathBuf::from(path))),
             (None, None) => {
                 self.problem(
@@ -124,9 +126,10 @@ impl Reader<'_> {
     }
 
     fn secret_file(&mut self, path: &Path) -> Result<Secret, String> {
-        let (secret, exposed) = credential::from_file(path, self.env, credential::APP_SECRET)?;
+        let (secret, exposed) =
+            secret::from_file(self.files, SECRET_FILE, path, self.env, secret::APP_SECRET)?;
         if exposed {
-            self.warnings.push(format!("{SECRET_FILE}: {}", credential::EXPOSED));
+            self.warnings.push(format!("{SECRET_FILE}: {}", secret::EXPOSED));
         }
         Ok(secret)
     }

@@ -8,12 +8,18 @@ use std::fmt;
 use std::path::PathBuf;
 
 /// Why there is no configuration to run with; always the user's to mend (exit code 2).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigErrors {
     /// No `--config`, no `./wxgate.toml`, nothing in the environment: most likely a first start.
+    #[error("{NOTHING_CONFIGURED}")]
     NothingConfigured,
-    /// Everything that is wrong with one file, or with the environment, sorted by line.
+    /// Everything that is wrong with the files, or with the environment, sorted by file and line.
+    #[error("{}", one_each_line(.0))]
     Wrong(Vec<Problem>),
+}
+
+fn one_each_line(problems: &[Problem]) -> String {
+    problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n")
 }
 
 /// One thing that is wrong.
@@ -41,31 +47,14 @@ impl ConfigErrors {
             Self::Wrong(problems) => problems,
         }
     }
-}
 
-impl fmt::Display for ConfigErrors {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let problems = match self {
-            Self::NothingConfigured => return f.write_str(NOTHING_CONFIGURED),
-            Self::Wrong(problems) => problems,
-        };
-        for problem in problems {
-            writeln!(f, "{problem}")?;
-        }
-        match problems.iter().find_map(|p| p.file.as_deref()) {
-            Some(file) => {
-                write!(
-                    f,
-                    "hint: `wxgate check --config {}` shows what is right and what is wrong",
-                    file.display()
-                )
-            }
-            None => f.write_str("hint: `wxgate check` shows what is right and what is wrong"),
-        }
+    /// What to do next, for whoever has not just done it.
+    pub fn hint(&self) -> Option<String> {
+        let file = self.problems().first()?.file.as_ref();
+        let file = file.map_or(String::new(), |file| format!(" --config {}", file.display()));
+        Some(format!("hint: `wxgate check{file}` shows what is right and what is wrong"))
     }
 }
-
-impl std::error::Error for ConfigErrors {}
 
 const NOTHING_CONFIGURED: &str = "\
 nothing configured: no --config, no ./wxgate.toml, no WXGATE_APPID in the environment. Three ways to start:

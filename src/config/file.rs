@@ -2,7 +2,6 @@
 //!
 //! A file with a syntax error is not read any further, for what the parser makes of the rest is guesswork.
 
-use std::fs::File;
 use std::net::SocketAddr;
 use std::path::Path;
 
@@ -10,37 +9,40 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use zeroize::Zeroizing;
 
-use super::credential::{is_exposed, read_at_most, reason};
 use super::error::{ConfigErrors, Problem};
+use super::files::Files;
 use super::keys::{self, TOP};
 use super::report::{Findings, Finished, Report};
+use super::secret::is_exposed;
 use super::table::Table;
 use super::value::Value;
 use super::{
     Config, Env, Loaded, LogFormat, Source, account, caller, limits, parse, state_dir, tls, upstream,
 };
+use crate::regular_file::ReadError;
 
-/// More than any configuration, and little enough for a wrong path such as `/dev/zero`.
-const MOST_BYTES: u64 = 1 << 20;
+/// More than any configuration.
+const MOST_BYTES: usize = 1 << 20;
 
 /// What follows is seldom more than an echo, above all if the file is no TOML at all.
 const MOST_SYNTAX_ERRORS: usize = 20;
 
 /// Reads the file and everything that it names.
-pub(super) fn load(path: &Path, env: Env<'_>) -> Result<Loaded, ConfigErrors> {
-    let (text, exposed) = text_of(path, env)?;
-    from_text(&text, path, env, exposed)
+pub(super) fn load(path: &Path, files: &Files, env: Env<'_>) -> Result<Loaded, ConfigErrors> {
+    let (text, exposed) = text_of(path, files, env)?;
+    from_text(&text, path, files, env, exposed)
 }
 
 /// As [`load`] with the text at hand; `exposed`: others may read the file that it came from.
 pub(super) fn from_text(
     text: &str,
     path: &Path,
+    files: &Files,
     env: Env<'_>,
     exposed: bool,
 ) -> Result<Loaded, ConfigErrors> {
-    let (config, finished, plain_secret) = read(text, path, env);
-    let Finished { problems, mut warnings, env_used, .. } = finished;
+    let (config, finished, plain_secret) = read(text, path, files, env);
+    let Finished { problems, mut warnings, env_used, credentials, .. } = finished;
     let config = match config {
         Some(config) if problems.is_empty() => config,
         _ => return Err(ConfigErrors::Wrong(problems)),
@@ -55,12 +57,12 @@ pub(super) fn from_text(
     if !ignored.is_empty() {
         warnings.push(format!("{} in the environment: ignored, {shown} alone decides", ignored.join(", ")));
     }
-    Ok(Loaded { config, warnings, source: Source::File(path.to_owned()) })
+    Ok(Loaded { config, warnings, source: Source::File(path.to_owned()), credentials })
 }
 
 /// The configuration as far as it could be read, what is wrong with it, and whether it holds a secret itself.
-pub(super) fn read(text: &str, path: &Path, env: Env<'_>) -> (Option<Config>, Finished, bool) {
-    let findings = Findings::new(env);
+pub(super) fn read(text: &str, path: &Path, files: &Files, env: Env<'_>) -> (Option<Config>, Finished, bool) {
+    let findings = Findings::new(files, env);
     let report = Report::new(path, text, &findings);
     let (document, errors) = DeTable::parse_recoverable(text);
     let config = if errors.is_empty() {
@@ -109,7 +111,7 @@ fn read_top<'r>(
     if !open_to_everyone && !top.has_elements("caller") {
         refuse_open_relay(&plain, &top, "listen");
         // A client certificate guards the listener that asks for it, and no other.
-        if let Some(tls) = tls.as_ref().filter(|tls| tls.client_ca.is_none()) {
+        if let Some(tls) = tls.as_ref().filter(|tls| tls.pem.client_ca.is_none()) {
             refuse_open_relay(&tls.listen, &top, "tls");
         }
     }
@@ -157,21 +159,19 @@ fn refuse_open_relay(listen: &[SocketAddr], top: &Table<'_>, key: &str) {
     }
 }
 
-fn text_of(path: &Path, env: Env<'_>) -> Result<(Zeroizing<String>, bool), ConfigErrors> {
+fn text_of(path: &Path, files: &Files, env: Env<'_>) -> Result<(Zeroizing<String>, bool), ConfigErrors> {
     let wrong = |line, advice: String| {
         let file = Some(path.to_owned());
         ConfigErrors::Wrong(vec![Problem { file, line, column: None, key: None, found: None, advice }])
     };
-    let cannot = |e: std::io::Error| wrong(None, format!("cannot read the configuration: {}", reason(&e)));
-    let file = File::open(path).map_err(cannot)?;
-    let exposed = is_exposed(&file, path, env);
-    let bytes = read_at_most(file, MOST_BYTES).map_err(cannot)?;
-    if bytes.len() as u64 > MOST_BYTES {
-        return Err(wrong(
-            None,
-            "far too long for a configuration; want a TOML file of some lines".to_owned(),
-        ));
-    }
+    let contents = files.read(path.display().to_string(), path, MOST_BYTES).map_err(|error| match error {
+        ReadError::TooLong(_) => {
+            wrong(None, "far too long for a configuration; want a TOML file of some lines".to_owned())
+        }
+        error => wrong(None, format!("cannot read the configuration: {error}")),
+    })?;
+    let exposed = is_exposed(&contents.meta, path, env);
+    let bytes = contents.bytes;
     match std::str::from_utf8(&bytes) {
         Ok(text) => Ok((Zeroizing::new(text.to_owned()), exposed)),
         Err(e) => {

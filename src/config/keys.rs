@@ -118,6 +118,8 @@ pub(super) enum Kind {
     Path,
     /// A text in quotes, or a table that says where the text is.
     Secret,
+    /// The path of a PEM file, or a table that says where the PEM is.
+    Pem,
     /// An array of these.
     List(&'static Kind),
     /// An array of these, or a single one.

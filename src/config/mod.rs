@@ -5,15 +5,18 @@
 
 mod account;
 mod caller;
-mod credential;
 mod environment;
 mod error;
 mod file;
+mod files;
 mod keys;
 mod limits;
+mod loader;
 pub(crate) mod parse;
+mod pem;
 mod report;
 mod schema;
+mod secret;
 mod table;
 mod tls;
 mod upstream;
@@ -32,10 +35,13 @@ use http::Method;
 use ipnet::IpNet;
 
 pub use error::{ConfigErrors, Problem};
+pub use loader::Loader;
 pub use schema::schema;
 
-use crate::proxy::route::PathPattern;
+use files::Files;
+
 use crate::secret::Secret;
+use crate::tls::{Pem, ServerPem};
 use crate::upstream::tls::Trust;
 use crate::upstream::{BaseUrl, Endpoint, Settings};
 
@@ -54,6 +60,8 @@ pub struct Loaded {
     pub warnings: Vec<String>,
     /// What decided.
     pub source: Source,
+    /// Keys whose values are systemd's credentials, which stay as they are until the unit is restarted.
+    pub credentials: Vec<String>,
 }
 
 /// What decided about a configuration.
@@ -103,19 +111,24 @@ impl Config {
     /// # Errors
     /// Everything that is wrong, at once; the process should print it and exit with 2.
     pub fn load(path: Option<&Path>, env: Env<'_>) -> Result<Loaded, ConfigErrors> {
-        Self::load_in(Path::new(""), path, env)
+        Self::load_in(Path::new(""), path, &Files::default(), env)
     }
 
     /// As [`Config::load`] with another folder to look for `wxgate.toml` in.
-    fn load_in(folder: &Path, path: Option<&Path>, env: Env<'_>) -> Result<Loaded, ConfigErrors> {
+    fn load_in(
+        folder: &Path,
+        path: Option<&Path>,
+        files: &Files,
+        env: Env<'_>,
+    ) -> Result<Loaded, ConfigErrors> {
         let default = folder.join(DEFAULT_FILE);
         // A file that is there and cannot be looked at is for the reader to complain about: falling back
         // to the environment would run another configuration than the one meant.
         let there = || default.try_exists().unwrap_or(true);
         match path {
-            Some(path) => file::load(path, env),
-            None if there() => file::load(&default, env),
-            None => environment::load(env),
+            Some(path) => file::load(path, files, env),
+            None if there() => file::load(&default, files, env),
+            None => environment::load(files, env),
         }
     }
 
@@ -124,7 +137,7 @@ impl Config {
     /// # Errors
     /// As [`Config::load`].
     pub fn from_environment(env: Env<'_>) -> Result<Loaded, ConfigErrors> {
-        environment::load(env)
+        environment::load(&Files::default(), env)
     }
 
     /// A text as if it stood in `file`, which need not exist; relative paths start from its folder.
@@ -132,7 +145,7 @@ impl Config {
     /// # Errors
     /// As [`Config::load`].
     pub fn from_toml(text: &str, file: &Path, env: Env<'_>) -> Result<Loaded, ConfigErrors> {
-        file::from_text(text, file, env, false)
+        file::from_text(text, file, &Files::default(), env, false)
     }
 }
 
@@ -141,12 +154,8 @@ impl Config {
 pub struct Tls {
     /// Addresses; port 0 lets the system choose.
     pub listen: Vec<SocketAddr>,
-    /// PEM file with the chain, the server's own certificate first.
-    pub cert: PathBuf,
-    /// PEM file with the key.
-    pub key: PathBuf,
-    /// PEM file; callers must show a certificate signed by one of these.
-    pub client_ca: Option<PathBuf>,
+    /// Certificates and key, as they were read.
+    pub pem: ServerPem,
 }
 
 /// How log lines look.
@@ -196,8 +205,8 @@ pub struct Upstream {
     pub url: BaseUrl,
     /// The local address that every outbound connection leaves from; `None`: the system chooses.
     pub egress_ip: Option<IpAddr>,
-    /// PEM file of further trust roots.
-    pub ca: Option<PathBuf>,
+    /// Further trust roots.
+    pub ca: Option<Pem>,
     /// Time for DNS, TCP and TLS together.
     pub connect_timeout: Duration,
     /// From the last byte of the request to the head of the response.
@@ -261,8 +270,6 @@ pub struct Account {
     pub paths: Vec<String>,
     /// Its API host: that of `[upstream]`, or another.
     pub upstream: BaseUrl,
-    /// What is forwarded as it is, without the token.
-    pub untouched: Vec<PathPattern>,
     /// The errcodes that mean a dead token.
     pub refresh_on: Vec<i64>,
 }
@@ -296,8 +303,10 @@ pub struct Caller {
 /// One `METHOD PATTERN` entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Allow {
-    /// In upper case; `None`: any method.
+    /// `None`: any method.
     pub method: Option<Method>,
     /// The path, without the account's prefix.
-    pub path: PathPattern,
+    pub path: String,
+    /// Whether anything may follow the path.
+    pub any_rest: bool,
 }

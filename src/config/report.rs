@@ -9,26 +9,33 @@ use std::path::Path;
 
 use super::Env;
 use super::error::{Problem, shown_key};
+use super::files::Files;
 use super::keys::{SECTIONS, Section, TOP};
+use super::value::Value;
+use crate::regular_file::{Contents, ReadError};
 
 /// What the readers of all files of one configuration found; the cells are borrowed for single statements only.
 pub(super) struct Findings<'a> {
     /// Where the values of `{ env = … }` and of the default `state_dir` come from.
     pub(super) env: Env<'a>,
+    files: &'a Files,
     problems: RefCell<Vec<Problem>>,
     warnings: RefCell<Vec<String>>,
     env_used: RefCell<Vec<String>>,
+    credentials: RefCell<Vec<String>>,
     #[cfg(test)]
     asked: RefCell<Vec<(&'static str, &'static str)>>,
 }
 
 impl<'a> Findings<'a> {
-    pub(super) fn new(env: Env<'a>) -> Self {
+    pub(super) fn new(files: &'a Files, env: Env<'a>) -> Self {
         Self {
             env,
+            files,
             problems: RefCell::default(),
             warnings: RefCell::default(),
             env_used: RefCell::default(),
+            credentials: RefCell::default(),
             #[cfg(test)]
             asked: RefCell::default(),
         }
@@ -41,6 +48,7 @@ impl<'a> Findings<'a> {
             problems,
             warnings: self.warnings.into_inner(),
             env_used: self.env_used.into_inner(),
+            credentials: self.credentials.into_inner(),
             #[cfg(test)]
             asked: self.asked.into_inner(),
         }
@@ -53,6 +61,8 @@ pub(super) struct Finished {
     pub(super) warnings: Vec<String>,
     /// Environment variables that the files themselves ask for.
     pub(super) env_used: Vec<String>,
+    /// Keys whose values are systemd's credentials.
+    pub(super) credentials: Vec<String>,
     /// Section and name of each key that a reader asked for.
     #[cfg(test)]
     pub(super) asked: Vec<(&'static str, &'static str)>,
@@ -138,6 +148,22 @@ impl<'a> Report<'a> {
 
     pub(super) fn env_used(&self, name: &str) {
         self.findings.env_used.borrow_mut().push(name.to_owned());
+    }
+
+    /// Notes that a key's value is one of systemd's credentials.
+    pub(super) fn credential_used(&self, key: &str) {
+        self.findings.credentials.borrow_mut().push(key.to_owned());
+    }
+
+    /// Reads a file that a value names.
+    pub(super) fn read_file(
+        &self,
+        value: &Value<'_>,
+        path: &Path,
+        most: usize,
+    ) -> Result<Contents, ReadError> {
+        let place = format!("{}:{}: {}", self.file.display(), value.line(), value.key());
+        self.findings.files.read(place, path, most)
     }
 
     /// Notes that the file itself holds a secret.

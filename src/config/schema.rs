@@ -74,7 +74,8 @@ fn of_kind(kind: &Kind) -> Map<String, Value> {
         Kind::Time(..) => json!({ "type": "string", "pattern": r"^\s*[0-9.]+\s*[A-Za-z]+[0-9.A-Za-z\s]*$" }),
         Kind::Text(form) => json!({ "type": "string", "pattern": form.pattern }),
         Kind::Path => json!({ "type": "string", "minLength": 1 }),
-        Kind::Secret => secret(),
+        // A secret is a text where PEM has a path: the shape is the same.
+        Kind::Secret | Kind::Pem => secret(),
         Kind::List(of) => json!({ "type": "array", "items": of_kind(of) }),
         Kind::OneOrMore(of) => {
             let of = of_kind(of);
@@ -96,5 +97,5 @@ fn secret() -> Value {
             "additionalProperties": false,
         })
     };
-    json!({ "anyOf": [{ "type": "string", "minLength": 1 }, from("file"), from("env")] })
+    json!({ "anyOf": [{ "type": "string", "minLength": 1 }, from("file"), from("env"), from("credential")] })
 }

@@ -2,12 +2,10 @@
 //!
 //! Names are not looked up and nothing is connected to; that is what `wxgate check` does.
 
-use std::fs::File;
-use std::path::PathBuf;
-
 use super::table::Table;
 use super::value::Value;
-use super::{Upstream, credential, parse};
+use super::{Upstream, parse, pem};
+use crate::tls::Pem;
 use crate::upstream::BaseUrl;
 
 pub(super) fn read(mut table: Table<'_>) -> Upstream {
@@ -33,17 +31,11 @@ pub(super) fn url(value: &Value<'_>) -> Option<BaseUrl> {
     value.parsed(parse::URL_WANTED, parse::upstream_url)
 }
 
-/// Whether the file holds certificates is seen when the TLS client is made; here it must be there at all.
-fn ca(value: &Value<'_>) -> Option<PathBuf> {
-    let path = value.path()?;
-    let opened = File::open(&path).and_then(|file| file.metadata());
-    match opened {
-        Ok(meta) if !meta.is_dir() => Some(path),
-        Ok(_) => value.wrong("a PEM file; this is a folder"),
-        Err(e) => value.wrong(format!(
-            "a PEM file that can be read: {}: {}",
-            path.display(),
-            credential::reason(&e)
-        )),
+/// Further trust roots; whether each of them is usable is seen when the TLS client is made.
+fn ca(value: &Value<'_>) -> Option<Pem> {
+    let pem = pem::read(value)?;
+    match pem.certificates() {
+        Ok(_) => Some(pem),
+        Err(error) => value.say(error.to_string()),
     }
 }

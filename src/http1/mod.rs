@@ -4,6 +4,4 @@
 
 pub mod chunks;
 pub mod head;
-pub mod host;
-pub mod percent;
 pub mod target;

@@ -6,7 +6,6 @@ pub mod drain;
 mod guard;
 mod handler;
 mod http2;
-pub mod tls;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};

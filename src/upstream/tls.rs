@@ -3,12 +3,11 @@
 //! Always the system's roots, plus the file named by `upstream.ca`. There is no switch that turns
 //! verification off, here or elsewhere.
 
-use std::path::Path;
 use std::sync::Arc;
 
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
+
+use crate::tls::Pem;
 
 /// Why no TLS client could be made; the text says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -27,14 +26,15 @@ pub struct Trust {
 }
 
 impl Trust {
-    /// Reads the system's trust roots and those of `upstream.ca`.
+    /// Reads the system's trust roots, and adds those of `upstream.ca`. It blocks for as long as the system's files
+    /// take.
     ///
     /// # Errors
-    /// When `ca` cannot be read or holds no certificate, or when there is no trust root at all.
-    pub fn load(ca: Option<&Path>) -> Result<Self, TrustError> {
+    /// When `ca` holds no usable certificate, or when there is no trust root at all.
+    pub fn load(ca: Option<&Pem>) -> Result<Self, TrustError> {
         let mut roots = RootCertStore::empty();
         let (system, _) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        let file = ca.map_or(Ok(0), |path| add_file(&mut roots, path))?;
+        let file = ca.map_or(Ok(0), |pem| add(&mut roots, pem))?;
         if roots.is_empty() {
             return Err(TrustError(
                 "no trust roots: install the system's CA certificates (Debian: `apt-get install ca-certificates`) or set upstream.ca"
@@ -56,7 +56,7 @@ impl Trust {
         self.system
     }
 
-    /// How many roots the file of `upstream.ca` gave.
+    /// How many roots `upstream.ca` gave.
     pub fn file(&self) -> usize {
         self.file
     }
@@ -73,20 +73,14 @@ impl PartialEq for Trust {
     }
 }
 
-/// Adds the certificates of a PEM file; how many there are.
-fn add_file(roots: &mut RootCertStore, path: &Path) -> Result<usize, TrustError> {
-    let shown = path.display();
-    let certs = CertificateDer::pem_file_iter(path)
-        .and_then(|certs| certs.collect::<Result<Vec<_>, _>>())
-        .map_err(|e| TrustError(format!("upstream.ca: cannot read `{shown}` as PEM: {e}")))?;
-    if certs.is_empty() {
-        return Err(TrustError(format!("upstream.ca: `{shown}` holds no certificate")));
-    }
+/// Adds the certificates of `upstream.ca`; how many there are.
+fn add(roots: &mut RootCertStore, pem: &Pem) -> Result<usize, TrustError> {
+    let certs = pem.certificates().map_err(|e| TrustError(format!("upstream.ca: {e}")))?;
     let count = certs.len();
     for cert in certs {
-        roots
-            .add(cert)
-            .map_err(|e| TrustError(format!("upstream.ca: a certificate in `{shown}` is unusable: {e}")))?;
+        roots.add(cert).map_err(|e| {
+            TrustError(format!("upstream.ca: a certificate in `{}` is unusable: {e}", pem.name()))
+        })?;
     }
     Ok(count)
 }

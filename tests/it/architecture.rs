@@ -15,7 +15,6 @@ const EXCEPTIONS: &[(&str, &str)] = &[
     ("listener", "upstream"),
     ("logging", "config"),
     ("proxy", "config"),
-    ("proxy", "listener"),
     ("store", "config"),
     ("store", "credential"),
     ("upstream", "config"),

@@ -6,7 +6,7 @@ use tempfile::TempDir;
 
 use crate::support::child::{Child, wxgate};
 use crate::support::fake::{Fake, Reply, TOKEN};
-use crate::support::gate::{APPID, Gate, SECRET, Settings};
+use crate::support::gate::{APPID, Gate, SECRET, Settings, note_credential};
 use crate::support::https::{Connection, request};
 use crate::support::until::{until, until_async};
 use crate::support::wechat::WeChat;
@@ -159,6 +159,64 @@ async fn sighup_reads_the_file_again_and_a_wrong_one_changes_nothing() {
     until_async("the new rules", async || caller.send(&call).await.unwrap().status == 200).await;
     // The port that the system chose has stayed, for new callers too.
     assert_eq!(Connection::plain(addr).await.send(&call).await.unwrap().status, 200);
+    child.signal("TERM");
+    assert_eq!(child.code().await, 0);
+}
+
+/// A FIFO blocks whoever opens it. Whatever file becomes one, signals and calls go on, and the start is refused.
+#[tokio::test]
+async fn a_file_that_becomes_a_fifo_is_an_error_and_holds_nothing_up() {
+    let fake = ok().await;
+    let dir = TempDir::new().unwrap();
+    let certs = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("certs");
+    let files = ["wxgate.toml", "appsecret", "caller.key", "server.pem", "server.key", "ca.pem"];
+    let write = |name: &str| {
+        let path = dir.path().join(name);
+        let _ = std::fs::remove_file(&path);
+        match name {
+            "appsecret" => std::fs::write(path, SECRET).unwrap(),
+            "caller.key" => std::fs::write(path, "k-e-y-7").unwrap(),
+            "wxgate.toml" => {
+                let text = format!(
+                    "listen = [\"127.0.0.1:0\"]\nstate_dir = \"state\"\nlog_format = \"text\"\n[upstream]\nurl = {:?}\n\
+                     ca = \"ca.pem\"\n[tls]\nlisten = [\"127.0.0.1:0\"]\ncert = \"server.pem\"\nkey = \"server.key\"\n\
+                     client_ca = \"ca.pem\"\n[[account]]\nappid = \"{APPID}\"\nsecret = {{ file = \"appsecret\" }}\n\
+                     [[caller]]\nname = \"a\"\nkey = {{ file = \"caller.key\" }}\n",
+                    fake.url()
+                );
+                std::fs::write(path, text).unwrap();
+            }
+            name => drop(std::fs::copy(certs.join(name), path).unwrap()),
+        }
+    };
+    files.iter().for_each(|name| write(name));
+    note_credential("k-e-y-7");
+    let command = || {
+        let mut command = wxgate(dir.path(), &["serve", "--config", "wxgate.toml"]);
+        command.env("HOME", dir.path());
+        command
+    };
+    let mut child = Child::start(&mut command());
+    let mut caller = Connection::plain(child.addr().await).await;
+    let call = request("GET", "/cgi-bin/x", &["X-Wxgate-Key: k-e-y-7"], b"");
+    for (n, name) in files.into_iter().enumerate() {
+        let path = dir.path().join(name);
+        std::fs::remove_file(&path).unwrap();
+        rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::RWXU).unwrap();
+        child.signal("HUP");
+        until("the new configuration is refused", || {
+            child.stderr().matches("going on with the old one").count() == n + 1
+        })
+        .await;
+        assert!(child.stderr().matches("a FIFO").count() > n, "{name}: {}", child.stderr());
+        assert_eq!(caller.send(&call).await.unwrap().status, 200, "{name}");
+        let ended = crate::support::child::run(&mut command()).await;
+        assert_eq!(ended.code, Some(2), "{name}: {}", ended.stderr);
+        assert!(ended.stderr.contains("a FIFO"), "{name}: {}", ended.stderr);
+        write(name);
+    }
+    child.signal("HUP");
+    child.line("has been read again").await;
     child.signal("TERM");
     assert_eq!(child.code().await, 0);
 }

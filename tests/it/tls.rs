@@ -218,14 +218,9 @@ fn wrong_files_are_said_with_line_and_key() {
     client_pki(dir.path());
     let here = dir.path().display();
     for (cert, key, more, right) in [
-        (
-            format!("{here}/none.pem"),
-            certs("server.key"),
-            String::new(),
-            "wxgate.toml:3: tls.cert: cannot read",
-        ),
+        (format!("{here}/none.pem"), certs("server.key"), String::new(), "wxgate.toml:3: tls.cert: found \""),
         (certs("server.key"), certs("server.key"), String::new(), "wxgate.toml:3: tls.cert: "),
-        (certs("server.pem"), certs("ca.pem"), String::new(), "wxgate.toml:4: tls.key: cannot read"),
+        (certs("server.pem"), certs("ca.pem"), String::new(), "wxgate.toml:4: tls.key: `"),
         (certs("server.pem"), format!("{here}/client.key"), String::new(), "wxgate.toml:3: tls.cert: "),
         (
             certs("server.pem"),

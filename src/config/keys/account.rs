@@ -39,9 +39,9 @@ const KEYS: &[Key] = &[
         "secret",
         Secret,
         r#"{ env = "WECHAT_SECRET" }"#,
-        "The AppSecret: `{ file = \"PATH\" }` with the secret alone in it, `{ env = \"NAME\" }`, or the secret itself \
-         in quotes.",
-        "AppSecret：`{ file = \"路径\" }`（文件中只有密钥）、`{ env = \"变量名\" }`，或直接写在引号里。",
+        "The AppSecret: `{ file = \"PATH\" }` with the secret alone in it, `{ env = \"NAME\" }`, \
+         `{ credential = \"NAME\" }` for a credential of the systemd unit, or the secret itself in quotes.",
+        "AppSecret：`{ file = \"路径\" }`（文件中只有密钥）、`{ env = \"变量名\" }`、`{ credential = \"名称\" }`（systemd 单元的 credential），或直接写在引号里。",
     ),
     key(
         "token_api",
@@ -90,15 +90,6 @@ const KEYS: &[Key] = &[
         "The errcodes that mean a dead token: wxgate fetches a new one and sends the call again. Empty: never.",
         "表示凭据失效的 errcode：wxgate 会获取新凭据并重发。空数组表示从不。",
     ),
-    key(
-        "untouched",
-        List(&forms::PATH_PATTERN),
-        "[]",
-        "Calls that carry a token of their own and are forwarded as they are, besides `/sns/*`, \
-         `/cgi-bin/component/*` and `/cgi-bin/clear_quota/v2`. `paths` must cover them too.",
-        "自带凭据、原样转发的接口；`/sns/*`、`/cgi-bin/component/*` 和 `/cgi-bin/clear_quota/v2` 不必写出。这些路径也要在 `paths` 之内。",
-    )
-    .such_as(r#"["/wxa/gettemplatelist"]"#),
     key(
         "tickets",
         Flag,

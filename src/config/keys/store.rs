@@ -1,6 +1,6 @@
 //! The keys of `[store]`.
 
-use super::Kind::{Choice, Number, Path, Secret};
+use super::Kind::{Choice, Number, Pem, Secret};
 use super::{Header, Key, NONE, Section, TIME, Text, forms, key, unset, without};
 
 pub(super) const SECTION: Section = Section {
@@ -48,17 +48,17 @@ const KEYS: &[Key] = &[
         .later(),
     unset(
         "ca",
-        Path,
+        Pem,
         without("the system's trust roots alone", "只用系统的信任根"),
         "PEM file of further trust roots for `rediss://`.",
         "PEM 文件：`rediss://` 额外信任的根证书。",
     )
     .such_as(r#""certs/redis-ca.pem""#)
     .later(),
-    unset("cert", Path, NONE, "PEM chain that wxgate shows to the store.", "wxgate 向存储出示的 PEM 证书链。")
+    unset("cert", Pem, NONE, "PEM chain that wxgate shows to the store.", "wxgate 向存储出示的 PEM 证书链。")
         .such_as(r#""certs/wxgate.pem""#)
         .later(),
-    unset("key", Path, NONE, "PEM key of that chain.", "该证书链的 PEM 私钥。")
+    unset("key", Pem, NONE, "PEM key of that chain.", "该证书链的 PEM 私钥。")
         .such_as(r#""certs/wxgate.key""#)
         .later(),
     key("key_prefix", forms::LINE, r#""wxgate:""#, "What every key in the store begins with.", "存储中所有键的前缀。")

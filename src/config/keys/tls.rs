@@ -1,6 +1,6 @@
 //! The keys of `[tls]`.
 
-use super::Kind::{OneOrMore, Path};
+use super::Kind::{OneOrMore, Pem};
 use super::{Header, Key, Section, Text, forms, required, unset, without};
 
 pub(super) const SECTION: Section = Section {
@@ -24,15 +24,15 @@ const KEYS: &[Key] = &[
     ),
     required(
         "cert",
-        Path,
+        Pem,
         r#""certs/server.pem""#,
         "PEM file with the chain, the server's own certificate first.",
         "PEM 证书链，服务器自己的证书在最前。",
     ),
-    required("key", Path, r#""certs/server.key""#, "PEM file with the key.", "PEM 私钥文件。"),
+    required("key", Pem, r#""certs/server.key""#, "PEM file with the key.", "PEM 私钥文件。"),
     unset(
         "client_ca",
-        Path,
+        Pem,
         without("callers need no certificate", "不要求调用方出示证书"),
         "PEM file; callers must then show a certificate signed by one of these.",
         "PEM 文件；设置后，调用方必须出示由其中之一签发的证书。",

@@ -1,6 +1,6 @@
 //! The keys of `[upstream]`.
 
-use super::Kind::{List, Number, Path};
+use super::Kind::{List, Number, Pem};
 use super::{Header, Key, NONE, Section, TIME, Text, forms, key, unset, without};
 
 pub(super) const SECTION: Section = Section {
@@ -29,7 +29,7 @@ const KEYS: &[Key] = &[
     .such_as(r#""203.0.113.7""#),
     unset(
         "ca",
-        Path,
+        Pem,
         without("the system's trust roots alone", "只用系统的信任根"),
         "PEM file of further trust roots, beside the system's.",
         "PEM 文件：系统之外额外信任的根证书。",

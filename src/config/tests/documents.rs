@@ -111,6 +111,7 @@ struct Language {
     time: &'static str,
     path: &'static str,
     secret: &'static str,
+    pem: &'static str,
     list_of: &'static str,
     one_or_more: &'static str,
     /// A kind with its lowest and highest value.
@@ -122,7 +123,9 @@ const EN: Language = Language {
     title: "Configuration",
     introduction: "[简体中文](configuration.zh-CN.md)\n\nEvery key of `wxgate.toml`, in the order of [full.toml](../examples/full.toml), which has them all with their \
         defaults. Sizes are like `\"16MiB\"` or `\"500KB\"`, times like `\"30s\"`, `\"500ms\"` or `\"2m\"`. Relative paths start \
-        from the folder of the file. A wrong file is answered with every error at once, each with file, line, key and cure.\n\n\
+        from the folder of the file. Secrets are best kept in files of their own (`{ file = … }`, mode 0600) or passed by \
+        systemd (`{ credential = \"NAME\" }` for `LoadCredential=NAME:PATH`; such a credential stays as it is until the unit is \
+        restarted). A wrong file is answered with every error at once, each with file, line, key and cure.\n\n\
         Editors that know JSON schemas for TOML complete and check keys with `#:schema ./wxgate.schema.json` in the first \
         line; `wxgate config schema` writes that file.\n\n\
         This page is made from the program's table of keys (`src/config/keys.rs`).\n",
@@ -136,7 +139,8 @@ const EN: Language = Language {
     size: "size",
     time: "time",
     path: "path",
-    secret: "secret: `{ file = \"PATH\" }`, `{ env = \"NAME\" }` or a text",
+    secret: "secret: `{ file = \"PATH\" }`, `{ env = \"NAME\" }`, `{ credential = \"NAME\" }` or a text",
+    pem: "path of a PEM file, or as a secret",
     list_of: "array of: ",
     one_or_more: "one, or an array of: ",
     between: |what, low, high| format!("{what} from {low} to {high}"),
@@ -147,6 +151,7 @@ const ZH: Language = Language {
     title: "配置",
     introduction: "[English](configuration.md)\n\n`wxgate.toml` 的全部配置项，顺序与 [full.toml](../examples/full.toml) 相同，该文件列出了所有默认值。\
         大小写作 `\"16MiB\"`、`\"500KB\"`，时间写作 `\"30s\"`、`\"500ms\"`、`\"2m\"`。相对路径以配置文件所在目录为准。\
+        密钥最好放在单独的文件中（`{ file = … }`，权限 0600），或由 systemd 传入（`LoadCredential=NAME:PATH` 对应 `{ credential = \"NAME\" }`，单元重启后才会更新）。\
         配置有误时会一次列出全部错误，每条都注明文件、行号、配置项和改法。\n\n\
         支持 TOML 的 JSON Schema 的编辑器可以补全和检查：在第一行写上 `#:schema ./wxgate.schema.json`，该文件由 `wxgate config schema` 生成。\n\n\
         本页由程序中的配置项表（`src/config/keys.rs`）生成。\n",
@@ -160,7 +165,8 @@ const ZH: Language = Language {
     size: "大小",
     time: "时间",
     path: "路径",
-    secret: "密钥：`{ file = \"路径\" }`、`{ env = \"变量名\" }` 或文本",
+    secret: "密钥：`{ file = \"路径\" }`、`{ env = \"变量名\" }`、`{ credential = \"名称\" }` 或文本",
+    pem: "PEM 文件的路径，或与密钥相同的写法",
     list_of: "数组，元素：",
     one_or_more: "单个或数组，元素：",
     between: |what, low, high| format!("{what}（{low} 到 {high}）"),
@@ -226,6 +232,7 @@ fn kind(kind_of: &Kind, language: &Language) -> String {
         Kind::Text(form) => (language.of)(&form.text).to_owned(),
         Kind::Path => language.path.to_owned(),
         Kind::Secret => language.secret.to_owned(),
+        Kind::Pem => language.pem.to_owned(),
         Kind::List(of) => format!("{}{}", language.list_of, kind(of, language)),
         Kind::OneOrMore(of) => format!("{}{}", language.one_or_more, kind(of, language)),
     }

@@ -7,7 +7,8 @@ use super::*;
 #[test]
 fn nothing_configured_is_an_error_of_its_own() {
     let folder = tempfile::tempdir().unwrap();
-    let errors = Config::load_in(folder.path(), None, &env_of(&[("WXGATE_APPID", "")])).unwrap_err();
+    let errors = Config::load_in(folder.path(), None, &Files::default(), &env_of(&[("WXGATE_APPID", "")]))
+        .unwrap_err();
     assert_eq!(errors, ConfigErrors::NothingConfigured);
 }
 
@@ -18,7 +19,9 @@ fn the_file_named_wins_then_the_one_here_then_the_environment() {
     let named = folder.path().join("other.toml");
     fs::write(&named, ACCOUNT.replace("wx1", "wxnamed")).unwrap();
     let appid = |path: Option<&Path>| {
-        Config::load_in(folder.path(), path, &env).unwrap().config.accounts[0].appid.clone()
+        Config::load_in(folder.path(), path, &Files::default(), &env).unwrap().config.accounts[0]
+            .appid
+            .clone()
     };
     assert_eq!(appid(None), "wxenv");
     fs::write(folder.path().join("wxgate.toml"), ACCOUNT.replace("wx1", "wxhere")).unwrap();
@@ -32,7 +35,7 @@ fn a_file_that_cannot_be_read_is_an_error_whatever_the_environment_holds() {
     let errors = Config::load(Some(Path::new("/nowhere/x.toml")), &env).unwrap_err().to_string();
     assert!(
         errors.starts_with(
-            "/nowhere/x.toml: cannot read the configuration: No such file or directory (os error 2)\nhint: "
+            "/nowhere/x.toml: cannot read the configuration: No such file or directory (os error 2)"
         ),
         "{errors}"
     );
@@ -81,14 +84,7 @@ fn what_is_wrong_with_the_environment_comes_at_once() {
     let lines: Vec<&str> = errors.lines().map(|line| line.split(": ").next().unwrap()).collect();
     assert_eq!(
         lines,
-        [
-            "WXGATE_APPID",
-            "WXGATE_SECRET_FILE",
-            "WXGATE_LISTEN",
-            "WXGATE_UPSTREAM",
-            "WXGATE_STATE_DIR",
-            "hint"
-        ]
+        ["WXGATE_APPID", "WXGATE_SECRET_FILE", "WXGATE_LISTEN", "WXGATE_UPSTREAM", "WXGATE_STATE_DIR",]
     );
     assert!(errors.contains("WXGATE_LISTEN: found \"0.0.0.0:80\", want a loopback address"), "{errors}");
     assert!(errors.contains("a [[caller]] or open_to_everyone = true"), "{errors}");
@@ -99,12 +95,13 @@ fn relative_paths_start_from_the_files_folder_and_secrets_lose_their_line_end() 
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("wxgate.toml");
     fs::write(folder.path().join("appsecret"), "\u{feff}s3cret\r\n").unwrap();
-    fs::write(folder.path().join("ca.pem"), "").unwrap();
+    fs::write(folder.path().join("ca.pem"), include_str!("../../../certs/ca.pem")).unwrap();
     let text = "state_dir = 'state'\nupstream.ca = 'ca.pem'\n[[account]]\nappid = 'wx1'\nsecret.file = 'appsecret'\n";
     fs::write(&file, text).unwrap();
     let config = Config::load(Some(&file), &env_of(&[])).unwrap().config;
     assert_eq!(config.state_dir, folder.path().join("state"));
-    assert_eq!(config.upstream.ca, Some(folder.path().join("ca.pem")));
+    let ca = folder.path().join("ca.pem");
+    assert_eq!(config.upstream.ca.map(|pem| pem.name().to_owned()), Some(ca.display().to_string()));
     assert_eq!(config.accounts[0].secret.expose(), "s3cret");
     fs::write(folder.path().join("appsecret"), " \n").unwrap();
     let errors = Config::load(Some(&file), &env_of(&[])).unwrap_err();
@@ -200,4 +197,103 @@ fn state_goes_where_the_system_says() {
 fn replay_memory_is_never_larger_than_a_body() {
     let config = load_text(&format!("limits.max_body = '1MiB'\n{ACCOUNT}")).unwrap().config;
     assert_eq!(config.limits.replay_per_request, 1 << 20);
+}
+
+/// A file that is named and is no regular file is wrong, wherever it is named, and costs no time.
+#[test]
+fn what_is_no_regular_file_is_refused_wherever_it_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    rustix::fs::mkfifoat(rustix::fs::CWD, at("fifo"), rustix::fs::Mode::RWXU).unwrap();
+    fs::create_dir(at("folder")).unwrap();
+    for name in ["server.pem", "server.key"] {
+        fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("certs").join(name), at(name)).unwrap();
+    }
+    let env = env_of(&[("CREDENTIALS_DIRECTORY", folder.path().to_str().unwrap())]);
+    for (path, what) in [("fifo", "a FIFO"), ("folder", "a directory"), ("/dev/zero", "a device")] {
+        let tls = |key: &str, value: &str| {
+            let keys = [("cert", "'server.pem'"), ("key", "'server.key'"), (key, value)];
+            let lines = keys.iter().enumerate().filter(|(n, (name, _))| *n == 2 || *name != key);
+            let lines: String = lines.map(|(_, (name, value))| format!("{name} = {value}\n")).collect();
+            format!("{ACCOUNT}[tls]\nlisten = '127.0.0.1:0'\n{lines}")
+        };
+        let mut cases = vec![
+            (
+                format!("[[account]]\nappid = 'wx1'\nsecret = {{ file = '{path}' }}\n"),
+                "account[0].secret.file",
+            ),
+            (format!("{ACCOUNT}[[caller]]\nname = 'a'\nkey = {{ file = '{path}' }}\n"), "caller[0].key.file"),
+            (format!("{ACCOUNT}[upstream]\nca = '{path}'\n"), "upstream.ca"),
+            (tls("cert", &format!("'{path}'")), "tls.cert"),
+            (tls("key", &format!("'{path}'")), "tls.key"),
+            (tls("key", &format!("{{ file = '{path}' }}")), "tls.key.file"),
+            (tls("client_ca", &format!("'{path}'")), "tls.client_ca"),
+        ];
+        if !path.starts_with('/') {
+            let secret = format!("[[account]]\nappid = 'wx1'\nsecret = {{ credential = '{path}' }}\n");
+            cases.push((secret, "account[0].secret.credential"));
+        }
+        for (text, key) in cases {
+            fs::write(at("wxgate.toml"), &text).unwrap();
+            let errors = Config::load(Some(&at("wxgate.toml")), &env).unwrap_err();
+            let [problem] = errors.problems() else { panic!("{text}: {errors}") };
+            assert_eq!(problem.key.as_deref(), Some(key), "{text}: {errors}");
+            assert!(errors.to_string().contains(what), "{text}: {errors}");
+        }
+        let errors = Config::load(Some(&at(path)), &env).unwrap_err().to_string();
+        assert!(
+            errors.ends_with(&format!("cannot read the configuration: it is {what}, want a regular file"))
+        );
+        let env = env_of(&[("WXGATE_APPID", "wx1"), ("WXGATE_SECRET_FILE", at(path).to_str().unwrap())]);
+        let errors = Config::from_environment(&env).unwrap_err().to_string();
+        assert!(errors.starts_with("WXGATE_SECRET_FILE: ") && errors.contains(what), "{errors}");
+    }
+}
+
+#[test]
+fn secrets_and_pem_come_from_files_variables_and_credentials() {
+    let folder = tempfile::tempdir().unwrap();
+    let certs = Path::new(env!("CARGO_MANIFEST_DIR")).join("certs");
+    fs::write(folder.path().join("appsecret"), "fr0m-systemd\n").unwrap();
+    fs::copy(certs.join("server.key"), folder.path().join("tls-key")).unwrap();
+    let text = format!(
+        "[[account]]\nappid = 'wx1'\nsecret = {{ credential = 'appsecret' }}\n[[caller]]\nname = 'a'\n\
+         key = {{ env = 'CALLER' }}\n[tls]\nlisten = '127.0.0.1:0'\ncert = {{ env = 'CERT' }}\n\
+         key = {{ credential = 'tls-key' }}\nclient_ca = {{ file = '{}' }}\n",
+        certs.join("ca.pem").display()
+    );
+    let cert = fs::read_to_string(certs.join("server.pem")).unwrap();
+    let env = env_of(&[
+        ("CREDENTIALS_DIRECTORY", folder.path().to_str().unwrap()),
+        ("CALLER", "k3y"),
+        ("CERT", &cert),
+    ]);
+    let loaded = Config::from_toml(&text, Path::new("wxgate.toml"), &env).unwrap();
+    assert_eq!(loaded.config.accounts[0].secret.expose(), "fr0m-systemd");
+    assert_eq!(loaded.config.callers[0].key.as_ref().unwrap().expose(), "k3y");
+    assert!(loaded.config.tls.unwrap().pem.client_ca.is_some());
+    assert_eq!(loaded.credentials, ["tls.key.credential", "account[0].secret.credential"]);
+    // Outside of a unit there are none.
+    let errors =
+        Config::from_toml(&text, Path::new("wxgate.toml"), &env_of(&[("CALLER", "k"), ("CERT", &cert)]));
+    let errors = errors.unwrap_err().to_string();
+    assert!(errors.contains("account[0].secret.credential: CREDENTIALS_DIRECTORY is not set"), "{errors}");
+    for name in ["../x", "a/b", "", ".", ".."] {
+        let text = format!("[[account]]\nappid = 'wx1'\nsecret = {{ credential = '{name}' }}\n");
+        let errors = Config::from_toml(&text, Path::new("wxgate.toml"), &env).unwrap_err().to_string();
+        assert!(errors.contains("want the name of a credential"), "{errors}");
+    }
+}
+
+/// `key = "server.key"` is a path in [tls]; for a caller it would be the key itself.
+#[test]
+fn a_plain_secret_that_names_a_file_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("cms.key"), "k3y").unwrap();
+    let load = |text: &str| Config::from_toml(text, &folder.path().join("wxgate.toml"), &env_of(&[]));
+    let caller = |key: &str| format!("{ACCOUNT}[[caller]]\nname = 'a'\nkey = '{key}'\n");
+    assert!(load(&caller("no-such.key")).is_ok());
+    let errors = load(&caller("cms.key")).unwrap_err().to_string();
+    assert!(errors.ends_with(":6: caller[0].key: the key is the name of a file; want { file = \"…\" } around it, to use what the file holds"), "{errors}");
+    assert!(load("[[account]]\nappid = 'wx1'\nsecret = 'cms.key'\n").is_err());
 }
