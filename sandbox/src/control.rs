@@ -2,12 +2,15 @@
 //!
 //! They need no token, are struck by no ordered failure, and are counted as requests on a connection only.
 
+use std::time::Duration;
+
 use http::{Method, StatusCode};
 use serde_json::json;
 
 use crate::answer::{Answer, JSON};
 use crate::call::{Body, Call};
 use crate::failures::Failure;
+use crate::tokens::Lag;
 use crate::world::World;
 
 /// Whether a path is one of these.
@@ -25,6 +28,7 @@ pub(crate) fn answer(world: &mut World, call: &Call) -> Answer {
         (&Method::POST, "/sandbox/steal-token") => done(json!(world.steal_tokens(appid))),
         (&Method::POST, "/sandbox/expire-token") => done(json!(world.expire_tokens(appid))),
         (&Method::POST, "/sandbox/fail") => fail(world, &call.body),
+        (&Method::POST, "/sandbox/lag") => lag(world, &call.body),
         (&Method::GET | &Method::HEAD, "/sandbox/stats") => match serde_json::to_string(&world.stats()) {
             Ok(stats) => Answer::of(StatusCode::OK, JSON, stats),
             Err(e) => refused(StatusCode::INTERNAL_SERVER_ERROR, &e.to_string()),
@@ -32,7 +36,7 @@ pub(crate) fn answer(world: &mut World, call: &Call) -> Answer {
         (&Method::GET | &Method::HEAD, "/sandbox/last") => Answer::json(&world.tally.last()),
         _ => refused(
             StatusCode::NOT_FOUND,
-            "POST steal-token, expire-token, fail; GET stats, last; `wxgate sandbox --help` explains them",
+            "POST steal-token, expire-token, fail, lag; GET stats, last; `wxgate sandbox --help` explains them",
         ),
     }
 }
@@ -49,6 +53,30 @@ fn fail(world: &mut World, body: &Body) -> Answer {
         }
         Err(words) => refused(StatusCode::BAD_REQUEST, &words),
     }
+}
+
+fn lag(world: &mut World, body: &Body) -> Answer {
+    const FORM: &str = r#"expected {"share": 0.3, "ms": 1000}, where `ms` may be left out"#;
+    let order = match body {
+        Body::Whole(bytes) => serde_json::from_slice::<LagOrder>(bytes).map_err(|e| format!("{e}; {FORM}")),
+        Body::TooLarge => Err("the body is too long".to_owned()),
+    };
+    match order {
+        Ok(LagOrder { share, ms }) if (0.0..=1.0).contains(&share) => {
+            world.tokens.lag = Lag { share, time: ms.map(Duration::from_millis) };
+            Answer::json(&json!({ "errcode": 0, "errmsg": "ok" }))
+        }
+        Ok(_) => refused(StatusCode::BAD_REQUEST, "`share` must be a number from 0 to 1"),
+        Err(words) => refused(StatusCode::BAD_REQUEST, &words),
+    }
+}
+
+/// The body of `POST /sandbox/lag`.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LagOrder {
+    share: f64,
+    ms: Option<u64>,
 }
 
 /// `count` is how many tokens or failures it concerned.

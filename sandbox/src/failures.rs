@@ -17,6 +17,8 @@ pub enum How {
     Hang(Duration),
     /// The TCP connection is reset and there is no answer.
     Reset,
+    /// This errcode as soon as 64 KiB of the body have come, or all of it; then the connection is closed.
+    Early(i64),
 }
 
 /// An order to fail.
@@ -58,8 +60,7 @@ impl Failure {
 }
 
 fn how(value: Option<&Value>) -> Result<How, String> {
-    const KINDS: &str =
-        r#"`how` must be one of {"errcode": N}, {"status": N}, {"hang_ms": N} and {"reset": true}"#;
+    const KINDS: &str = r#"`how` must be one of {"errcode": N}, {"status": N}, {"hang_ms": N}, {"reset": true} and {"early_errcode": N}"#;
     let (kind, value) = match value {
         Some(Value::String(kind)) if kind == "reset" => return Ok(How::Reset),
         Some(Value::Object(object)) if object.len() == 1 => object.iter().next().ok_or(KINDS)?,
@@ -71,6 +72,7 @@ fn how(value: Option<&Value>) -> Result<How, String> {
     };
     match kind.as_str() {
         "errcode" => Ok(How::Errcode(number(-1..=i64::from(i32::MAX))?)),
+        "early_errcode" => Ok(How::Early(number(-1..=i64::from(i32::MAX))?)),
         "status" => Ok(How::Status(u16::try_from(number(200..=599)?).map_err(|e| e.to_string())?)),
         "hang_ms" => Ok(How::Hang(Duration::from_millis(number(0..=86_400_000)?.unsigned_abs()))),
         "reset" if value != &Value::Bool(false) => Ok(How::Reset),
@@ -91,7 +93,21 @@ impl Failures {
 
     /// What is to happen to a request for this path; it counts as struck.
     pub(crate) fn strike(&mut self, path: &str) -> Option<How> {
-        let strikes = |failure: &Failure| failure.path.as_deref().is_none_or(|only| only == path);
+        self.take(path, |how| !matches!(how, How::Early(_)))
+    }
+
+    /// The errcode with which a request for this path is answered before its body has been read; it counts as struck.
+    pub(crate) fn strike_early(&mut self, path: &str) -> Option<i64> {
+        match self.take(path, |how| matches!(how, How::Early(_)))? {
+            How::Early(code) => Some(code),
+            _ => None,
+        }
+    }
+
+    fn take(&mut self, path: &str, wanted: impl Fn(How) -> bool) -> Option<How> {
+        let strikes = |failure: &Failure| {
+            wanted(failure.how) && failure.path.as_deref().is_none_or(|only| only == path)
+        };
         let index = self.0.iter().position(strikes)?;
         let failure = &mut self.0[index];
         let how = failure.how;
@@ -120,6 +136,7 @@ mod tests {
             ),
             (r#"{"how":{"status":502}}"#, Failure { count: 1, path: None, how: How::Status(502) }),
             (r#"{"how":{"reset":true}}"#, Failure { count: 1, path: None, how: How::Reset }),
+            (r#"{"how":{"early_errcode":40009}}"#, Failure { count: 1, path: None, how: How::Early(40009) }),
             (r#"{"how":"reset"}"#, Failure { count: 1, path: None, how: How::Reset }),
             (
                 r#"{"how":{"hang_ms":250}}"#,

@@ -51,6 +51,7 @@ pub use failures::{Failure, How};
 pub use fetch::Fetches;
 pub use options::{DEFAULT_APPID, DEFAULT_SECRET, Options};
 pub use stats::{Connections, Stats, TokenStats};
+pub use tokens::Lag;
 
 /// The certificate authority of the built-in certificate, PEM; `certs/ca.pem` holds the same.
 pub const CA: &str = include_str!("../certs/ca.pem");
@@ -148,6 +149,11 @@ impl Handle {
     /// Orders a failure.
     pub fn fail(&self, failure: Failure) {
         serve::lock(&self.world).failures.order(failure);
+    }
+
+    /// From now on, nodes that lag refuse tokens; a share of 0 ends it.
+    pub fn lag(&self, lag: Lag) {
+        serve::lock(&self.world).tokens.lag = lag;
     }
 
     /// Lets this much time pass at once, for tokens, quotas and tickets.

@@ -18,7 +18,11 @@ Calls that steer it (no token needed; ?appid=APPID restricts the first two to on
   POST /sandbox/expire-token   the current tokens are over from now on (42001)
   POST /sandbox/fail           {\"count\": 3, \"path\": \"/cgi-bin/user/get\", \"how\": {\"errcode\": 45009}}
                                the next `count` (default 1) calls of `path` (default: all, token calls too) fail;
-                               `how` is one of {\"errcode\": N}, {\"status\": N}, {\"hang_ms\": N}, {\"reset\": true}
+                               `how` is one of {\"errcode\": N}, {\"status\": N}, {\"hang_ms\": N}, {\"reset\": true},
+                               {\"early_errcode\": N} (after 64 KiB of the body, and the connection is closed)
+  POST /sandbox/lag            {\"share\": 0.3, \"ms\": 1000}
+                               that part of the calls meets a node that refuses a token (40001) until it is so old;
+                               without `ms` always; a share of 0 ends it
   GET  /sandbox/stats          fetches, calls, calls per token, errors, peer addresses, connections
   GET  /sandbox/last           the last 100 requests with their headers, tokens and secrets masked
 
@@ -170,9 +174,15 @@ mod tests {
     #[test]
     fn the_help_names_every_control_call() {
         let help = Options::augment_args(Command::new("sandbox")).render_long_help().to_string();
-        for call in
-            ["steal-token", "expire-token", "/sandbox/fail", "hang_ms", "/sandbox/stats", "/sandbox/last"]
-        {
+        for call in [
+            "steal-token",
+            "expire-token",
+            "/sandbox/fail",
+            "hang_ms",
+            "/sandbox/lag",
+            "/sandbox/stats",
+            "/sandbox/last",
+        ] {
             assert!(help.contains(call), "{call}: {help}");
         }
     }

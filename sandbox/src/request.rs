@@ -1,4 +1,4 @@
-//! The life of a request for the API: count, ordered failures, 412, the interface, count again.
+//! The life of a request for the API: early answers, count, ordered failures, 412, the interface, count again.
 //!
 //! It knows the interfaces and the world; neither knows it. Connections, and what waits or is reset, are `serve`'s.
 
@@ -12,13 +12,22 @@ use crate::failures::How;
 use crate::stats::Seen;
 use crate::world::World;
 
-/// Counts a request and says whether a failure was ordered for it.
-pub(crate) fn begin(world: &mut World, call: &Call) -> Option<How> {
+/// Counts a request and says whether a failure was ordered for it; `early` is what [`early`] said.
+pub(crate) fn begin(world: &mut World, call: &Call, early: Option<i64>) -> Option<How> {
     world.tally.request(call.path(), api::is_token_call(call.path()), call.peer);
     if call.count("access_token") > 1 {
         world.tally.stats.duplicated_token_params += 1;
     }
-    if call.is_chunked() { None } else { world.failures.strike(call.path()) }
+    match early {
+        Some(code) => Some(How::Early(code)),
+        None if call.is_chunked() => None,
+        None => world.failures.strike(call.path()),
+    }
+}
+
+/// The errcode with which a request is answered before its body has been read, if that was ordered.
+pub(crate) fn early(world: &mut World, path: &str) -> Option<i64> {
+    world.failures.strike_early(path)
 }
 
 /// The answer to a request that [`begin`] has counted.
@@ -43,7 +52,7 @@ fn outcome(world: &mut World, call: &Call, ordered: Option<How>) -> Result<Answe
         return Ok(Answer::empty(StatusCode::PRECONDITION_FAILED));
     }
     match ordered {
-        Some(How::Errcode(code)) => Err(refuse(code)),
+        Some(How::Errcode(code) | How::Early(code)) => Err(refuse(code)),
         Some(How::Status(status)) => {
             Ok(Answer::empty(StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)))
         }

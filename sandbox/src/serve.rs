@@ -31,6 +31,8 @@ use crate::world::World;
 
 /// A body longer than this is read and thrown away: WeChat takes nothing that long.
 const LONGEST_KEPT: usize = 24 << 20;
+/// How much of a body is read before an early answer.
+const EARLY: usize = 64 << 10;
 const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 /// How long requests in flight may take once the sandbox is told to stop.
 const GRACE: Duration = Duration::from_secs(2);
@@ -187,8 +189,9 @@ async fn respond(
 ) -> Result<Response<Full<Bytes>>, Reset> {
     let (parts, body) = incoming.into_parts();
     let wishes = Wishes::of(&parts);
+    let early = request::early(&mut lock(world), parts.uri.path());
     // A body that breaks off has no sender any more who could be answered.
-    let body = read(body).await.map_err(|_| Reset)?;
+    let body = read(body, if early.is_some() { EARLY } else { usize::MAX }).await.map_err(|_| Reset)?;
     let call = Call::new(parts, body, peer);
     let answer = if control::is_control(call.path()) {
         let mut world = lock(world);
@@ -198,7 +201,7 @@ async fn respond(
         let ordered = {
             let mut world = lock(world);
             world.count_on_connection(nth);
-            request::begin(&mut world, &call)
+            request::begin(&mut world, &call, early)
         };
         match ordered {
             Some(How::Hang(time)) => tokio::time::sleep(time).await,
@@ -210,11 +213,14 @@ async fn respond(
     Ok(answer.into_response(wishes, spelling))
 }
 
-/// Reads a body to its end, so that a caller who writes it all before reading gets its answer.
-async fn read(mut body: Incoming) -> Result<Body, hyper::Error> {
+/// Reads a body to its end, so that a caller who writes it all before reading gets its answer; or until at least so
+/// many bytes have come, which makes hyper close the connection behind the answer.
+async fn read(mut body: Incoming, enough: usize) -> Result<Body, hyper::Error> {
     let mut kept = BytesMut::new();
     let mut too_large = false;
-    while let Some(frame) = body.frame().await {
+    while kept.len() < enough
+        && let Some(frame) = body.frame().await
+    {
         let Ok(data) = frame?.into_data() else { continue };
         too_large |= kept.len() + data.len() > LONGEST_KEPT;
         if too_large {

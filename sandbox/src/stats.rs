@@ -58,6 +58,8 @@ pub struct TokenStats {
     pub calls: u64,
     /// Calls refused because it was dead.
     pub refused: u64,
+    /// Calls refused by a node that lags, while it was alive.
+    pub lagged: u64,
 }
 
 /// The connections in [`Stats`].

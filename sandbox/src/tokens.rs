@@ -25,6 +25,9 @@ pub(crate) struct Issued {
     /// Calls that it opened, and calls refused because it was dead.
     pub(crate) calls: u64,
     pub(crate) refused: u64,
+    /// Calls refused, while it was alive, by a node that did not know it yet.
+    pub(crate) lagged: u64,
+    issued_at: Moment,
     expires_at: Moment,
     /// When a newer token ends it, or ended it, before its time.
     replaced_at: Option<Moment>,
@@ -54,10 +57,20 @@ impl Issued {
     }
 }
 
+/// Nodes that have not heard of a new token yet: they refuse it as if it were none.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Lag {
+    /// Which part of the calls meets such a node, from 0 (none) to 1 (all).
+    pub share: f64,
+    /// How long after its issue a token is refused by them; `None`: always, so that calls are refused at random.
+    pub time: Option<Duration>,
+}
+
 /// All tokens of one sandbox.
 pub(crate) struct Tokens {
     ttl: Duration,
     overlap: Duration,
+    pub(crate) lag: Lag,
     issued: Vec<Issued>,
     by_value: HashMap<String, usize>,
     current: HashMap<(usize, Kind), usize>,
@@ -65,7 +78,14 @@ pub(crate) struct Tokens {
 
 impl Tokens {
     pub(crate) fn new(ttl: Duration, overlap: Duration) -> Self {
-        Self { ttl, overlap, issued: Vec::new(), by_value: HashMap::new(), current: HashMap::new() }
+        Self {
+            ttl,
+            overlap,
+            lag: Lag { share: 0.0, time: None },
+            issued: Vec::new(),
+            by_value: HashMap::new(),
+            current: HashMap::new(),
+        }
     }
 
     pub(crate) fn all(&self) -> &[Issued] {
@@ -97,6 +117,8 @@ impl Tokens {
             kind,
             calls: 0,
             refused: 0,
+            lagged: 0,
+            issued_at: now,
             expires_at,
             replaced_at: None,
         });
@@ -140,14 +162,18 @@ impl Tokens {
     /// The account that a token opens, counted as one call made with it.
     ///
     /// # Errors
-    /// The errcode: 40014 for what is no token at all, 40001 for one that is unknown or replaced, 42001 for
-    /// one whose time is over.
+    /// The errcode: 40014 for what is no token at all, 40001 for one that is unknown, replaced or met by a node that
+    /// lags, 42001 for one whose time is over.
     pub(crate) fn look_up(&mut self, text: &str, now: Moment) -> Result<usize, i64> {
         let Some(index) = self.by_value.get(text) else {
             return Err(if looks_like_a_token(text) { 40001 } else { 40014 });
         };
         let token = &mut self.issued[*index];
         let code = match token.worth(now) {
+            Worth::Alive if self.lag.strikes(now.saturating_sub(token.issued_at)) => {
+                token.lagged += 1;
+                return Err(40001);
+            }
             Worth::Alive => {
                 token.calls += 1;
                 return Ok(token.account);
@@ -157,6 +183,13 @@ impl Tokens {
         };
         token.refused += 1;
         Err(code)
+    }
+}
+
+impl Lag {
+    /// Whether one call meets a node that does not know a token of this age.
+    fn strikes(self, age: Duration) -> bool {
+        self.time.is_none_or(|time| age < time) && fastrand::f64() < self.share
     }
 }
 

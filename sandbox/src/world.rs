@@ -159,6 +159,7 @@ impl World {
             },
             calls: token.calls,
             refused: token.refused,
+            lagged: token.lagged,
         });
         stats.per_token = tokens.collect();
         stats

@@ -122,3 +122,33 @@ async fn a_code_becomes_a_session_with_appid_and_secret() {
     assert!(session.json()["session_key"].is_string());
     assert_eq!(get(it.addr, "/sns/jscode2session").await.errcode(), 41002);
 }
+
+#[tokio::test]
+async fn each_interface_refuses_a_call_without_its_required_parameters() {
+    let it = sandbox().await;
+    for (path, code) in [
+        ("/cgi-bin/user/info", 41009),
+        ("/cgi-bin/media/get", 41006),
+        ("/cgi-bin/ticket/getticket", 40097),
+        ("/cgi-bin/menu/get", 46003),
+    ] {
+        assert_eq!(it.get(path, "").await.errcode(), code, "{path}");
+    }
+    for (path, code) in [
+        ("/cgi-bin/message/custom/send", 40003),
+        ("/cgi-bin/message/template/send", 40003),
+        ("/cgi-bin/menu/create", 40016),
+        ("/cgi-bin/qrcode/create", 40097),
+        ("/cgi-bin/media/upload", 40004),
+        ("/cgi-bin/material/add_material", 40004),
+        ("/cgi-bin/clear_quota", 41002),
+        ("/wxa/getwxacodeunlimit", 40097),
+        ("/datacube/getusersummary", 40097),
+    ] {
+        assert_eq!(it.post(path, "{}").await.errcode(), code, "{path}");
+        if !path.contains("/media/") && !path.contains("/material/") {
+            assert_eq!(it.post(path, "").await.errcode(), 44002, "{path} with an empty body");
+            assert_eq!(it.get(path, "").await.errcode(), 43002, "GET {path}");
+        }
+    }
+}

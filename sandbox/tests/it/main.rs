@@ -10,6 +10,7 @@ mod https;
 mod checks;
 mod interfaces;
 mod media;
+mod options;
 mod steering;
 mod tokens;
 mod wire;

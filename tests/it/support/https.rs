@@ -51,7 +51,12 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 impl Connection {
     pub(crate) async fn plain(addr: SocketAddr) -> Self {
-        Self(Box::new(TcpStream::connect(addr).await.unwrap()))
+        Self::over(TcpStream::connect(addr).await.unwrap())
+    }
+
+    /// Plain HTTP over a connection that the test has made itself.
+    pub(crate) fn over(stream: TcpStream) -> Self {
+        Self(Box::new(stream))
     }
 
     pub(crate) async fn tls(addr: SocketAddr) -> Self {
@@ -122,8 +127,13 @@ impl Connection {
 /// Trusts `certs/ca.pem` alone and remembers sessions.
 pub(crate) fn client_config() -> Arc<ClientConfig> {
     let ca = Path::new(env!("CARGO_MANIFEST_DIR")).join("certs/ca.pem");
+    client_config_with(CertificateDer::from_pem_file(ca).unwrap())
+}
+
+/// Trusts this certificate alone and remembers sessions.
+pub(crate) fn client_config_with(root: CertificateDer<'_>) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(ca).unwrap()).unwrap();
+    roots.add(root.into_owned()).unwrap();
     let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
