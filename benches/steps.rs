@@ -12,7 +12,7 @@ use divan::{Bencher, black_box};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 use tokio::time::Instant;
 use wxgate::credential::{Credential, CredentialId};
-use wxgate::proxy::route::Rules;
+use wxgate::proxy::route::{PathPattern, Routes, Rules, WEIXIN};
 use wxgate::secret::Secret;
 
 fn main() {
@@ -119,7 +119,7 @@ impl Request {
     }
 
     fn admit(&self) -> wxgate::proxy::admit::Target<'_, '_> {
-        wxgate::proxy::admit::admit(&self.method, &self.uri, Version::HTTP_11, &self.headers)
+        wxgate::proxy::admit::admit(&mut self.method.clone(), &self.uri, Version::HTTP_11, &self.headers)
             .expect("a request that is admitted")
     }
 }
@@ -129,6 +129,8 @@ fn rules(host: Option<String>, prefix: &str) -> Rules {
         hosts: host.into_iter().collect(),
         prefix: prefix.to_owned(),
         paths: vec!["/cgi-bin/".to_owned(), "/wxa/".to_owned()],
+        untouched: Vec::new(),
+        table: &WEIXIN,
     }
 }
 
@@ -191,14 +193,17 @@ mod admit {
 
 /// Which account, and what kind of call.
 mod route {
-    use wxgate::proxy::route::route;
-
     use super::*;
 
     fn routed(bencher: Bencher<'_, '_>, accounts: &[Rules]) {
         let request = Request::new(SDK_GET);
         let target = request.admit();
-        bencher.bench(|| route(black_box(accounts).iter(), black_box(&target)).expect("an account").account);
+        let routes = Routes::new(accounts.iter());
+        bencher.bench(|| {
+            let (index, path) =
+                routes.find(black_box(&target.host), black_box(&target.path)).expect("an account");
+            accounts[index].action(path).expect("a path that may be called")
+        });
     }
 
     #[divan::bench]
@@ -224,15 +229,15 @@ mod callers {
 
     /// Ten apps with a network, a key and rules each; the proxied call shows the last key.
     fn ten() -> Vec<Caller> {
-        let allow = |method, path: &str| Allow { method, path: path.to_owned(), any_rest: true };
+        let allow = |method, path| Allow { method, path: PathPattern::parse(path).expect("a pattern") };
         let caller = |n: u32| Caller {
             name: format!("app-{n}").into(),
             from: vec!["10.1.0.0/16".parse().expect("a network")],
             key: Some(Secret::new(format!("key-of-app-{n}-0123456789abcdef"))),
             accounts: Some(vec!["main".to_owned()]),
             allow: Some(vec![
-                allow(Some(Method::POST), "/cgi-bin/message/"),
-                allow(Some(Method::GET), "/cgi-bin/"),
+                allow(Some(Method::POST), "/cgi-bin/message/*"),
+                allow(Some(Method::GET), "/cgi-bin/*"),
             ]),
             real_token: false,
         };
@@ -242,7 +247,12 @@ mod callers {
     fn judged(bencher: Bencher<'_, '_>, callers: &[Caller], head: &str) {
         let request = Request::new(head);
         let peer = IpAddr::from([10, 1, 2, 3]);
-        let asked = RequestedCall { account: "main", method: &request.method, path: "/cgi-bin/menu/get" };
+        let asked = RequestedCall {
+            account: "main",
+            method: &request.method,
+            path: "/cgi-bin/menu/get",
+            asks_for_token: false,
+        };
         bencher.bench(|| {
             authorize(black_box(callers), black_box(peer), black_box(&request.headers), Some(asked))
                 .expect("a call that is allowed")

@@ -7,6 +7,7 @@
 //!
 //! This crate is a program; its library exists for the program's own tests and keeps no promise of stability.
 
+pub mod admin;
 pub mod app;
 mod beside;
 pub mod check;
@@ -21,6 +22,7 @@ pub mod http1;
 mod hush;
 pub mod listener;
 pub mod logging;
+pub mod metrics;
 pub mod process;
 pub mod proxy;
 mod regular_file;

@@ -308,13 +308,13 @@ fn settings(
     budget: &Arc<Budget>,
     hosts: Vec<Arc<ApiHost>>,
 ) -> Settings {
-    let state = ProxyState {
+    let state = ProxyState::new(
         accounts,
-        callers: config.callers.clone(),
-        limits: config.limits.clone(),
-        budget: Arc::clone(budget),
-        access_log: config.access_log,
-    };
+        config.callers.clone(),
+        config.limits.clone(),
+        Arc::clone(budget),
+        config.access_log,
+    );
     Settings { state: Arc::new(state), hosts }
 }
 

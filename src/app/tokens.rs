@@ -11,7 +11,7 @@ use super::StartError;
 use crate::config::{self, Config, TokenApi};
 use crate::credential::{self, CredentialId, Issuer, Reader, Store, Task, TaskSpec};
 use crate::proxy::Account;
-use crate::proxy::route::Rules;
+use crate::proxy::route::{Rules, WEIXIN};
 use crate::secret::Secret;
 use crate::upstream::ApiHost;
 
@@ -121,6 +121,8 @@ impl Tokens {
                 hosts: account.hosts.clone(),
                 prefix: account.prefix.clone(),
                 paths: account.paths.clone(),
+                untouched: account.untouched.clone(),
+                table: &WEIXIN,
             },
             refresh_on: account.refresh_on.clone(),
             token: running.reader.clone(),

@@ -70,8 +70,18 @@ struct Summary<'a>(&'a Account);
 
 impl fmt::Display for Summary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Account { name, appid, token_api, hosts, prefix, paths, upstream, refresh_on, secret: _ } =
-            self.0;
+        let Account {
+            name,
+            appid,
+            token_api,
+            hosts,
+            prefix,
+            paths,
+            untouched,
+            upstream,
+            refresh_on,
+            secret: _,
+        } = self.0;
         let api = match token_api {
             TokenApi::Token => "token",
             TokenApi::StableToken => "stable_token",
@@ -86,6 +96,10 @@ impl fmt::Display for Summary<'_> {
         }
         if !prefix.is_empty() {
             write!(f, ", prefix {prefix}")?;
+        }
+        if !untouched.is_empty() {
+            let untouched: Vec<_> = untouched.iter().map(ToString::to_string).collect();
+            write!(f, ", untouched {}", untouched.join(" "))?;
         }
         if refresh_on.is_empty() {
             f.write_str(", never refreshed by an errcode")?;

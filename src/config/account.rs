@@ -7,7 +7,12 @@ use super::report::Report;
 use super::table::{Given, Table};
 use super::value::Value;
 use super::{Account, TokenApi, keys, parse, secret, upstream};
+use crate::proxy::route::PathPattern;
 use crate::upstream::BaseUrl;
+
+/// What an entry of `untouched` looks like.
+const UNTOUCHED_WANTED: &str =
+    r#"a path like "/wxa/gettemplatelist", or with a `*` at its end, "/wxa/third/*", for any rest"#;
 
 /// A value and the line to name when it clashes with another account's.
 struct At<T> {
@@ -91,6 +96,7 @@ fn read_one(mut table: Table<'_>, default_url: &BaseUrl) -> Draft {
     let prefix = At { line: table.line_of("prefix"), value: prefix };
     let routes_known = hosts_given != Given::Wrong && prefix_given != Given::Wrong;
     let paths = table.key("paths", paths);
+    let untouched = table.key("untouched", untouched);
     let refresh_on = table.key("refresh_on", refresh_on);
     table.finish();
 
@@ -103,6 +109,7 @@ fn read_one(mut table: Table<'_>, default_url: &BaseUrl) -> Draft {
         prefix: prefix.value.clone(),
         paths,
         upstream,
+        untouched,
         refresh_on,
     });
     let (name, name_given) = ((name_given != Given::Wrong).then_some(name), name_given != Given::No);
@@ -130,6 +137,12 @@ fn paths(value: &Value<'_>) -> Option<Vec<String>> {
         return value.wrong_as("an empty array", "at least one path: nothing could be called");
     }
     Some(paths)
+}
+
+fn untouched(value: &Value<'_>) -> Option<Vec<PathPattern>> {
+    value.list(r#"an array of paths like ["/wxa/gettemplatelist"]"#, |v| {
+        v.parsed(UNTOUCHED_WANTED, |text| PathPattern::parse(text).ok_or_else(|| UNTOUCHED_WANTED.to_owned()))
+    })
 }
 
 fn refresh_on(value: &Value<'_>) -> Option<Vec<i64>> {

@@ -11,6 +11,7 @@ use super::account::Names;
 use super::table::Table;
 use super::value::Value;
 use super::{Allow, Caller, keys, parse, secret};
+use crate::proxy::route::PathPattern;
 
 const ALLOW_WANTED: &str = r#""METHOD PATTERN" like "GET /cgi-bin/user/*": `*` for any method, a `*` at the end of the path for any rest"#;
 
@@ -102,21 +103,14 @@ fn allow(text: &str) -> Result<Allow, String> {
     let (method, pattern) = text.split_once(' ').ok_or_else(wanted)?;
     let method = match method {
         "*" => None,
-        // Methods are compared byte for byte: "get" would allow nothing.
-        name if !name.is_empty() && name.bytes().all(|b| b.is_ascii_uppercase()) => {
-            Some(Method::from_bytes(name.as_bytes()).map_err(|_| wanted())?)
+        // In upper case, as requests have it when they are compared.
+        name if !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphabetic()) => {
+            Some(Method::from_bytes(name.to_ascii_uppercase().as_bytes()).map_err(|_| wanted())?)
         }
         _ => return Err(wanted()),
     };
-    let (path, any_rest) = match pattern.strip_suffix('*') {
-        Some(path) => (path, true),
-        None => (pattern, false),
-    };
-    if path.contains('*') {
-        return Err(wanted());
-    }
-    let path = parse::api_path(path).map_err(|_| wanted())?;
-    Ok(Allow { method, path, any_rest })
+    let path = PathPattern::parse(pattern).ok_or_else(wanted)?;
+    Ok(Allow { method, path })
 }
 
 #[cfg(test)]
@@ -126,10 +120,10 @@ mod tests {
     #[test]
     fn entries() {
         for (text, right) in [
-            ("GET /cgi-bin/user/*", Some((Some(Method::GET), "/cgi-bin/user/", true))),
-            ("* /cgi-bin/menu/get", Some((None, "/cgi-bin/menu/get", false))),
-            ("POST /*", Some((Some(Method::POST), "/", true))),
-            ("get /cgi-bin/", None),
+            ("GET /cgi-bin/user/*", Some((Some(Method::GET), "/cgi-bin/user/*"))),
+            ("* /cgi-bin/menu/get", Some((None, "/cgi-bin/menu/get"))),
+            ("POST /*", Some((Some(Method::POST), "/*"))),
+            ("post /cgi-bin/*", Some((Some(Method::POST), "/cgi-bin/*"))),
             ("GET", None),
             ("GET  /cgi-bin/", None),
             ("GET cgi-bin/", None),
@@ -137,10 +131,11 @@ mod tests {
             ("GET /a?b", None),
             ("GET /a//b", None),
             ("GET /%61", None),
+            ("GET /a;b", None),
+            ("G-T /a", None),
             ("", None),
         ] {
-            let right =
-                right.map(|(method, path, any_rest)| Allow { method, path: path.to_owned(), any_rest });
+            let right = right.map(|(method, path)| Allow { method, path: PathPattern::parse(path).unwrap() });
             assert_eq!(allow(text).ok(), right, "{text}");
         }
     }

@@ -40,6 +40,7 @@ pub use schema::schema;
 
 use files::Files;
 
+use crate::proxy::route::PathPattern;
 use crate::secret::Secret;
 use crate::tls::{Pem, ServerPem};
 use crate::upstream::tls::Trust;
@@ -270,6 +271,8 @@ pub struct Account {
     pub paths: Vec<String>,
     /// Its API host: that of `[upstream]`, or another.
     pub upstream: BaseUrl,
+    /// What is forwarded as it is, without the token.
+    pub untouched: Vec<PathPattern>,
     /// The errcodes that mean a dead token.
     pub refresh_on: Vec<i64>,
 }
@@ -303,10 +306,8 @@ pub struct Caller {
 /// One `METHOD PATTERN` entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Allow {
-    /// `None`: any method.
+    /// In upper case; `None`: any method.
     pub method: Option<Method>,
     /// The path, without the account's prefix.
-    pub path: String,
-    /// Whether anything may follow the path.
-    pub any_rest: bool,
+    pub path: PathPattern,
 }

@@ -11,6 +11,8 @@ use bytesize::ByteSize;
 use http::Uri;
 use rustls::pki_types::ServerName;
 
+use crate::http1::host;
+use crate::http1::target::clean_path;
 use crate::upstream::BaseUrl;
 
 /// What a time looks like.
@@ -120,19 +122,12 @@ pub(super) fn url_may_be_shown(text: &str) -> bool {
     !text.contains(['@', '?', '#'])
 }
 
-/// A host name or address without port, lower-case, without brackets and without a dot at the end.
+/// A host name or address without port, in the normal form that requests are compared in.
 pub(super) fn host(text: &str) -> Result<String, String> {
     let wanted = || r#"a host name or IP address without port, like "wx.example.com""#.to_owned();
-    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-    if let Some(bare) = bare {
-        return bare.parse::<std::net::Ipv6Addr>().map(|ip| ip.to_string()).map_err(|_| wanted());
-    }
-    let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
-    match ServerName::try_from(name.as_str()) {
-        Ok(ServerName::IpAddress(_)) => name.parse::<IpAddr>().map(|ip| ip.to_string()).map_err(|_| wanted()),
-        Ok(_) => Ok(name),
-        Err(_) => Err(wanted()),
-    }
+    let name = host::normalize(text).ok_or_else(wanted)?;
+    ServerName::try_from(&*name).map_err(|_| wanted())?;
+    Ok(name.into_owned())
 }
 
 /// The name of an account or a caller.
@@ -153,14 +148,9 @@ pub(super) fn appid(text: &str) -> Result<String, String> {
 
 /// `""`, or the first part of a path.
 pub(super) fn prefix(text: &str) -> Result<String, String> {
-    let plain = |c: char| c.is_ascii_graphic() && !matches!(c, '?' | '#' | '%' | '\\');
-    let segment = |part: &str| !part.is_empty() && part != "." && part != ".." && part.chars().all(plain);
-    let right = match text.strip_prefix('/') {
-        Some(rest) => rest.split('/').all(segment),
-        None => text.is_empty(),
-    };
+    let right = text.is_empty() || (is_clean(text) && !text.ends_with('/'));
     right.then(|| text.to_owned()).ok_or_else(|| {
-        r#""" or a prefix like "/shop": one `/` before each part, none at the end, no `.` or `..`, no `?`, `#`, `%`"#
+        r#""" or a prefix like "/shop": one `/` before each part, none at the end, no `.` or `..`, no `?`, `#`, `%`, `;`"#
             .to_owned()
     })
 }
@@ -168,24 +158,15 @@ pub(super) fn prefix(text: &str) -> Result<String, String> {
 /// The beginning of the API paths that may be called. What no request can begin with is a slip: the proxy refuses
 /// paths that could be read in two ways, so such a rule would never fit.
 pub(super) fn api_path(text: &str) -> Result<String, String> {
-    let plain = |c: char| c.is_ascii_graphic() && !r##""#<>?\^`{|}"##.contains(c);
-    let Some(rest) = text.strip_prefix('/') else { return Err(API_PATH_WANTED.to_owned()) };
-    let mut segments = rest.split('/').peekable();
-    let mut right = text.chars().all(plain) && text.split('%').skip(1).all(needed_escape);
-    while let Some(segment) = segments.next() {
-        right &= segment != "." && segment != ".." && (!segment.is_empty() || segments.peek().is_none());
-    }
-    right.then(|| text.to_owned()).ok_or_else(|| API_PATH_WANTED.to_owned())
+    is_clean(text).then(|| text.to_owned()).ok_or_else(|| API_PATH_WANTED.to_owned())
 }
 
-const API_PATH_WANTED: &str = r#"the beginning of a path like "/cgi-bin/": first a `/`, then visible ASCII as callers send it, without `//`, `.` and `..` segments, `?`, `#`, `\` and needless escapes"#;
-
-/// Whether what follows a `%` are two digits for a character that has to be written so.
-fn needed_escape(after: &str) -> bool {
-    let digits = after.get(..2).filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()));
-    let byte = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
-    byte.is_some_and(|byte| !byte.is_ascii_alphanumeric() && !b"-._~/\\\0".contains(&byte))
+/// Whether a path is as the proxy compares it.
+fn is_clean(path: &str) -> bool {
+    clean_path(path).is_ok_and(|clean| clean == path)
 }
+
+const API_PATH_WANTED: &str = r#"the beginning of a path like "/cgi-bin/": first a `/`, then visible ASCII as callers send it, without `//`, `.` and `..` segments, `?`, `#`, `\`, `%` and `;`"#;
 
 #[cfg(test)]
 mod tests {
@@ -252,6 +233,7 @@ mod tests {
             ("10.0.0.1", Some("10.0.0.1")),
             ("[2001:DB8::1]", Some("2001:db8::1")),
             ("2001:db8::1", Some("2001:db8::1")),
+            ("::ffff:127.0.0.1", Some("127.0.0.1")),
             ("wx.example.com:80", None),
             ("a b", None),
             ("*.example.com", None),
@@ -266,9 +248,10 @@ mod tests {
         for good in ["", "/shop", "/shop/a-b", "/~x"] {
             assert_eq!(prefix(good).as_deref(), Ok(good));
         }
-        for bad in
-            ["/", "shop", "/shop/", "//shop", "/a//b", "/a/../b", "/.", "/a?b", "/a#b", "/%61", "/a b", "/ä"]
-        {
+        for bad in [
+            "/", "shop", "/shop/", "//shop", "/a//b", "/a/../b", "/.", "/a?b", "/a#b", "/%61", "/a b", "/ä",
+            "/a;b", "/a|b",
+        ] {
             assert!(prefix(bad).is_err(), "{bad}");
         }
     }
@@ -280,8 +263,9 @@ mod tests {
             ("/cgi-bin/", true),
             ("/cgi-bin/user", true),
             ("/a/.b/..c", true),
-            ("/a%20b/%E7%A5%A8", true),
-            ("/a;b=c,d@e!$&'()*+:[]", true),
+            ("/a=b,c@d!$&'()*+:[]", true),
+            ("/a%20b", false),
+            ("/a;b", false),
             ("", false),
             ("cgi-bin/", false),
             ("//", false),
@@ -306,8 +290,6 @@ mod tests {
             ("/a%+1", false),
         ] {
             assert_eq!(api_path(path).is_ok(), right, "{path}");
-            let proxy = crate::http1::target::check_path(path.as_bytes());
-            assert_eq!(proxy.is_ok(), right, "{path}: what the proxy lets pass");
         }
     }
 

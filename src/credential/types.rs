@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use crate::http1::percent;
 use crate::secret::Secret;
 
 /// Tokens longer than this, in bytes, are no tokens (WeChat asks for room for 512).
@@ -62,25 +63,8 @@ impl Credential {
     /// Takes the value over and encodes it.
     pub fn new(id: CredentialId, generation: u64, value: Secret, end: Instant) -> Self {
         let mut encoded = String::with_capacity(3 * value.expose().len());
-        percent_encode(value.expose(), &mut encoded);
+        percent::encode(value.expose(), &mut encoded);
         Self { id, generation, value, encoded: Secret::new(encoded), end }
-    }
-}
-
-/// Appends `text` with everything but unreserved characters (RFC 3986: letters, digits, `-._~`) encoded.
-///
-/// Reserve three bytes for each of `text` beforehand where `out` will hold a secret: a buffer that grows
-/// leaves a copy behind that nobody wipes.
-pub(crate) fn percent_encode(text: &str, out: &mut String) {
-    const HEX: &[u8; 16] = b"0123456789ABCDEF";
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push('%');
-            out.push(char::from(HEX[usize::from(byte >> 4)]));
-            out.push(char::from(HEX[usize::from(byte & 15)]));
-        }
     }
 }
 

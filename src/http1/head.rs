@@ -8,7 +8,7 @@
 use std::mem::MaybeUninit;
 
 use super::chunks::is_token;
-use crate::http1::target::check_query;
+use crate::http1::target::{check_query, why_not_in_path};
 
 /// The fields one head may have; hyper's own limit.
 const MOST_FIELDS: usize = 100;
@@ -207,7 +207,7 @@ fn check_target(target: &str) -> Result<(), HeadError> {
     let refused = |b: u8| matches!(b, 0..=b' ' | b'#' | b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}' | 0x7f..);
     // To its end, as in `check_query`.
     if path.bytes().fold(false, |found, byte| found | refused(byte)) {
-        return bad("the request target has a character that must be percent-encoded");
+        return bad(why_not_in_path(path.bytes().find(|byte| refused(*byte)).unwrap_or_default()));
     }
     check_query(query.as_bytes()).map_err(|e| HeadError::Malformed(e.0))?;
     // What begins with a slash and has these bytes alone is a path to hyper too. Of the other forms hyper

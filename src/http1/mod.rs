@@ -4,4 +4,6 @@
 
 pub mod chunks;
 pub mod head;
+pub mod host;
+pub mod percent;
 pub mod target;

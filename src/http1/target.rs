@@ -1,73 +1,79 @@
 //! What a request target may look like: the path and query checks, byte by byte.
 //!
-//! Nothing is ever normalised: a path that two programs could read differently is refused, so that what the
-//! rules allowed is what the upstream receives. This file knows bytes; it does not know accounts or rules.
+//! Runs of `/` become one, as WeChat's own documents and base URLs that end in `/` need it; nothing else is
+//! repaired: what two programs could read differently is refused, so that what the rules allowed is what the
+//! upstream receives. This file knows bytes; it does not know accounts or rules.
 
-/// Why a path is refused; the text is part of an answer to the caller.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+use std::borrow::Cow;
+
+/// Why a target is refused, and the cure; the text is part of an answer to the caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
 pub struct BadTarget(pub &'static str);
 
-/// Checks the path of a target (everything before the first `?`).
+/// The path of a target (everything before the first `?`) in the one form that the rules and the upstream see.
 ///
 /// # Errors
-/// For `.` and `..` segments, `//`, `\`, NUL, an encoded `/` or `\`, an encoded character that needs no
-/// encoding, a broken escape, and bytes outside visible ASCII.
-pub fn check_path(path: &[u8]) -> Result<(), BadTarget> {
-    if path.first() != Some(&b'/') {
-        return Err(BadTarget("the path does not start with `/`"));
+/// For `.` and `..` segments, `\`, `%`, `;`, control characters, bytes outside visible ASCII, and characters that
+/// no URL has in its path. No path of the API needs any of them, and each has made a path mean one thing to a
+/// proxy and another behind it: `/cgi-bin/%74oken` and `/cgi-bin/token;x` are the token call to some programs.
+pub fn clean_path(path: &str) -> Result<Cow<'_, str>, BadTarget> {
+    let bytes = path.as_bytes();
+    if bytes.first() != Some(&b'/') {
+        return Err(BadTarget("the path does not start with `/`; put one before it"));
     }
-    let mut at = 0;
     let mut segment = 1;
-    while at < path.len() {
-        match PATH_CLASS[usize::from(path[at])] {
+    let mut has_runs = false;
+    for (at, &byte) in bytes.iter().enumerate().skip(1) {
+        match PATH_CLASS[usize::from(byte)] {
             Class::Plain => {}
             Class::Slash => {
-                if at > 0 {
-                    check_segment(&path[segment..at], false)?;
-                }
+                has_runs |= at == segment;
+                check_segment(&bytes[segment..at])?;
                 segment = at + 1;
             }
-            Class::Percent => {
-                check_escape(path.get(at + 1), path.get(at + 2))?;
-                at += 2;
-            }
-            Class::Refused => return Err(BadTarget(refusal_of(path[at]))),
+            Class::Refused => return Err(BadTarget(why_not_in_path(byte))),
         }
-        at += 1;
     }
-    check_segment(&path[segment..], true)
+    check_segment(&bytes[segment..])?;
+    Ok(if has_runs { Cow::Owned(without_runs(path)) } else { Cow::Borrowed(path) })
 }
 
-/// `/cgi-bin/` ends in an empty segment, which is fine; `//` has one inside, which is not. An encoded dot
-/// never comes here, since a dot needs no encoding.
-fn check_segment(segment: &[u8], last: bool) -> Result<(), BadTarget> {
+fn check_segment(segment: &[u8]) -> Result<(), BadTarget> {
     match segment {
-        b"" if !last => Err(BadTarget("the path has an empty segment (`//`)")),
-        b"." | b".." => Err(BadTarget("the path has a `.` or `..` segment")),
+        b"." | b".." => Err(BadTarget("the path has a `.` or `..` segment; send the path that it leads to")),
         _ => Ok(()),
     }
 }
 
-fn check_escape(high: Option<&u8>, low: Option<&u8>) -> Result<(), BadTarget> {
-    let (Some(high), Some(low)) = (high.and_then(|b| hex(*b)), low.and_then(|b| hex(*b))) else {
-        return Err(BadTarget("the path has a `%` that is not followed by two hexadecimal digits"));
-    };
-    match high << 4 | low {
-        b'/' | b'\\' => Err(BadTarget("the path has an encoded `/` or `\\`")),
-        0 => Err(BadTarget("the path has an encoded NUL")),
-        // `/cgi-bin/%74oken` would be the token call in disguise.
-        byte if is_unreserved(byte) => {
-            Err(BadTarget("the path has an encoded character that needs no encoding; send it as it is"))
-        }
-        _ => Ok(()),
-    }
+/// `//cgi-bin///user` as `/cgi-bin/user`.
+fn without_runs(path: &str) -> String {
+    let mut before = ' ';
+    path.chars().filter(|&now| std::mem::replace(&mut before, now) != '/' || now != '/').collect()
 }
 
-fn refusal_of(byte: u8) -> &'static str {
+/// Whether a byte may stand in a path.
+pub fn fits_path(byte: u8) -> bool {
+    PATH_CLASS[usize::from(byte)] != Class::Refused
+}
+
+/// Why a byte may not stand in a path, and the cure. For those alone that do not fit.
+pub fn why_not_in_path(byte: u8) -> &'static str {
     match byte {
-        b'\\' => "the path has a `\\`",
-        0x80.. => "the path has bytes outside ASCII; percent-encode them",
-        _ => "the path has a character that must be percent-encoded",
+        b'\\' => "the path has a `\\`; send `/`",
+        b'%' => {
+            "the path has a `%`: no path of the WeChat API needs an escape; send the characters as they are"
+        }
+        b';' => "the path has a `;`: no path of the WeChat API has parameters; put them into the query",
+        b'#' => "the path has a `#`: a fragment is for browsers alone; leave it out",
+        b' ' => "the path has a space; leave it out",
+        0..b' ' | 0x7f => "the path has a control character; leave it out",
+        0x80.. => {
+            "the path has bytes outside ASCII: no path of the WeChat API has them; put them into the query, percent-encoded"
+        }
+        _ => {
+            "the path has one of the characters `\"`, `<`, `>`, `^`, `` ` ``, `{`, `|`, `}`: no path of the WeChat API has them; put them into the query, percent-encoded"
+        }
     }
 }
 
@@ -77,24 +83,42 @@ fn refusal_of(byte: u8) -> &'static str {
 /// # Errors
 /// For those bytes, and for bytes above ASCII that are not UTF-8.
 pub fn check_query(query: &[u8]) -> Result<(), BadTarget> {
-    // To its end in any case: without a way out the compiler looks at many bytes at a time.
-    let refused = |byte: u8| matches!(byte, 0..=b' ' | 0x7f | b'"' | b'<' | b'>' | b'#');
-    if query.iter().fold(false, |found, &byte| found | refused(byte)) {
-        return Err(BadTarget(
-            "the query has a space, a control character, `\"`, `<`, `>` or `#`; percent-encode it",
-        ));
+    // To its end in any case: without an early return the compiler looks at many bytes at a time.
+    if query.iter().fold(false, |found, &byte| found | !fits_query(byte)) {
+        let first = query.iter().copied().find(|&byte| !fits_query(byte)).unwrap_or_default();
+        return Err(BadTarget(why_not_in_query(first)));
     }
     if !query.is_ascii() && std::str::from_utf8(query).is_err() {
-        return Err(BadTarget("the query has bytes that are not UTF-8; percent-encode them"));
+        return Err(BadTarget(
+            "the query has bytes that are not UTF-8 (GBK, perhaps); convert the text to UTF-8 and percent-encode it",
+        ));
     }
     Ok(())
+}
+
+/// Whether a byte may stand in a query; those above ASCII have to be UTF-8 besides.
+pub fn fits_query(byte: u8) -> bool {
+    !matches!(byte, 0..=b' ' | 0x7f | b'"' | b'<' | b'>' | b'#')
+}
+
+/// Why a byte may not stand in a query, and the cure. For those alone that do not fit.
+pub fn why_not_in_query(byte: u8) -> &'static str {
+    match byte {
+        b' ' => "the query has a space; send it as %20",
+        b'"' => "the query has a `\"`; send it as %22",
+        b'<' => "the query has a `<`; send it as %3C",
+        b'>' => "the query has a `>`; send it as %3E",
+        b'#' => {
+            "the query has a `#`; send it as %23, or leave it and what follows it out if it is a fragment"
+        }
+        _ => "the query has a control character; percent-encode it",
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Class {
     Plain,
     Slash,
-    Percent,
     Refused,
 }
 
@@ -105,46 +129,14 @@ static PATH_CLASS: [Class; 256] = {
     while byte < 0x7f {
         table[byte] = match byte as u8 {
             b'/' => Class::Slash,
-            b'%' => Class::Percent,
-            b'"' | b'#' | b'<' | b'>' | b'?' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}' => Class::Refused,
+            b'%' | b';' | b'\\' | b'#' | b'?' => Class::Refused,
+            b'"' | b'<' | b'>' | b'^' | b'`' | b'{' | b'|' | b'}' => Class::Refused,
             _ => Class::Plain,
         };
         byte += 1;
     }
     table
 };
-
-/// RFC 3986 section 2.3.
-pub fn is_unreserved(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
-}
-
-/// The value of one hexadecimal digit.
-pub fn hex(byte: u8) -> Option<u8> {
-    match byte {
-        b'0'..=b'9' => Some(byte - b'0'),
-        b'a'..=b'f' => Some(byte - b'a' + 10),
-        b'A'..=b'F' => Some(byte - b'A' + 10),
-        _ => None,
-    }
-}
-
-/// Decodes `%XX`; a broken escape stays as it is, as WeChat's and PHP's parsers do it. `+` stays `+`.
-pub fn percent_decoded(text: &[u8]) -> impl Iterator<Item = u8> + '_ {
-    let mut at = 0;
-    std::iter::from_fn(move || {
-        let byte = *text.get(at)?;
-        at += 1;
-        if byte == b'%'
-            && let (Some(high), Some(low)) =
-                (text.get(at).and_then(|b| hex(*b)), text.get(at + 1).and_then(|b| hex(*b)))
-        {
-            at += 2;
-            return Some(high << 4 | low);
-        }
-        Some(byte)
-    })
-}
 
 #[cfg(test)]
 mod tests {
@@ -153,86 +145,93 @@ mod tests {
 
     #[test]
     fn paths_that_pass() {
-        for path in [
-            "/",
-            "/cgi-bin/",
-            "/cgi-bin/user/get",
-            "/cgi-bin/a.b/c..d/...",
-            "/cgi-bin/%E4%BD%A0",
-            "/cgi-bin/a%20b",
-            "/cgi-bin/!$&'()*+,;=:@",
-            "/cgi-bin/%25",
-        ] {
-            assert_eq!(check_path(path.as_bytes()), Ok(()), "{path}");
+        for path in
+            ["/", "/cgi-bin/", "/cgi-bin/user/get", "/cgi-bin/a.b/c..d/...", "/cgi-bin/!$&'()*+,=:@[]~"]
+        {
+            assert!(matches!(clean_path(path), Ok(Cow::Borrowed(same)) if same == path), "{path}");
         }
     }
 
     #[test]
-    fn paths_that_are_refused() {
-        for path in [
-            &b""[..],
-            b"cgi-bin",
-            b"*",
-            b"//cgi-bin/",
-            b"/cgi-bin//user",
-            b"/cgi-bin/user//",
-            b"/./cgi-bin",
-            b"/cgi-bin/../sns",
-            b"/cgi-bin/..",
-            b"/cgi-bin/.",
-            b"/cgi-bin/%2e%2e/",
-            b"/cgi-bin/%2E",
-            b"/cgi-bin\\user",
-            b"/cgi-bin/%5cuser",
-            b"/cgi-bin/%2fuser",
-            b"/cgi-bin/%2Fuser",
-            b"/cgi-bin/%00",
-            b"/cgi-bin/%74oken",
-            b"/cgi-bin/%7E",
-            b"/cgi-bin/%",
-            b"/cgi-bin/%4",
-            b"/cgi-bin/%zz",
-            b"/cgi-bin/a b",
-            b"/cgi-bin/\x00",
-            b"/cgi-bin/\x7f",
-            b"/cgi-bin/\xe4\xbd\xa0",
-            b"/cgi-bin/a\"b",
-            b"/cgi-bin/<>",
-            b"/cgi-bin/a#b",
+    fn runs_of_slashes_become_one() {
+        for (path, right) in [
+            ("//", "/"),
+            ("//cgi-bin/", "/cgi-bin/"),
+            ("/cgi-bin//message/mass/delete", "/cgi-bin/message/mass/delete"),
+            ("////cgi-bin///user//", "/cgi-bin/user/"),
         ] {
-            assert!(check_path(path).is_err(), "{}", String::from_utf8_lossy(path));
+            assert_eq!(clean_path(path).as_deref(), Ok(right), "{path}");
+        }
+        assert!(clean_path("//..//a").is_err() && clean_path("/a//.").is_err());
+    }
+
+    #[test]
+    fn each_cause_has_its_own_text() {
+        let mut texts = std::collections::HashSet::new();
+        for (paths, word) in [
+            (&["", "cgi-bin", "*", "http://h/"][..], "start with"),
+            (&["/./cgi-bin", "/cgi-bin/../sns", "/cgi-bin/..", "/cgi-bin/."], "segment"),
+            (&["/cgi-bin\\user", "/cgi-bin/..\\x"], "`\\`"),
+            (&["/cgi-bin/%74oken", "/cgi-bin/%", "/%2e%2e/", "/a%252e", "/%E4%BD%A0"], "`%`"),
+            (&["/cgi-bin/token;x", "/cgi-bin/..;/token"], "`;`"),
+            (&["/cgi-bin/a#b"], "`#`"),
+            (&["/cgi-bin/a b"], "space"),
+            (&["/cgi-bin/\0", "/cgi-bin/\x7f", "/a\tb"], "control"),
+            (&["/cgi-bin/你"], "outside ASCII"),
+            (&["/a\"b", "/<>", "/a^b", "/a`b", "/{a}", "/a|b"], "`<`"),
+        ] {
+            let mut own = std::collections::BTreeSet::new();
+            for path in paths {
+                let text = clean_path(path).expect_err(path).0;
+                assert!(text.contains(word), "{path}: {text}");
+                own.insert(text);
+            }
+            assert_eq!(own.len(), 1, "{word}");
+            assert!(texts.insert(own), "{word} shares its text");
         }
     }
 
     #[test]
     fn queries() {
-        for query in ["", "a=1&b=2", "a=%zz&&=", "名=值", "a={\"x\":1}".trim_matches('"'), "a='|^`{}\\[]"] {
-            let right = !query.contains('"');
-            assert_eq!(check_query(query.as_bytes()).is_ok(), right, "{query}");
+        for query in ["", "a=1&b=2", "a=%zz&&=", "名=值", "a={x:1}", "a='|^`{}\\[];%;"] {
+            assert_eq!(check_query(query.as_bytes()), Ok(()), "{query}");
         }
-        for query in [&b"a b"[..], b"a\tb", b"a\"b", b"<", b">", b"\x7f", b"a#b", b"\xff\xfe", b"a\r"] {
-            assert!(check_query(query).is_err(), "{}", String::from_utf8_lossy(query));
+        let mut texts = std::collections::HashSet::new();
+        for (query, word) in [
+            (&b"a b"[..], "space"),
+            (b"a\"b", "%22"),
+            (b"<", "%3C"),
+            (b"a>", "%3E"),
+            (b"a#b", "%23"),
+            (b"a\x7f", "control"),
+            (b"\xb9\xfe", "not UTF-8"),
+        ] {
+            let text = check_query(query).expect_err(word).0;
+            assert!(text.contains(word) && texts.insert(text), "{word}: {text}");
+        }
+        for query in [&b"a\tb"[..], b"a\r", b"\0"] {
+            assert!(check_query(query).unwrap_err().0.contains("control"));
         }
     }
 
     proptest! {
         #[test]
         fn whatever_passes_is_a_uri_that_keeps_every_byte(
-            path in proptest::collection::vec(any::<u8>(), 0..40),
+            path in "/[ -~]{0,40}",
             query in proptest::collection::vec(any::<u8>(), 0..40),
         ) {
-            let path = [b"/".as_slice(), &path].concat();
-            if check_path(&path).is_ok() && check_query(&query).is_ok() {
-                let target = [path.as_slice(), b"?", &query].concat();
+            if let Ok(path) = clean_path(&path) && check_query(&query).is_ok() {
+                let target = [path.as_bytes(), b"?", &query].concat();
                 let uri = http::Uri::try_from(target.as_slice()).expect("what passes the checks is a URI");
                 prop_assert_eq!(uri.to_string().into_bytes(), target);
+                prop_assert!(matches!(clean_path(&path), Ok(Cow::Borrowed(_))), "clean stays clean");
             }
         }
 
         #[test]
         fn printable_paths_of_plain_segments_pass(segments in proptest::collection::vec("[a-z_-]{1,8}", 1..6)) {
             let path = format!("/{}", segments.join("/"));
-            prop_assert!(check_path(path.as_bytes()).is_ok());
+            prop_assert!(clean_path(&path).is_ok());
         }
     }
 }

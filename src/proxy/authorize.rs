@@ -22,9 +22,7 @@ const KEY: HeaderName = HeaderName::from_static("x-wxgate-key");
 
 /// Whether an `allow` entry covers a call; `path` is without the account's prefix.
 fn covers(entry: &Allow, method: &Method, path: &str) -> bool {
-    let method_fits = entry.method.as_ref().is_none_or(|allowed| allowed == method);
-    let path_fits = if entry.any_rest { path.starts_with(&entry.path) } else { path == entry.path };
-    method_fits && path_fits
+    entry.method.as_ref().is_none_or(|allowed| allowed == method) && entry.path.covers(path)
 }
 
 /// What a request asks for, as far as rules about callers go.
@@ -32,13 +30,15 @@ fn covers(entry: &Allow, method: &Method, path: &str) -> bool {
 pub struct RequestedCall<'a> {
     /// Name of the account.
     pub account: &'a str,
-    /// The method.
+    /// The method, in upper case.
     pub method: &'a Method,
     /// The path, without the account's prefix.
     pub path: &'a str,
+    /// Whether wxgate answers it with a placeholder, which every known caller may have.
+    pub asks_for_token: bool,
 }
 
-/// Finds the caller: the first whose address and key fit and who may make this call. `asked` is `None` for a
+/// Finds the caller: the first whose address and key fit and who may make this call. `requested` is `None` for a
 /// request that belongs to no account: it tells no stranger what there is. With no callers configured
 /// everyone may call, and nobody has a name.
 ///
@@ -48,7 +48,7 @@ pub fn authorize<'c>(
     callers: &'c [Caller],
     peer: IpAddr,
     headers: &HeaderMap,
-    asked: Option<RequestedCall<'_>>,
+    requested: Option<RequestedCall<'_>>,
 ) -> Result<Option<&'c Caller>, Refusal> {
     if callers.is_empty() {
         return Ok(None);
@@ -56,15 +56,29 @@ pub fn authorize<'c>(
     // An IPv4 caller of an IPv6 socket is the same caller.
     let peer = peer.to_canonical();
     let mut known = false;
+    let mut asks_for_placeholder = None;
     for caller in callers {
         let from_there = caller.from.is_empty() || caller.from.iter().any(|net| net.contains(&peer));
         if !from_there || !caller.key.as_ref().is_none_or(|key| shows(headers, key)) {
             continue;
         }
         known = true;
-        if asked.is_none_or(|asked| may(caller, asked)) {
-            return Ok(Some(caller));
+        match requested {
+            Some(requested) if requested.asks_for_token => {
+                // Of several that fit, one that may have the real token speaks for the others.
+                if may_use_account(caller, requested) && caller.real_token {
+                    return Ok(Some(caller));
+                }
+                if may_use_account(caller, requested) {
+                    asks_for_placeholder.get_or_insert(caller);
+                }
+            }
+            Some(requested) if !may(caller, requested) => {}
+            _ => return Ok(Some(caller)),
         }
+    }
+    if asks_for_placeholder.is_some() {
+        return Ok(asks_for_placeholder);
     }
     Err(Refusal::Denied(match known {
         true => "this caller may not make this call; see `accounts` and `allow` in its [[caller]] table",
@@ -75,20 +89,23 @@ pub fn authorize<'c>(
     }))
 }
 
-fn may(caller: &Caller, asked: RequestedCall<'_>) -> bool {
-    let account_fits = match &caller.accounts {
-        Some(accounts) => accounts.iter().any(|name| name == asked.account),
+fn may_use_account(caller: &Caller, requested: RequestedCall<'_>) -> bool {
+    match &caller.accounts {
+        Some(accounts) => accounts.iter().any(|name| name == requested.account),
         None => true,
-    };
+    }
+}
+
+fn may(caller: &Caller, requested: RequestedCall<'_>) -> bool {
     let call_fits = match &caller.allow {
-        Some(allow) => allow.iter().any(|entry| covers(entry, asked.method, asked.path)),
+        Some(allow) => allow.iter().any(|entry| covers(entry, requested.method, requested.path)),
         None => true,
     };
-    account_fits && call_fits
+    call_fits && may_use_account(caller, requested)
 }
 
 /// Whether the request shows this key, in any of the places where it may stand.
-fn shows(headers: &HeaderMap, key: &Secret) -> bool {
+pub(crate) fn shows(headers: &HeaderMap, key: &Secret) -> bool {
     let mut found = headers.get_all(KEY).iter().any(|value| same(value.as_bytes().trim_ascii(), key));
     for name in [header::AUTHORIZATION, header::PROXY_AUTHORIZATION] {
         for value in headers.get_all(name) {
@@ -122,6 +139,7 @@ fn same(shown: &[u8], key: &Secret) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proxy::route::PathPattern;
 
     fn caller(name: &str, from: &[&str], key: Option<&str>) -> Caller {
         Caller {
@@ -191,16 +209,13 @@ mod tests {
 
     #[test]
     fn rules_decide_what_a_known_caller_may_call() {
-        let allow =
-            |method: Option<Method>, path: &str, any_rest| Allow { method, path: path.to_owned(), any_rest };
+        let allow = |method, path| Allow { method, path: PathPattern::parse(path).unwrap() };
         let mut reader = caller("reader", &["127.0.0.0/8"], None);
         reader.accounts = Some(vec!["main".to_owned()]);
-        reader.allow = Some(vec![
-            allow(Some(Method::GET), "/cgi-bin/user/", true),
-            allow(None, "/cgi-bin/menu/get", false),
-        ]);
+        reader.allow =
+            Some(vec![allow(Some(Method::GET), "/cgi-bin/user/*"), allow(None, "/cgi-bin/menu/get")]);
         let mut writer = caller("writer", &[], Some("k"));
-        writer.allow = Some(vec![allow(Some(Method::POST), "/cgi-bin/message/", true)]);
+        writer.allow = Some(vec![allow(Some(Method::POST), "/cgi-bin/message/*")]);
         let callers = [reader, writer];
         for (fields, account, method, path, right) in [
             (&[][..], "main", "GET", "/cgi-bin/user/info", Some("reader")),
@@ -214,10 +229,39 @@ mod tests {
             (&[("x-wxgate-key", "k")], "main", "POST", "/cgi-bin/clear_quota", None),
         ] {
             let method = method.parse().unwrap();
-            let asked = Some(RequestedCall { account, method: &method, path });
+            let asked = Some(RequestedCall { account, method: &method, path, asks_for_token: false });
             let found =
                 authorize(&callers, "127.0.0.1".parse().unwrap(), &headers(fields), asked).ok().flatten();
             assert_eq!(found.map(|caller| &*caller.name), right, "{account} {method} {path}");
         }
+    }
+
+    #[test]
+    fn a_token_call_needs_no_rule() {
+        let rule =
+            || Some(vec![Allow { method: None, path: PathPattern::parse("/cgi-bin/user/*").unwrap() }]);
+        let limited =
+            Caller { allow: rule(), accounts: Some(vec!["main".to_owned()]), ..caller("limited", &[], None) };
+        let trusted = Caller { allow: rule(), real_token: true, ..caller("trusted", &[], Some("k")) };
+        let callers = [limited, trusted];
+        for (fields, account, right) in [
+            (&[][..], "main", Some("limited")),
+            (&[], "shop", None),
+            (&[("x-wxgate-key", "k")], "main", Some("trusted")),
+            (&[("x-wxgate-key", "k")], "shop", Some("trusted")),
+        ] {
+            let requested =
+                RequestedCall { account, method: &Method::GET, path: "/cgi-bin/token", asks_for_token: true };
+            let found = authorize(&callers, "127.0.0.1".parse().unwrap(), &headers(fields), Some(requested));
+            assert_eq!(found.ok().flatten().map(|caller| &*caller.name), right, "{account} {fields:?}");
+        }
+        let stranger = [caller("other", &["10.0.0.0/8"], None)];
+        let requested = RequestedCall {
+            account: "main",
+            method: &Method::GET,
+            path: "/cgi-bin/token",
+            asks_for_token: true,
+        };
+        assert!(authorize(&stranger, "127.0.0.1".parse().unwrap(), &headers(&[]), Some(requested)).is_err());
     }
 }

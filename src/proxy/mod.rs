@@ -31,6 +31,7 @@ use hyper::body::{Body, Incoming};
 
 use crate::credential::{Credential, Renewal};
 use crate::upstream::Upstream;
+use admit::Target;
 use answer::AnswerBody;
 use authorize::RequestedCall;
 use buffer::Buffered;
@@ -39,6 +40,7 @@ use inject::{Call, Head, query};
 use record::Record;
 use refusal::Refusal;
 use route::{Action, LocalAnswer};
+use state::Route;
 pub use state::{Account, ProxyState};
 
 /// How long a request waits for the first token of its account.
@@ -91,18 +93,19 @@ impl Proxy {
         peer: IpAddr,
         record: &mut Record,
     ) -> Result<Response<AnswerBody>, Refusal> {
-        let target = admit::admit(&parts.method, &parts.uri, parts.version, &parts.headers)?;
-        let query = target.query;
-        let route = route::route(self.state.accounts.iter().map(|a| &a.rules), &target);
-        let asked = route.as_ref().ok().map(|route| RequestedCall {
-            account: &self.state.accounts[route.account].name,
+        let Target { host, path, query } =
+            admit::admit(&mut parts.method, &parts.uri, parts.version, &parts.headers)?;
+        let route = self.state.route(&host, &path);
+        let requested = route.as_ref().ok().map(|route| RequestedCall {
+            account: &route.account.name,
             method: &parts.method,
             path: route.path,
+            asks_for_token: matches!(route.action, Action::AnswerLocally(_)),
         });
-        let caller = authorize::authorize(&self.state.callers, peer, &parts.headers, asked)?;
+        let caller = authorize::authorize(&self.state.callers, peer, &parts.headers, requested)?;
+        drop(host);
         record.note(|line| line.caller = caller.map(|caller| Arc::clone(&caller.name)));
-        let route = route?;
-        let account = &self.state.accounts[route.account];
+        let Route { index, account, path, action } = route?;
         record.note(|line| line.account = Some(Arc::clone(&account.name)));
         // What is rare is boxed, here and below: a future is as large as the largest of its ways.
         let body = match body.is_end_stream() {
@@ -115,20 +118,19 @@ impl Proxy {
             headers: mem::take(&mut parts.headers),
             extensions: mem::take(&mut parts.extensions),
         };
-        let (place, upstream) = ((route.path, query), &*self.upstreams[route.account]);
-        match route.action {
-            // Never forwarded: it would end the current token.
-            Action::AnswerLocally(issue) => {
+        let upstream = &*self.upstreams[index];
+        match action {
+            Action::AnswerLocally(local) => {
                 let trusted = caller.is_some_and(|caller| caller.real_token);
-                Box::pin(issued(issue, &head, query, &body, account, trusted, record)).await
+                Box::pin(answer_token_call(local, &head, query, &body, account, trusted, record)).await
             }
             Action::PassThrough => {
-                let mut call = Call::new(head, place, body, upstream);
+                let mut call = Call::new(head, (path, query), body, upstream);
                 let (answer, _) = Box::pin(self.attempt(&mut call, None, record)).await?;
                 Ok(answer)
             }
             Action::Inject => {
-                self.with_token(account, &mut Call::new(head, place, body, upstream), record).await
+                self.with_token(account, &mut Call::new(head, (path, query), body, upstream), record).await
             }
         }
     }
@@ -197,8 +199,8 @@ impl Proxy {
 }
 
 /// The answer to a caller that asks for a token.
-async fn issued(
-    issue: LocalAnswer,
+async fn answer_token_call(
+    local: LocalAnswer,
     head: &Head<'_>,
     query: Option<&str>,
     body: &Buffered,
@@ -207,7 +209,7 @@ async fn issued(
     record: &mut Record,
 ) -> Result<Response<AnswerBody>, Refusal> {
     let objection =
-        token_answer::objection(issue, head.method, &head.headers, query, &body.concat(), &account.appid);
+        token_answer::objection(local, head.method, &head.headers, query, &body.concat(), &account.appid);
     if let Some((errcode, errmsg)) = objection {
         record.note(|line| line.errcode = Some(errcode));
         return Ok(answer::wechat_error(errcode, errmsg));

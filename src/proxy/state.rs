@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::buffer::Budget;
-use super::route::Rules;
+use super::refusal::Refusal;
+use super::route::{Action, Routes, Rules};
 use crate::config::{Caller, Limits};
 use crate::credential::Reader;
 
@@ -27,6 +28,8 @@ pub struct Account {
 pub struct ProxyState {
     /// At least one.
     pub accounts: Vec<Account>,
+    /// The ways to them, by their indices.
+    routes: Routes,
     /// Who may call; empty: everyone who reaches a listener.
     pub callers: Vec<Caller>,
     /// What one caller may use up.
@@ -35,4 +38,41 @@ pub struct ProxyState {
     pub budget: Arc<Budget>,
     /// Whether each request leaves a line in the log.
     pub access_log: bool,
+}
+
+/// Where a request goes.
+#[derive(Debug)]
+pub struct Route<'a> {
+    /// Which of the accounts it belongs to.
+    pub index: usize,
+    /// That account.
+    pub account: &'a Account,
+    /// The path without the account's prefix.
+    pub path: &'a str,
+    /// What is done with it.
+    pub action: Action,
+}
+
+impl ProxyState {
+    /// Makes the routes to these accounts once, for all requests.
+    pub fn new(
+        accounts: Vec<Account>,
+        callers: Vec<Caller>,
+        limits: Limits,
+        budget: Arc<Budget>,
+        access_log: bool,
+    ) -> Self {
+        let routes = Routes::new(accounts.iter().map(|account| &account.rules));
+        Self { accounts, routes, callers, limits, budget, access_log }
+    }
+
+    /// The account of a request and what is done with it. `host` and `path` come from the admit step.
+    ///
+    /// # Errors
+    /// [`Refusal::NotFound`] when there is no such account, or the path may not be called.
+    pub fn route<'a>(&'a self, host: &str, path: &'a str) -> Result<Route<'a>, Refusal> {
+        let (index, path) = self.routes.find(host, path)?;
+        let account = &self.accounts[index];
+        Ok(Route { index, account, path, action: account.rules.action(path)? })
+    }
 }

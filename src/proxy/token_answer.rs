@@ -4,6 +4,8 @@
 //! secret it carries is neither checked, kept nor logged, but for an appid of another account: that app is
 //! talking to the wrong address, and silence would hide it.
 
+use std::borrow::Cow;
+
 use http::{HeaderMap, Method, header};
 
 use super::inject::query;
@@ -12,14 +14,14 @@ use super::route::LocalAnswer;
 /// What WeChat itself would say against a token call (errcode and errmsg): another method, another account's
 /// appid. `None`: it is answered with a token, or what stands for one. `body` is the call's own, whole.
 pub fn objection(
-    issue: LocalAnswer,
+    call: LocalAnswer,
     method: &Method,
     headers: &HeaderMap,
     query: Option<&str>,
     body: &[u8],
     appid: &str,
 ) -> Option<(i64, &'static str)> {
-    let method_fits = match issue {
+    let method_fits = match call {
         LocalAnswer::Token => matches!(*method, Method::GET | Method::POST),
         LocalAnswer::StableToken => *method == Method::POST,
     };
@@ -35,12 +37,15 @@ pub fn objection(
 /// The appid that the call names, in its query, its form or its JSON; an empty one counts as none.
 fn asked_for(headers: &HeaderMap, query: &str, body: &[u8]) -> Option<String> {
     if let Some(appid) = query::value(query, "appid") {
-        return Some(appid);
+        return Some(appid.into_owned());
     }
     let kind = headers.get(header::CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
     if kind.to_ascii_lowercase().starts_with(b"application/x-www-form-urlencoded") && !body.starts_with(b"{")
     {
-        return std::str::from_utf8(body).ok().and_then(|form| query::value(form, "appid"));
+        return std::str::from_utf8(body)
+            .ok()
+            .and_then(|form| query::value(form, "appid"))
+            .map(Cow::into_owned);
     }
     let json: serde_json::Value = serde_json::from_slice(body).ok()?;
     let appid = json.get("appid")?.as_str()?;

@@ -15,6 +15,7 @@ const EXCEPTIONS: &[(&str, &str)] = &[
     ("listener", "upstream"),
     ("logging", "config"),
     ("proxy", "config"),
+    ("proxy", "listener"),
     ("store", "config"),
     ("store", "credential"),
     ("upstream", "config"),

@@ -72,6 +72,50 @@ async fn a_callers_rules_can_forbid_a_call() {
 }
 
 #[tokio::test]
+async fn a_method_has_one_spelling_in_rules_calls_and_at_the_upstream() {
+    let fake = fake().await;
+    let rules = "[[caller]]\nname = \"cms\"\nfrom = [\"::ffff:127.0.0.0/104\"]\n\
+                 allow = [\"get /cgi-bin/*\", \"POST /cgi-bin/message/*\"]\n";
+    let gate = gate(&fake, rules).await;
+    for (method, path, status) in [
+        ("post", "/cgi-bin/message/custom/send", 200),
+        ("Post", "/cgi-bin//message/custom/send", 200),
+        ("get", "/cgi-bin/user/get", 200),
+        ("GET", "/cgi-bin/user/get", 200),
+        ("post", "/cgi-bin/clear_quota", 403),
+        ("delete", "/cgi-bin/user/get", 403),
+        ("head", "/cgi-bin/user/get", 400),
+        ("trace", "/cgi-bin/user/get", 405),
+    ] {
+        assert_eq!(gate.send(&request(method, path, &[], b"")).await.status, status, "{method} {path}");
+    }
+    let methods: Vec<_> =
+        fake.seen().iter().map(|seen| seen.line().split(' ').next().unwrap().to_owned()).collect();
+    assert_eq!(methods, ["POST", "POST", "GET", "GET"]);
+}
+
+#[tokio::test]
+async fn a_token_call_needs_no_rule_but_a_known_caller_and_its_account() {
+    let fake = fake().await;
+    let tables = "[[account]]\nname = \"shop\"\nappid = \"wxshop\"\nsecret = \"secret-of-shop\"\nprefix = \"/shop\"\n\
+                  [[caller]]\nname = \"cms\"\nfrom = [\"127.0.0.1\"]\naccounts = [\"main\"]\n\
+                  allow = [\"GET /cgi-bin/user/*\"]\n";
+    let gate = gate(&fake, tables).await;
+    for (method, path) in [
+        ("GET", "/cgi-bin/token?grant_type=client_credential&appid=&secret=s"),
+        ("POST", "/cgi-bin/token"),
+        ("GET", "/cgi-bin/Token/"),
+        ("POST", "/cgi-bin/stable_token"),
+    ] {
+        let response = gate.send(&request(method, path, &[], b"")).await;
+        assert_eq!(response.json()["expires_in"], 7200, "{method} {path}");
+    }
+    assert_eq!(gate.get("/shop/cgi-bin/token").await.status, 403, "another account's");
+    assert_eq!(gate.get("/cgi-bin/ticket/getticket").await.status, 403, "another call");
+    assert_eq!(fake.seen().len(), 0);
+}
+
+#[tokio::test]
 async fn an_address_outside_from_is_denied() {
     let fake = fake().await;
     let gate = gate(&fake, "[[caller]]\nname = \"net\"\nfrom = [\"192.0.2.0/24\"]\n").await;

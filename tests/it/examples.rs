@@ -243,7 +243,8 @@ fn the_callers_of_callers_toml_may_do_what_its_comments_say() {
         let mut headers = http::HeaderMap::new();
         headers.insert("x-wxgate-key", key.parse().unwrap());
         let method = method.parse().unwrap();
-        let asked = Some(RequestedCall { account: "main", method: &method, path });
+        let asks_for_token = path == "/cgi-bin/token";
+        let asked = Some(RequestedCall { account: "main", method: &method, path, asks_for_token });
         let found = authorize(&callers, peer.parse().unwrap(), &headers, asked).ok().flatten();
         assert_eq!(found.map(|caller| &*caller.name), right, "{peer} {key} {method} {path}");
         // Nobody else gets the real token.

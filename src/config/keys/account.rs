@@ -91,6 +91,15 @@ const KEYS: &[Key] = &[
         "表示凭据失效的 errcode：wxgate 会获取新凭据并重发。空数组表示从不。",
     ),
     key(
+        "untouched",
+        List(&forms::PATH_PATTERN),
+        "[]",
+        "Calls that carry a token of their own and are forwarded as they are, besides `/sns/*`, \
+         `/cgi-bin/component/*` and `/cgi-bin/clear_quota/v2`. `paths` must cover them too.",
+        "自带凭据、原样转发的接口；`/sns/*`、`/cgi-bin/component/*` 和 `/cgi-bin/clear_quota/v2` 不必写出。这些路径也要在 `paths` 之内。",
+    )
+    .such_as(r#"["/wxa/gettemplatelist"]"#),
+    key(
         "tickets",
         Flag,
         "false",

@@ -23,9 +23,11 @@ pub(super) const NAME: Kind =
     form("name of `a-z`, `0-9`, `-`", "由 `a-z`、`0-9`、`-` 组成的名称", "^[a-z0-9-]{1,64}$");
 pub(super) const APPID: Kind = form("appid", "appid", "^[A-Za-z0-9_-]{1,64}$");
 pub(super) const HOST: Kind = form("host name or IP address", "主机名或 IP 地址", r"^[^\s/*]+$");
-pub(super) const PREFIX: Kind = form("path prefix", "路径前缀", r"^(/[^/?#%\\]+)*$");
-pub(super) const PATH_START: Kind = form("beginning of a path", "路径的开头", r"^/[^*?#\\]*$");
-pub(super) const RULE: Kind = form("METHOD PATH", "方法 路径", r"^([A-Z]+|\*) /[^*?#\\]*\*?$");
+pub(super) const PREFIX: Kind = form("path prefix", "路径前缀", r"^(/[^/?#%;\\]+)*$");
+pub(super) const PATH_START: Kind = form("beginning of a path", "路径的开头", r"^/[^*?#%;\\]*$");
+pub(super) const PATH_PATTERN: Kind =
+    form("path, `*` at the end for any rest", "路径，末尾的 `*` 匹配任意后续", r"^/[^*?#%;\\]*\*?$");
+pub(super) const RULE: Kind = form("METHOD PATH", "方法 路径", r"^([A-Za-z]+|\*) /[^*?#%;\\]*\*?$");
 pub(super) const NETWORK: Kind = form("network or address", "网段或地址", r"^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$");
 pub(super) const IP: Kind = form("IP address", "IP 地址", r"^\s*[0-9A-Fa-f:.]+\s*$");
 pub(super) const API_URL: Kind = form("URL", "URL", r"^https?://[^/?#@]+/?$");

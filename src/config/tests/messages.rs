@@ -114,8 +114,8 @@ fn keys_of_a_caller() {
             "7: caller[0].key: the key begins with a blank or an empty line; want the key alone".to_owned(),
         ),
         (
-            "name = 'a'\nkey = 'k'\nallow = ['get /x']",
-            format!("8: caller[0].allow[0]: found \"get /x\", want {want}"),
+            "name = 'a'\nkey = 'k'\nallow = ['G-T /x']",
+            format!("8: caller[0].allow[0]: found \"G-T /x\", want {want}"),
         ),
         (
             "name = 'a'\nkey = 'k'\nfrmo = []",
@@ -256,7 +256,7 @@ fn keys_of_an_account() {
             (
                 "prefix = '/shop/'",
                 "account[0].prefix: found \"/shop/\", want \"\" or a prefix like \"/shop\": one `/` before each part, \
-                 none at the end, no `.` or `..`, no `?`, `#`, `%`",
+                 none at the end, no `.` or `..`, no `?`, `#`, `%`, `;`",
             ),
             (
                 "paths = []",
@@ -266,8 +266,7 @@ fn keys_of_an_account() {
                 "paths = ['cgi-bin/']",
                 "account[0].paths[0]: found \"cgi-bin/\", want the beginning of a path like \"/cgi-bin/\": first a `/`, \
                  \
-                 then visible ASCII as callers send it, without `//`, `.` and `..` segments, `?`, `#`, `\\` and needless \
-                 escapes",
+                 then visible ASCII as callers send it, without `//`, `.` and `..` segments, `?`, `#`, `\\`, `%` and `;`",
             ),
             ("refresh_on = []", ""),
             (

@@ -7,7 +7,8 @@ use http::StatusCode;
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
-use crate::credential::types::{Answer, LONGEST_TOKEN, percent_encode};
+use crate::credential::types::{Answer, LONGEST_TOKEN};
+use crate::http1::percent;
 use crate::secret::Secret;
 
 /// Upstream text in a log line or an answer is cut here, in characters.
@@ -79,7 +80,7 @@ fn integer(value: Option<&Value>) -> Option<i64> {
 /// secret in any spelling, not long.
 pub(crate) fn sanitise(text: &str, secret: &Secret) -> String {
     let mut encoded = String::with_capacity(3 * secret.expose().len());
-    percent_encode(secret.expose(), &mut encoded);
+    percent::encode(secret.expose(), &mut encoded);
     let encoded = Secret::new(encoded);
     let mut text = text.to_owned();
     for spelling in [secret, &encoded] {

@@ -13,7 +13,8 @@ use reqwest::{Client, Response, redirect};
 use rustls::ClientConfig;
 use zeroize::Zeroizing;
 
-use super::types::{Answer, FetchMode, percent_encode};
+use super::types::{Answer, FetchMode};
+use crate::http1::percent;
 use crate::secret::Secret;
 use crate::upstream::{ApiHost, Settings};
 
@@ -102,9 +103,9 @@ impl Issuer {
                 let mut query =
                     Zeroizing::new(String::with_capacity(3 * (self.appid.len() + secret.len()) + 64));
                 query.push_str("grant_type=client_credential&appid=");
-                percent_encode(&self.appid, &mut query);
+                percent::encode(&self.appid, &mut query);
                 query.push_str("&secret=");
-                percent_encode(secret, &mut query);
+                percent::encode(secret, &mut query);
                 let url = Zeroizing::new(format!("{}/cgi-bin/token?{}", self.base, *query));
                 self.client.get(url.as_str()).send().await
             }

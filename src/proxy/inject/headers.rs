@@ -6,7 +6,7 @@
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use crate::credential::Credential;
-use crate::http1::target::hex;
+use crate::http1::percent;
 
 /// What callers get to see where the token would be, and what they get when they ask for one.
 pub const PLACEHOLDER: &str =
@@ -184,7 +184,7 @@ fn spelled(text: &[u8], token: &[u8]) -> Option<usize> {
     let mut at = 0;
     for byte in token {
         at += match text.get(at..)? {
-            [b'%', high, low, ..] if hex(*high).zip(hex(*low)).is_some_and(|(h, l)| h << 4 | l == *byte) => 3,
+            [b'%', _, _, ..] if percent::decode(&text[at..at + 3]).eq([*byte]) => 3,
             [first, ..] if first == byte => 1,
             _ => return None,
         };

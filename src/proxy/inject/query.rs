@@ -1,6 +1,8 @@
 //! The query's surgery: every `access_token` out, the current one in, everything else byte for byte.
 
-use crate::http1::target::percent_decoded;
+use std::borrow::Cow;
+
+use crate::http1::percent;
 
 const NAME: &[u8] = b"access_token";
 
@@ -19,7 +21,7 @@ pub fn with_token(path: &str, query: Option<&str>, encoded: &[u8]) -> Vec<u8> {
         return target;
     }
     for parameter in query.as_bytes().split(|b| *b == b'&') {
-        if !is_token(parameter) {
+        if !names_access_token(parameter) {
             target.push(b'&');
             target.extend_from_slice(parameter);
         }
@@ -39,25 +41,20 @@ pub fn untouched(path: &str, query: Option<&str>) -> Vec<u8> {
 }
 
 /// Whether a parameter's name, in any percent-encoding, is `access_token`.
-fn is_token(parameter: &[u8]) -> bool {
+fn names_access_token(parameter: &[u8]) -> bool {
     let name = parameter.split(|b| *b == b'=').next().unwrap_or_default();
     // The usual parameter is settled by one byte: nothing but `a` and `%61` can begin the name.
     match name.first() {
-        Some(b'a' | b'%') => percent_decoded(name).eq(NAME.iter().copied()),
+        Some(b'a' | b'%') => percent::decode(name).eq(NAME.iter().copied()),
         _ => false,
     }
 }
 
-/// The first non-empty value of a parameter, percent-decoded as a form (`+` is a space); `None` without one.
-pub fn value(query: &str, name: &str) -> Option<String> {
-    query.split('&').find_map(|parameter| {
-        let (found, value) = parameter.split_once('=')?;
-        if value.is_empty() || !percent_decoded(found.as_bytes()).eq(name.bytes()) {
-            return None;
-        }
-        let bytes: Vec<u8> = percent_decoded(value.replace('+', " ").as_bytes()).collect();
-        Some(String::from_utf8_lossy(&bytes).into_owned())
-    })
+/// The first non-empty value of a parameter, decoded as a form (`+` is a space); `None` without one.
+pub fn value<'q>(query: &'q str, name: &str) -> Option<Cow<'q, str>> {
+    form_urlencoded::parse(query.as_bytes())
+        .find(|(found, value)| found == name && !value.is_empty())
+        .map(|(_, value)| value)
 }
 
 #[cfg(test)]

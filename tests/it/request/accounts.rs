@@ -61,6 +61,49 @@ async fn host_then_longest_prefix_then_the_one_without_either() {
 }
 
 #[tokio::test]
+async fn one_host_in_any_spelling_is_one_account() {
+    let fake = Fake::renewing(|_| Reply::json("{}")).await;
+    let tables = [
+        account("name", "hosts = [\"Shop.example.com\"]"),
+        account("v6", "hosts = [\"[2001:DB8::1]\", \"0:0::1\"]"),
+        account("v4", "hosts = [\"::ffff:127.0.0.1\", \"10.0.0.1.\"]"),
+    ]
+    .concat();
+    let gate = Gate::with(&fake.url(), Settings { tables, ..Settings::default() }).await;
+    let mut tokens = HashSet::new();
+    for hosts in [
+        &["other.example.com", "shop.example.com.other", "h"][..],
+        &[
+            "shop.example.com",
+            "SHOP.Example.com",
+            "shop.example.com.",
+            "Shop.Example.com.:8080",
+            "shop.example.com:",
+        ],
+        &["[2001:db8::1]", "[2001:DB8:0:0::1]:80", "[2001:0db8::0001]", "[::1]", "[0:0:0:0:0:0:0:1]:8080"],
+        &["127.0.0.1", "127.0.0.1:80", "127.0.0.1.", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]:80", "10.0.0.1"],
+    ] {
+        let mut group_tokens = HashSet::new();
+        for host in hosts {
+            assert_eq!(Raw::to(gate.addr).await.ask(get(host, "/cgi-bin/x")).await.status, 200, "{host}");
+            group_tokens.insert(last(&fake).0);
+            if !host.ends_with(':') {
+                let absolute = get(host, &format!("http://{}/cgi-bin/x", host.to_ascii_lowercase()));
+                assert_eq!(Raw::to(gate.addr).await.ask(absolute).await.status, 200, "absolute {host}");
+                group_tokens.insert(last(&fake).0);
+            }
+        }
+        assert_eq!(group_tokens.len(), 1, "one account: {hosts:?}");
+        tokens.extend(group_tokens);
+    }
+    assert_eq!(tokens.len(), 4, "four accounts");
+    for host in [".", "shop..example.com", "shop.example.com..", "[::1", "::1", "[::1%25lo]", "a_b/c"] {
+        let response = Raw::to(gate.addr).await.ask(get(host, "/cgi-bin/x")).await;
+        assert_refused(&response, 400, 40066, "bad-request", host);
+    }
+}
+
+#[tokio::test]
 async fn without_a_default_account_an_unknown_host_is_404_and_the_keys_are_named() {
     let fake = Fake::answering(|_| Reply::json("{}")).await;
     let settings = Settings {

@@ -299,7 +299,6 @@ async fn every_trick_with_the_request_line_is_refused() {
         b"GET /cgi-bin/x /cgi-bin/y HTTP/1.1",
         b"GET ! HTTP/1.1",
         b"GET ?a HTTP/1.1",
-        b"GET //evil/cgi-bin/x HTTP/1.1",
         b"GET /\\evil/cgi-bin/x HTTP/1.1",
         b"GET http:/cgi-bin/x HTTP/1.1",
         b"GET http:///cgi-bin/x HTTP/1.1",

@@ -1,0 +1,347 @@
+//! The metrics in Prometheus' text format 0.0.4, with the names of the contract.
+//!
+//! Knows neither where the figures come from nor who asks for them.
+
+use std::fmt;
+use std::sync::Arc;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{
+    DescriptorEncoder, EncodeLabelSet, LabelSetEncoder, MetricEncoder, NoLabelSet, prometheus_text,
+};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Registry;
+
+use super::process::Process;
+use super::totals::{BOUNDS, Times, Totals};
+use super::{CODES, Retry, STATUSES};
+use crate::errcodes;
+
+pub use prometheus_text::CONTENT_TYPE;
+
+/// Everything that one look at the metrics shows.
+#[derive(Debug, Clone, Default)]
+pub struct Look {
+    /// What workers have counted.
+    pub totals: Totals,
+    /// The accounts' tokens, in the order of the configuration.
+    pub tokens: Vec<Token>,
+    /// Open connections of callers.
+    pub caller_connections: u64,
+    /// Open connections to the upstream without and with a call.
+    pub upstream_connections: UpstreamConnections,
+    /// Bytes of request bodies that are kept for a second sending.
+    pub replay_bytes: u64,
+    /// Log lines that were lost because stderr was too slow.
+    pub dropped_log_lines: u64,
+    /// The last reload, or the start.
+    pub reload: Reload,
+    /// Where tokens are kept.
+    pub store: Store,
+    /// `None` where the system tells nothing.
+    pub process: Option<Process>,
+    /// Version of this program.
+    pub version: &'static str,
+    /// Commit that it was built from, `unknown` where nobody said.
+    pub revision: &'static str,
+}
+
+/// One account's token; times in seconds since 1970.
+#[derive(Debug, Clone)]
+pub struct Token {
+    /// Name of the account.
+    pub account: Arc<str>,
+    /// When the valid token ends.
+    pub expires_at: Option<f64>,
+    /// When one was fetched last.
+    pub last_success: Option<f64>,
+    /// Fetches of Beijing's day; `None` where no token is kept.
+    pub fetches_today: Option<u64>,
+    /// What WeChat allows a day.
+    pub quota: Option<u64>,
+    /// When the certificate that the upstream showed ends.
+    pub tls_expires_at: Option<f64>,
+    /// Fetches by reason and outcome.
+    pub refreshes: Vec<(&'static str, &'static str, u64)>,
+}
+
+/// Connections to the upstream.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct UpstreamConnections {
+    /// Ready for a call.
+    pub idle: u64,
+    /// With a call.
+    pub active: u64,
+}
+
+/// What came of the last reload.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Reload {
+    /// Whether it worked; the start counts as one that did.
+    pub ok: bool,
+    /// When one worked last, in seconds since 1970.
+    pub last_success: f64,
+}
+
+/// How the store fares.
+#[derive(Debug, Clone, Default)]
+pub struct Store {
+    /// Whether the last operation worked.
+    pub up: bool,
+    /// By operation and outcome.
+    pub operations: Vec<(&'static str, &'static str, u64)>,
+}
+
+/// The text of the metrics.
+pub fn encode(look: Look) -> String {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(look));
+    let mut text = String::new();
+    // Writing to a String cannot fail, and all figures are plain numbers.
+    let _ = prometheus_text::encode(&mut text, &registry);
+    text
+}
+
+/// Label names and values, without an allocation.
+struct Labels<'a, const N: usize>([(&'static str, &'a str); N]);
+
+impl<const N: usize> EncodeLabelSet for Labels<'_, N> {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
+        self.0.encode(encoder)
+    }
+}
+
+/// Writes families of one type.
+struct Families<'a>(DescriptorEncoder<'a>);
+
+impl Families<'_> {
+    fn family(
+        &mut self,
+        name: &str,
+        help: &str,
+        kind: MetricType,
+        write: impl FnOnce(&mut MetricEncoder<'_>) -> fmt::Result,
+    ) -> fmt::Result {
+        write(&mut self.0.encode_descriptor(name, help, None, kind)?)
+    }
+
+    /// A family of counters; the encoder appends `_total` to its name.
+    fn counters<'s, const N: usize>(
+        &mut self,
+        name: &str,
+        help: &str,
+        series: impl IntoIterator<Item = ([(&'static str, &'s str); N], u64)>,
+    ) -> fmt::Result {
+        self.family(name, help, MetricType::Counter, |metric| {
+            for (labels, count) in series {
+                metric.encode_family(&Labels(labels))?.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn gauges<'s, const N: usize>(
+        &mut self,
+        name: &str,
+        help: &str,
+        series: impl IntoIterator<Item = ([(&'static str, &'s str); N], f64)>,
+    ) -> fmt::Result {
+        self.family(name, help, MetricType::Gauge, |metric| {
+            for (labels, value) in series {
+                let labels = Labels(labels);
+                let mut metric = metric.encode_family(&labels)?;
+                // Whole numbers without `.0`, as other programs write them; all are far below 2^53.
+                match value.fract() == 0.0 {
+                    true => metric.encode_gauge(&(value as i64))?,
+                    false => metric.encode_gauge(&value)?,
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: f64) -> fmt::Result {
+        self.gauges(name, help, [([], value)])
+    }
+
+    fn histograms<'s>(
+        &mut self,
+        name: &str,
+        help: &str,
+        series: impl IntoIterator<Item = (&'s str, &'s Times)>,
+    ) -> fmt::Result {
+        self.family(name, help, MetricType::Histogram, |metric| {
+            for (account, times) in series {
+                let bounds = BOUNDS.into_iter().chain([f64::INFINITY]);
+                let buckets: Vec<_> = bounds.zip(times.buckets).collect();
+                let (sum, count) = (times.sum_micros as f64 / 1e6, times.count());
+                metric
+                    .encode_family(&Labels([("account", account)]))?
+                    .encode_histogram::<NoLabelSet>(sum, count, &buckets, None)?;
+            }
+            Ok(())
+        })
+    }
+}
+
+impl Collector for Look {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut families = Families(encoder);
+        self.requests(&mut families)?;
+        self.tokens(&mut families)?;
+        self.state(&mut families)?;
+        self.process.as_ref().map_or(Ok(()), |process| process_families(process, &mut families))
+    }
+}
+
+impl Look {
+    fn requests(&self, families: &mut Families<'_>) -> fmt::Result {
+        let names: Vec<String> =
+            STATUSES.iter().map(ToString::to_string).chain(["other".to_owned()]).collect();
+        let requests = self.totals.accounts.iter().flat_map(|account| {
+            account.callers.iter().flat_map(|caller| {
+                let counted = names.iter().zip(caller.statuses).filter(|(_, count)| *count > 0);
+                counted.map(|(status, count)| {
+                    let labels =
+                        [("account", &*account.name), ("caller", &*caller.name), ("status", status.as_str())];
+                    (labels, count)
+                })
+            })
+        });
+        families.counters("wxgate_requests", "Requests that were answered, by HTTP status.", requests)?;
+        // Requests without an account never reach an upstream.
+        let real = || self.totals.accounts.iter().filter(|account| *account.name != *super::NONE);
+        let all = self.totals.accounts.iter().map(|account| (&*account.name, &account.durations));
+        families.histograms(
+            "wxgate_request_duration_seconds",
+            "Time from a request's head to the last byte of its answer.",
+            all,
+        )?;
+        families.histograms(
+            "wxgate_upstream_request_duration_seconds",
+            "Time from sending a call to the head of the upstream's answer.",
+            real().map(|account| (&*account.name, &account.upstream)),
+        )?;
+        let own = CODES.iter().zip(self.totals.own_answers).map(|(code, count)| ([("code", *code)], count));
+        families.counters("wxgate_own_answers", "Answers of wxgate's own, by x-wxgate-error.", own)?;
+        let numbers: Vec<String> =
+            errcodes::LABELS.iter().map(ToString::to_string).chain(["other".to_owned()]).collect();
+        let seen = real().flat_map(|account| {
+            let of_account = numbers.iter().zip(account.errcodes);
+            of_account
+                .map(|(errcode, count)| ([("account", &*account.name), ("errcode", errcode.as_str())], count))
+        });
+        families.counters(
+            "wxgate_upstream_errcode",
+            "Errcodes other than 0 in the upstream's answers.",
+            seen,
+        )?;
+        let retries = real().flat_map(|account| {
+            let of_account = Retry::ALL.iter().zip(account.retries);
+            of_account.map(|(outcome, n)| ([("account", &*account.name), ("outcome", outcome.as_str())], n))
+        });
+        families.counters("wxgate_retries", "Calls whose token was refused, by what came of them.", retries)
+    }
+
+    fn tokens(&self, families: &mut Families<'_>) -> fmt::Result {
+        let refreshes = self.tokens.iter().flat_map(|token| {
+            token.refreshes.iter().map(|(reason, outcome, count)| {
+                ([("account", &*token.account), ("reason", *reason), ("outcome", *outcome)], *count)
+            })
+        });
+        families.counters(
+            "wxgate_token_refreshes",
+            "Fetches of a token, by reason and outcome.",
+            refreshes,
+        )?;
+        let mut each = |name: &str, help: &str, value: &dyn Fn(&Token) -> Option<f64>| {
+            let series =
+                self.tokens.iter().filter_map(|token| Some(([("account", &*token.account)], value(token)?)));
+            families.gauges(name, help, series)
+        };
+        each(
+            "wxgate_token_expiry_timestamp_seconds",
+            "When the valid token ends; missing without one.",
+            &|token| token.expires_at,
+        )?;
+        each(
+            "wxgate_token_last_refresh_success_timestamp_seconds",
+            "When a token was fetched last.",
+            &|token| token.last_success,
+        )?;
+        each("wxgate_token_fetches_today", "Fetches of Beijing's day.", &|token| {
+            token.fetches_today.map(|n| n as f64)
+        })?;
+        each("wxgate_token_quota", "Fetches that WeChat allows a day.", &|token| {
+            token.quota.map(|n| n as f64)
+        })?;
+        each(
+            "wxgate_upstream_tls_expiry_timestamp_seconds",
+            "When the certificate that the upstream showed last ends.",
+            &|token| token.tls_expires_at,
+        )
+    }
+
+    fn state(&self, families: &mut Families<'_>) -> fmt::Result {
+        families.gauge(
+            "wxgate_caller_connections",
+            "Open connections of callers.",
+            self.caller_connections as f64,
+        )?;
+        let UpstreamConnections { idle, active } = self.upstream_connections;
+        families.gauges(
+            "wxgate_upstream_connections",
+            "Open connections to the upstream.",
+            [([("state", "idle")], idle as f64), ([("state", "active")], active as f64)],
+        )?;
+        families.gauge(
+            "wxgate_replay_bytes",
+            "Request bodies that are kept for a second sending.",
+            self.replay_bytes as f64,
+        )?;
+        families.counters(
+            "wxgate_dropped_log_lines",
+            "Log lines that were lost because stderr was too slow.",
+            [([], self.dropped_log_lines)],
+        )?;
+        families.gauge(
+            "wxgate_config_last_reload_successful",
+            "Whether the last reload of the configuration worked.",
+            f64::from(u8::from(self.reload.ok)),
+        )?;
+        families.gauge(
+            "wxgate_config_last_reload_success_timestamp_seconds",
+            "When the configuration in force was read.",
+            self.reload.last_success,
+        )?;
+        families.gauge(
+            "wxgate_store_up",
+            "Whether the store of tokens works.",
+            f64::from(u8::from(self.store.up)),
+        )?;
+        let operations =
+            self.store.operations.iter().map(|(operation, outcome, count)| {
+                ([("operation", *operation), ("outcome", *outcome)], *count)
+            });
+        families.counters("wxgate_store_operations", "Operations of the store of tokens.", operations)?;
+        let build = [("version", self.version), ("revision", self.revision)];
+        families.gauges("wxgate_build_info", "What is running.", [(build, 1.0)])
+    }
+}
+
+fn process_families(process: &Process, families: &mut Families<'_>) -> fmt::Result {
+    families.family(
+        "process_cpu_seconds",
+        "User and system CPU time of the process.",
+        MetricType::Counter,
+        |metric| metric.encode_counter::<NoLabelSet, _, u64>(&process.cpu_seconds, None),
+    )?;
+    families.gauge("process_open_fds", "Open file descriptors.", process.open_fds as f64)?;
+    if let Some(max) = process.max_fds {
+        families.gauge("process_max_fds", "How many file descriptors may be open.", max as f64)?;
+    }
+    families.gauge("process_virtual_memory_bytes", "Address space.", process.virtual_bytes as f64)?;
+    families.gauge("process_resident_memory_bytes", "Memory in RAM.", process.resident_bytes as f64)?;
+    families.gauge("process_threads", "Threads.", process.threads as f64)?;
+    families.gauge("process_start_time_seconds", "When the process was started.", process.start_time)
+}

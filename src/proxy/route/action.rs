@@ -1,0 +1,157 @@
+//! What is done with a call, by its path: a table for each product, and the account's own `untouched`.
+//!
+//! A product is one table in a file of its own ([`super::weixin`]).
+
+use super::pattern::PathPattern;
+
+/// What wxgate does with a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Put the account's token in, look into the answer, retry when the token was refused.
+    Inject,
+    /// Forward it as it is: it carries credentials of its own.
+    PassThrough,
+    /// Answer it here.
+    AnswerLocally(LocalAnswer),
+}
+
+/// Which call wxgate answers by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LocalAnswer {
+    /// `GET|POST /cgi-bin/token`
+    Token,
+    /// `POST /cgi-bin/stable_token`
+    StableToken,
+}
+
+/// The paths of a product that do not take the account's token.
+///
+/// They are known in any spelling of case and with a slash at the end: which of those the API takes is for the
+/// API to say, and a call that must not leave must not leave in any of them.
+#[derive(Debug)]
+pub struct PathTable {
+    /// Whole paths that wxgate answers by itself.
+    pub local: &'static [(&'static str, LocalAnswer)],
+    /// Paths, or with a `*` at the end beginnings of paths, that are forwarded as they are.
+    pub pass_through: &'static [&'static str],
+}
+
+/// The path that a call looks like, although nobody documents it in this spelling: `/cgi-bin/token.json`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LookAlike(pub &'static str);
+
+impl PathTable {
+    /// What is done with a call, and the documented spelling of its path if wxgate answers it.
+    ///
+    /// # Errors
+    /// [`LookAlike`] for what some program may take for a call that must not leave.
+    pub(super) fn action(
+        &self,
+        path: &str,
+        untouched: &[PathPattern],
+    ) -> Result<(Action, Option<&'static str>), LookAlike> {
+        for &(documented, answer) in self.local {
+            match Likeness::of(path, documented) {
+                Likeness::Same => return Ok((Action::AnswerLocally(answer), Some(documented))),
+                Likeness::LookAlike => return Err(LookAlike(documented)),
+                Likeness::Other => {}
+            }
+        }
+        let listed = |entry: &&str| match entry.strip_suffix('*') {
+            Some(beginning) => path.get(..beginning.len()).is_some_and(|p| p.eq_ignore_ascii_case(beginning)),
+            None => Likeness::of(path, entry) == Likeness::Same,
+        };
+        let pass = self.pass_through.iter().any(listed) || untouched.iter().any(|entry| entry.covers(path));
+        Ok((if pass { Action::PassThrough } else { Action::Inject }, None))
+    }
+}
+
+/// How a path compares with a documented one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Likeness {
+    /// But for case, and a slash at the end.
+    Same,
+    /// Something follows that programs have been seen to cut off: `.json`, `/x`, `,x`.
+    LookAlike,
+    /// Another word, `/cgi-bin/tokens` say, or nothing like it.
+    Other,
+}
+
+impl Likeness {
+    fn of(path: &str, documented: &str) -> Self {
+        let Some((beginning, rest)) = path.split_at_checked(documented.len()) else { return Self::Other };
+        if !beginning.eq_ignore_ascii_case(documented) {
+            return Self::Other;
+        }
+        match rest.as_bytes() {
+            [] | [b'/'] => Self::Same,
+            [b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'-', ..] => Self::Other,
+            _ => Self::LookAlike,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proxy::route::weixin::WEIXIN;
+
+    #[test]
+    fn actions_of_weixins_paths() {
+        let untouched = ["/wxa/gettemplatelist", "/wxa/third/*", "/cgi-bin/*"]
+            .map(|text| PathPattern::parse(text).unwrap());
+        for (path, right) in [
+            ("/cgi-bin/user/get", Action::Inject),
+            ("/cgi-bin/token", Action::AnswerLocally(LocalAnswer::Token)),
+            ("/cgi-bin/Token/", Action::AnswerLocally(LocalAnswer::Token)),
+            ("/CGI-BIN/TOKEN", Action::AnswerLocally(LocalAnswer::Token)),
+            ("/cgi-bin/stable_token", Action::AnswerLocally(LocalAnswer::StableToken)),
+            ("/cgi-bin/Stable_Token/", Action::AnswerLocally(LocalAnswer::StableToken)),
+            ("/cgi-bin/tokens", Action::Inject),
+            ("/cgi-bin/token_x", Action::Inject),
+            ("/cgi-bin/token-x", Action::Inject),
+            ("/cgi-bin/clear_quota", Action::Inject),
+            ("/cgi-bin/clear_quota/v2", Action::PassThrough),
+            ("/cgi-bin/clear_quota/V2/", Action::PassThrough),
+            ("/cgi-bin/clear_quota/v3", Action::Inject),
+            ("/cgi-bin/component/api_component_token", Action::PassThrough),
+            ("/cgi-bin/Component/x", Action::PassThrough),
+            ("/cgi-bin/componentx", Action::Inject),
+            ("/sns/jscode2session", Action::PassThrough),
+            ("/sns", Action::Inject),
+            ("/wxa/getwxacode", Action::Inject),
+            ("/wxa/gettemplatelist", Action::Inject),
+        ] {
+            assert_eq!(WEIXIN.action(path, &[]).map(|(action, _)| action), Ok(right), "{path}");
+        }
+        for (path, right) in [
+            ("/wxa/gettemplatelist", Action::PassThrough),
+            ("/wxa/gettemplatelist/", Action::Inject),
+            ("/wxa/third/a/b", Action::PassThrough),
+            ("/wxa/getwxacode", Action::Inject),
+            ("/cgi-bin/user/get", Action::PassThrough),
+            // Whatever `untouched` says, what must not leave does not.
+            ("/cgi-bin/token", Action::AnswerLocally(LocalAnswer::Token)),
+        ] {
+            assert_eq!(WEIXIN.action(path, &untouched).map(|(action, _)| action), Ok(right), "{path}");
+        }
+    }
+
+    #[test]
+    fn what_looks_like_a_token_call_is_no_call_at_all() {
+        for (path, documented) in [
+            ("/cgi-bin/token.json", "/cgi-bin/token"),
+            ("/cgi-bin/token.", "/cgi-bin/token"),
+            ("/cgi-bin/Token/x", "/cgi-bin/token"),
+            ("/cgi-bin/token,x", "/cgi-bin/token"),
+            ("/cgi-bin/token:8", "/cgi-bin/token"),
+            ("/cgi-bin/token~", "/cgi-bin/token"),
+            ("/cgi-bin/token*", "/cgi-bin/token"),
+            ("/cgi-bin/token&appid=x", "/cgi-bin/token"),
+            ("/cgi-bin/stable_token.php", "/cgi-bin/stable_token"),
+            ("/cgi-bin/stable_token/v2/", "/cgi-bin/stable_token"),
+        ] {
+            assert_eq!(WEIXIN.action(path, &[]), Err(LookAlike(documented)), "{path}");
+        }
+    }
+}

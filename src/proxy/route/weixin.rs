@@ -1,0 +1,19 @@
+//! The paths of WeChat's own API (official accounts, mini programs) that take no token of the account.
+//!
+//! Source: WeChat's documentation. Everything else under an account's `paths` takes the token.
+
+use super::action::{LocalAnswer, PathTable};
+
+/// What stands out among WeChat's paths.
+pub static WEIXIN: PathTable = PathTable {
+    // Forwarded, they would end the current token.
+    local: &[("/cgi-bin/token", LocalAnswer::Token), ("/cgi-bin/stable_token", LocalAnswer::StableToken)],
+    pass_through: &[
+        // Takes appid and AppSecret in its body.
+        "/cgi-bin/clear_quota/v2",
+        // A third-party platform's own token.
+        "/cgi-bin/component/*",
+        // A user's token, or appid and AppSecret.
+        "/sns/*",
+    ],
+};
