@@ -29,6 +29,7 @@ mod regular_file;
 pub mod secret;
 mod signals;
 mod socket;
+pub mod stats;
 mod store;
 pub mod tls;
 pub mod upstream;

@@ -9,8 +9,8 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
 use super::inject::headers::PLACEHOLDER;
-use super::record::Record;
 use super::refusal::Refusal;
+use super::tally::Tally;
 use crate::credential::Credential;
 use crate::upstream::{BodyError, ResponseBody};
 
@@ -28,23 +28,23 @@ pub struct AnswerBody {
     ready: Option<Bytes>,
     /// Boxed, since most answers are small and are here in full, and every answer is handed on several times.
     rest: Option<Box<ResponseBody>>,
-    record: Option<Record>,
+    tally: Option<Tally>,
 }
 
 impl AnswerBody {
     /// A body that is here in full.
     pub fn whole(bytes: Bytes) -> Self {
-        Self { ready: Some(bytes).filter(|b| !b.is_empty()), rest: None, record: None }
+        Self { ready: Some(bytes).filter(|b| !b.is_empty()), rest: None, tally: None }
     }
 
     /// A body that flows from the upstream, behind the part that has been looked at.
     pub fn stream(beginning: Bytes, rest: ResponseBody) -> Self {
-        Self { ready: Some(beginning).filter(|b| !b.is_empty()), rest: Some(Box::new(rest)), record: None }
+        Self { ready: Some(beginning).filter(|b| !b.is_empty()), rest: Some(Box::new(rest)), tally: None }
     }
 
-    /// Lets the record of the request end with its body.
-    pub fn with_record(mut self, record: Record) -> Self {
-        self.record = Some(record);
+    /// Lets the statistics of the request end with its body.
+    pub(super) fn with_tally(mut self, tally: Tally) -> Self {
+        self.tally = Some(tally);
         self
     }
 
@@ -74,12 +74,12 @@ impl Body for AnswerBody {
         if frame.is_none() {
             this.rest = None;
         }
-        if let Some(record) = &mut this.record {
-            record.note(|line| match &frame {
-                Some(Ok(frame)) => line.bytes += frame.data_ref().map_or(0, |data| data.len() as u64),
-                Some(Err(error)) => line.error = Some(error.to_string()),
+        if let Some(stats) = &mut this.tally {
+            match &frame {
+                Some(Ok(frame)) => stats.bytes += frame.data_ref().map_or(0, |data| data.len() as u64),
+                Some(Err(error)) => stats.cause = Some(error.to_string().into()),
                 None => {}
-            });
+            }
         }
         Poll::Ready(frame)
     }
@@ -101,9 +101,8 @@ impl Body for AnswerBody {
 impl Drop for AnswerBody {
     fn drop(&mut self) {
         let more = self.rest.as_ref().is_some_and(|rest| !rest.is_end_stream());
-        if more && let Some(record) = &mut self.record {
-            let words = || "the caller went away before the end of its answer".to_owned();
-            record.note(|line| _ = line.error.get_or_insert_with(words));
+        if more && let Some(stats) = &mut self.tally {
+            stats.cause.get_or_insert("the caller went away before the end of its answer".into());
         }
     }
 }

@@ -10,10 +10,10 @@ mod current;
 mod faults;
 pub mod inject;
 pub mod inspect;
-pub mod record;
 pub mod refusal;
 pub mod route;
 mod state;
+mod tally;
 pub mod token_answer;
 
 use std::future::Future;
@@ -21,15 +21,16 @@ use std::mem;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Method, Request, Response};
+use http::{HeaderValue, Request, Response};
 use hyper::body::{Body, Incoming};
 
 use crate::credential::{Credential, Renewal};
+use crate::stats::RequestStats;
 use crate::upstream::Upstream;
 use admit::Target;
 use answer::AnswerBody;
@@ -37,11 +38,11 @@ use authorize::RequestedCall;
 use buffer::Buffered;
 pub use current::Current;
 use inject::{Call, Head, query};
-use record::Record;
 use refusal::Refusal;
 use route::{Action, LocalAnswer};
 use state::Route;
 pub use state::{Account, ProxyState};
+use tally::Tally;
 
 /// How long a request waits for the first token of its account.
 const FIRST_TOKEN_WAIT: Duration = Duration::from_secs(5);
@@ -69,21 +70,23 @@ impl Proxy {
         request: Request<Incoming>,
         peer: IpAddr,
     ) -> impl Future<Output = Response<AnswerBody>> {
-        let mut record = Record::begin(self.state.access_log, peer, request.method(), request.uri().path());
         // Taken apart before the future begins: what it is handed as a whole it would hold to its end.
         let (mut parts, body) = request.into_parts();
+        let mut tally = Tally::begin(&parts, peer, self.state.access_log);
         async move {
-            match self.life(&mut parts, body, peer, &mut record).await {
-                Ok(answer) => finish(answer, record),
-                Err(refusal) => refused(&refusal, record),
-            }
+            let answer = match self.life(&mut parts, body, peer, &mut tally).await {
+                Ok(answer) => answer,
+                Err(refusal) => refused(&refusal, &mut tally),
+            };
+            tally.follow(answer, parts.uri.path())
         }
     }
 
     /// Answers a request that could not even be read.
     pub fn refuse(&self, refusal: &Refusal, peer: IpAddr) -> Response<AnswerBody> {
-        // Whatever stood in the head, it is not fit to be logged.
-        refused(refusal, Record::begin(self.state.access_log, peer, &Method::default(), "-"))
+        let mut tally = Tally::of_unreadable(peer, self.state.access_log);
+        let answer = refused(refusal, &mut tally);
+        tally.follow(answer, "-")
     }
 
     async fn life(
@@ -91,7 +94,7 @@ impl Proxy {
         parts: &mut Parts,
         body: Incoming,
         peer: IpAddr,
-        record: &mut Record,
+        stats: &mut RequestStats,
     ) -> Result<Response<AnswerBody>, Refusal> {
         let Target { host, path, query } =
             admit::admit(&mut parts.method, &parts.uri, parts.version, &parts.headers)?;
@@ -104,9 +107,9 @@ impl Proxy {
         });
         let caller = authorize::authorize(&self.state.callers, peer, &parts.headers, requested)?;
         drop(host);
-        record.note(|line| line.caller = caller.map(|caller| Arc::clone(&caller.name)));
+        stats.caller = caller.map(|caller| Arc::clone(&caller.name));
         let Route { index, account, path, action } = route?;
-        record.note(|line| line.account = Some(Arc::clone(&account.name)));
+        stats.account = Some(Arc::clone(&account.name));
         // What is rare is boxed, here and below: a future is as large as the largest of its ways.
         let body = match body.is_end_stream() {
             true => Buffered::empty(&self.state.budget),
@@ -122,15 +125,15 @@ impl Proxy {
         match action {
             Action::AnswerLocally(local) => {
                 let trusted = caller.is_some_and(|caller| caller.real_token);
-                Box::pin(answer_token_call(local, &head, query, &body, account, trusted, record)).await
+                Box::pin(answer_token_call(local, &head, query, &body, account, trusted, stats)).await
             }
             Action::PassThrough => {
                 let mut call = Call::new(head, (path, query), body, upstream);
-                let (answer, _) = Box::pin(self.attempt(&mut call, None, record)).await?;
+                let (answer, _) = Box::pin(self.attempt(&mut call, None, stats)).await?;
                 Ok(answer)
             }
             Action::Inject => {
-                self.with_token(account, &mut Call::new(head, (path, query), body, upstream), record).await
+                self.with_token(account, &mut Call::new(head, (path, query), body, upstream), stats).await
             }
         }
     }
@@ -140,10 +143,10 @@ impl Proxy {
         &self,
         account: &Account,
         call: &mut Call<'_>,
-        record: &mut Record,
+        stats: &mut RequestStats,
     ) -> Result<Response<AnswerBody>, Refusal> {
         let token = token_of(account).await?;
-        let (answer, errcode) = self.attempt(call, Some(&token), record).await?;
+        let (answer, errcode) = self.attempt(call, Some(&token), stats).await?;
         match verdict(account, &answer, errcode) {
             Verdict::Refused => {}
             Verdict::Proved => {
@@ -157,11 +160,11 @@ impl Proxy {
         }
         if !call.can_be_repeated() {
             account.token.start_renewal(&token, call.path);
-            return Ok(marked(answer, "body-too-large", record));
+            return Ok(marked(answer, "body-too-large", stats));
         }
         match Box::pin(account.token.renew(&token, call.path, REFRESH_WAIT)).await {
             Renewal::Newer(newer) => {
-                let (second, errcode) = Box::pin(self.attempt(call, Some(&newer), record)).await?;
+                let (second, errcode) = Box::pin(self.attempt(call, Some(&newer), stats)).await?;
                 match verdict(account, &second, errcode) {
                     Verdict::Refused => account.token.replay_outcome(call.path, newer.generation, true),
                     Verdict::Proved => {
@@ -171,8 +174,8 @@ impl Proxy {
                 }
                 Ok(second)
             }
-            Renewal::Failed => Ok(marked(answer, "refresh-failed", record)),
-            Renewal::Limited => Ok(marked(answer, "refresh-limited", record)),
+            Renewal::Failed => Ok(marked(answer, "refresh-failed", stats)),
+            Renewal::Limited => Ok(marked(answer, "refresh-limited", stats)),
         }
     }
 
@@ -181,7 +184,7 @@ impl Proxy {
         &self,
         call: &mut Call<'_>,
         token: Option<&Credential>,
-        record: &mut Record,
+        stats: &mut RequestStats,
     ) -> Result<(Response<AnswerBody>, Option<i64>), Refusal> {
         let target = match token {
             Some(token) => query::with_token(call.path, call.query, token.encoded.expose().as_bytes()),
@@ -189,11 +192,13 @@ impl Proxy {
         };
         let target = PathAndQuery::from_maybe_shared(Bytes::from(target))
             .map_err(|_| Refusal::BadRequest("path and query are too long".into()))?;
-        record.note(|line| line.attempts += 1);
+        stats.attempts += 1;
         let (method, upstream) = (call.method, call.upstream);
-        let response = upstream.send(method, || call.request(&target)).await?;
-        let (answer, errcode) = inspect::receive(response, token, method).await?;
-        record.note(|line| line.errcode = errcode);
+        let sent = Instant::now();
+        let response = upstream.send(method, || call.request(&target)).await;
+        stats.upstream += sent.elapsed();
+        let (answer, errcode) = inspect::receive(response?, token, method).await?;
+        stats.errcode = errcode;
         Ok((answer, errcode))
     }
 }
@@ -206,12 +211,12 @@ async fn answer_token_call(
     body: &Buffered,
     account: &Account,
     trusted: bool,
-    record: &mut Record,
+    stats: &mut RequestStats,
 ) -> Result<Response<AnswerBody>, Refusal> {
     let objection =
         token_answer::objection(local, head.method, &head.headers, query, &body.concat(), &account.appid);
     if let Some((errcode, errmsg)) = objection {
-        record.note(|line| line.errcode = Some(errcode));
+        stats.errcode = Some(errcode);
         return Ok(answer::wechat_error(errcode, errmsg));
     }
     match trusted {
@@ -228,18 +233,11 @@ async fn token_of(account: &Account) -> Result<Arc<Credential>, Refusal> {
     }
 }
 
-fn finish(answer: Response<AnswerBody>, mut record: Record) -> Response<AnswerBody> {
-    record.note(|line| line.status = answer.status().as_u16());
-    answer.map(|body| body.with_record(record))
-}
-
-fn refused(refusal: &Refusal, mut record: Record) -> Response<AnswerBody> {
-    record.note(|line| {
-        let code = refusal.shape().code;
-        line.error = Some(refusal.cause().map_or(code.to_owned(), |cause| format!("{code}: {cause}")));
-        line.errcode = Some(refusal.shape().errcode);
-    });
-    finish(answer::refusal(refusal), record)
+fn refused(refusal: &Refusal, stats: &mut RequestStats) -> Response<AnswerBody> {
+    stats.code = Some(refusal.shape().code);
+    stats.cause = refusal.cause().map(|cause| cause.to_owned().into());
+    stats.errcode = Some(refusal.shape().errcode);
+    answer::refusal(refusal)
 }
 
 /// What an answer says about the token that its call was made with.
@@ -262,8 +260,12 @@ fn verdict(account: &Account, answer: &Response<AnswerBody>, errcode: Option<i64
 }
 
 /// Says why the caller sees a token error although wxgate retries.
-fn marked(mut answer: Response<AnswerBody>, why: &'static str, record: &mut Record) -> Response<AnswerBody> {
-    record.note(|line| line.error = Some(why.to_owned()));
+fn marked(
+    mut answer: Response<AnswerBody>,
+    why: &'static str,
+    stats: &mut RequestStats,
+) -> Response<AnswerBody> {
+    stats.code = Some(why);
     answer.headers_mut().insert(answer::RETRY, HeaderValue::from_static(why));
     answer
 }
