@@ -4,5 +4,10 @@
 //! is asked, no caller waits for it. One gate stands before every route ([`gate`]). Nothing in here shows a token, a
 //! secret or a key: none of its sources holds one.
 
+pub mod calls;
 pub mod gate;
+pub mod history;
+pub mod json;
+pub mod page;
 pub mod routes;
+pub mod view;

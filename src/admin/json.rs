@@ -1,0 +1,103 @@
+//! The JSON of `/readyz`, `/status` and `/calls`, in the shapes of the contract. Pure.
+
+use std::time::{Duration, SystemTime};
+
+use serde_json::{Value, json};
+
+use super::calls::Call;
+use super::view::{Account, View};
+use crate::errcodes::{Facts, Lang, Product};
+
+/// A time in RFC 3339, UTC, whole seconds.
+pub fn time(at: SystemTime) -> String {
+    humantime::format_rfc3339_seconds(at).to_string()
+}
+
+/// `/readyz`: `accounts` are those that were asked about.
+pub fn ready(ready: bool, accounts: &[&Account]) -> Value {
+    let account = |account: &&Account| {
+        json!({
+            "name": &*account.name,
+            "state": account.state.as_str(),
+            "reason": account.reason(Lang::En),
+        })
+    };
+    json!({ "ready": ready, "accounts": accounts.iter().map(account).collect::<Vec<_>>() })
+}
+
+/// `/status`.
+pub fn status(view: &View) -> Value {
+    let (idle, active) = view.upstream_connections;
+    json!({
+        "version": view.version,
+        "uptime_seconds": view.uptime.as_secs(),
+        "ready": view.ready(),
+        "egress_ip": view.egress_ip,
+        "caller_connections": view.caller_connections,
+        "upstream_connections": { "idle": idle, "active": active },
+        "store": { "kind": view.store.kind, "up": view.store.up },
+        "last_reload": {
+            "at": time(view.last_reload.at),
+            "ok": view.last_reload.ok,
+            "errors": view.last_reload.errors,
+        },
+        "accounts": view.accounts.iter().map(account).collect::<Vec<_>>(),
+    })
+}
+
+fn account(account: &Account) -> Value {
+    let seconds = |time: Option<Duration>| time.map(|time| time.as_secs());
+    json!({
+        "name": &*account.name,
+        "kind": match account.product { Product::Weixin => "weixin", Product::Wecom => "wecom" },
+        "appid": account.appid,
+        "token_api": account.token_api,
+        "state": account.state.as_str(),
+        "generation": account.generation,
+        "age_seconds": seconds(account.age),
+        "expires_in_seconds": seconds(account.expires_in),
+        "fetches_today": account.fetches_today,
+        "quota": account.quota,
+        "last_refresh": account.last_refresh.as_ref().map(|fetch| {
+            json!({ "at": time(fetch.at), "reason": fetch.reason, "outcome": fetch.outcome })
+        }),
+        "last_error": account.last_error.as_ref().map(|error| {
+            json!({ "at": time(error.at), "errcode": error.errcode, "errmsg": error.errmsg })
+        }),
+        "upstream": {
+            "url": account.upstream.url,
+            "in_use": account.upstream.in_use,
+            "tls_expires_at": account.upstream.tls_expires_at.map(time),
+        },
+    })
+}
+
+/// `/calls`; `appid` gives that of an account.
+pub fn calls<'v>(calls: &[Call], lang: Lang, appid: impl Fn(&str) -> Option<&'v str>) -> Value {
+    let call = |call: &Call| {
+        let appid = call.account.as_deref().and_then(&appid);
+        let facts = Facts { appid, errmsg: call.errmsg.as_deref() };
+        json!({
+            "timestamp": humantime::format_rfc3339_millis(call.at).to_string(),
+            "caller": &*call.caller,
+            "peer": call.peer,
+            "account": call.account.as_deref(),
+            "method": call.method,
+            "path": call.path,
+            "status": call.status,
+            "errcode": call.errcode,
+            "errmsg": call.errmsg,
+            "rid": call.rid,
+            "bytes": call.bytes,
+            "ms": call.ms,
+            "upstream_ms": call.upstream_ms,
+            "attempts": call.attempts,
+            "error": call.error,
+            "retry": call.retry,
+            "request_id": call.request_id,
+            "trace_id": call.trace_id,
+            "explain": call.explanation().map(|entry| entry.explain(lang, facts)),
+        })
+    };
+    json!({ "calls": calls.iter().map(call).collect::<Vec<_>>() })
+}
