@@ -4,14 +4,19 @@
     tests/soak.py [--seconds 1200] [--wxgate target/release/wxgate] [--keep]
 
 Not part of CI. Needs Python 3.8 or later and nothing beside; everything listens on loopback, and it ends by
-itself a few seconds after the time given. It starts `wxgate sandbox` (HTTPS) and `wxgate serve` (two accounts,
-one caller key, plain and HTTPS listeners), and mixes:
+itself a few seconds after the time given. It starts `wxgate sandbox` (HTTPS), a line between the two that can be cut,
+and `wxgate serve` (two accounts, one caller key, plain and HTTPS listeners), and mixes:
 
   calls          keep-alive and one connection per call, http and https, GETs and POSTs, both accounts
-  media          uploads of 5 MiB, downloaded again and compared byte for byte
+  media          uploads of 5 MiB, downloaded again and compared byte for byte; uploads of 18 MiB, too large to repeat
+  renewals       tokens live for 90 s, so that each is renewed ahead of time several times
   token thefts   a few at the beginning, then one a minute for both accounts together, now and then a token that
                  is over (42001), or a fetch that fails first. With the restarts of the sandbox that is less than the
                  bucket of forced refreshes gains, so that `refresh-limited` should stay rare
+  lagging nodes  a third or half of the calls refuse a new token for a second or more (40001), or one in a hundred
+                 refuses a token at random, whatever its age
+  dead lines     all connections to the sandbox stay open and carry nothing any more, not even an acknowledgement
+  early answers  an upload is answered after its first 64 KiB, and the connection is closed
   sandbox        resets, answers that hang past response_timeout, status 502, errcode -1, also for token calls;
                  and it is killed and started again on its port, which ends all its tokens (40001)
   slow callers   a head or a body byte by byte, heads that never end, downloads read slowly
@@ -27,7 +32,9 @@ bytes of a picture. What must hold, or the exit code is 1:
   - no crossed answer: an answer never carries another request's marker;
   - no token error (40001, 40014, 42001) without `x-wxgate-retry` reaches a caller;
   - no failure without a cause: broken connections and own answers 502, 503 and 504 occur only where a disturbance
-    was under way, and no well-formed call of a known caller gets another own answer;
+    was under way, and no well-formed call of a known caller gets another own answer. Lagging nodes and early answers
+    are no cause. A dead line is one for calls that were in flight when it was cut, and for 5 s for POSTs, which may have
+    been executed; a GET that begins later has to be answered;
   - wxgate ends with 0 when told to, never by itself, and its log holds no panic, no key and no secret;
   - descriptors and memory at the end are what they were after the warm-up, within bounds.
 
@@ -37,8 +44,10 @@ others their number is read as Linux 6.2 and later tell it.
 """
 
 import argparse
+import asyncio
 import base64
 import collections
+import ctypes
 import http.client
 import itertools
 import json
@@ -61,12 +70,18 @@ SECRET = "0123456789abcdef0123456789abcdef"
 APPIDS = ["wx00000000000000a1", "wx00000000000000a2"]
 PREFIXES = ["", "/shop"]
 OPENIDS = ["oSandboxFollower%012d" % n for n in (1, 2, 3)]
+CUT = "line cut"
+SO_ATTACH_FILTER = 26
 TOKEN_ERRORS = (40001, 40014, 42001)
 # How long after a disturbance a call may begin and still fail of it: an ordered failure waits for its call, and a
 # fetch that failed is tried again after a second or two. Calls that were under way then count anyway.
 AFTERMATH = 3.0
 # What failures of the sandbox look like to a caller: passed on, or an own answer in their place.
 PASSED_ON = {-1}
+# How long a POST may meet a connection that died without a word.
+DEAD_LINE = 5.0
+# The errcode of early answers, which is also that of an upload that is too large.
+EARLY = 40009
 PASSING = {"upstream-unreachable", "upstream-timeout", "no-token"}
 
 
@@ -79,6 +94,7 @@ class Report:
             "requests", "own errors", "retry", "errcodes passed on", "broken", "events", "expected")}
         self.wrong = collections.Counter()
         self.examples = {}
+        self.slowest_after_cut = 0.0
 
     def count(self, group, name, n=1):
         with self.lock:
@@ -91,7 +107,7 @@ class Report:
 
 
 class Disturbances:
-    """When something was done that may break a call."""
+    """When something was done that may break a call. A cut line is judged by itself: see `cut_at`."""
 
     def __init__(self):
         self.lock = threading.Lock()
@@ -112,7 +128,86 @@ class Disturbances:
         with self.lock:
             return any(
                 (not names or what in names) and start <= ended and (end is None or begun <= end + AFTERMATH)
-                for what, start, end in self.spans)
+                for what, start, end in self.spans if what != CUT)
+
+    def cut_at(self, begun, ended, method):
+        """Whether a line that was cut may have broken this call."""
+        after = DEAD_LINE if method == "POST" else 0
+        with self.lock:
+            return any(what == CUT and start <= ended and begun <= start + after for what, start, _ in self.spans)
+
+    def after_cut(self, begun):
+        """Whether a line was cut in the seconds before."""
+        with self.lock:
+            return any(what == CUT and start <= begun <= start + DEAD_LINE for what, start, _ in self.spans)
+
+
+class Line:
+    """Carries bytes between wxgate and the sandbox, in a thread of its own, until it is cut."""
+
+    def __init__(self, to):
+        self.to, self.open, self.dead = to, set(), []
+        self.loop = asyncio.new_event_loop()
+        threading.Thread(target=self.loop.run_forever, daemon=True).start()
+        self.port = asyncio.run_coroutine_threadsafe(self.listen(), self.loop).result(10)
+
+    async def listen(self):
+        self.server = await asyncio.start_server(self.carry, "127.0.0.1", 0)
+        return self.server.sockets[0].getsockname()[1]
+
+    async def carry(self, reader, writer):
+        try:
+            there_reader, there = await asyncio.open_connection("127.0.0.1", self.to)
+        except OSError:
+            return writer.transport.abort()
+        for each in (writer, there):
+            each.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        ways = tuple(asyncio.ensure_future(way) for way in (self.copy(reader, there), self.copy(there_reader, writer)))
+        connection = (writer, there, ways)
+        self.open.add(connection)
+        try:
+            await asyncio.gather(*ways)
+        except (OSError, asyncio.CancelledError):
+            pass
+        for way in ways:
+            way.cancel()
+        there.transport.abort()
+        if connection in self.open:
+            self.open.discard(connection)
+            writer.transport.abort()
+
+    @staticmethod
+    async def copy(reader, writer):
+        while True:
+            data = await reader.read(1 << 16)
+            if not data:
+                if writer.can_write_eof():
+                    writer.write_eof()
+                return
+            writer.write(data)
+            await writer.drain()
+
+    def cut(self):
+        """All connections of this moment are dead: nothing comes through, and nobody is told."""
+        return asyncio.run_coroutine_threadsafe(self.cut_all(), self.loop).result(10)
+
+    async def cut_all(self):
+        cut, self.open = self.open, set()
+        for writer, _, ways in cut:
+            # A filter that takes no byte of any packet: the kernel drops what comes before it acknowledges it.
+            nothing = ctypes.create_string_buffer(struct.pack("HBBI", 6, 0, 0, 0))
+            program = struct.pack("HP", 1, ctypes.addressof(nothing))
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
+            for way in ways:
+                way.cancel()
+        # Long after wxgate has given them up their descriptors are given back.
+        self.dead.append(cut)
+        self.loop.call_later(90, self.bury)
+        return len(cut)
+
+    def bury(self):
+        for writer, _, _ in self.dead.pop(0):
+            writer.transport.abort()
 
 
 class Process:
@@ -182,6 +277,7 @@ class Soak:
         self.config_lock = threading.Lock()
         self.numbers = itertools.count(1)
         self.ports = free_ports(3)
+        self.early_ordered = 0
         self.sandbox_port, self.http_port, self.https_port = self.ports
         self.trust = ssl.create_default_context(cafile=os.path.join(ROOT, "certs/ca.pem"))
         self.sandbox = self.gate = None
@@ -194,7 +290,7 @@ class Soak:
 
     def start_sandbox(self):
         arguments = [self.options.wxgate, "sandbox", "--listen", "127.0.0.1:%d" % self.sandbox_port,
-                     "--api-quota", "0"]
+                     "--api-quota", "0", "--token-ttl", "90s", "--overlap", "20s"]
         for appid in APPIDS + ["wx00000000000000a3"]:
             arguments += ["--appid", appid, "--secret", SECRET]
         self.sandbox = Process("the sandbox", arguments, self.path("sandbox.log"))
@@ -219,7 +315,7 @@ key = %s
 [upstream]
 url = "https://127.0.0.1:%d"
 ca = %s
-response_timeout = "3s"
+response_timeout = "8s"
 [limits]
 header_timeout = "3s"
 max_connections = %d
@@ -227,7 +323,7 @@ max_connections = %d
 name = "soak"
 key = { file = "caller.key" }
 """ % (self.http_port, self.https_port, quoted("certs/server.pem"), json.dumps(self.path("server.key")),
-            self.sandbox_port, quoted("certs/ca.pem"), 2000 + variant)
+            self.line.port, quoted("certs/ca.pem"), 2000 + variant)
         # The third account comes and goes.
         for name, appid, prefix in accounts[: 2 + variant % 2]:
             text += '[[account]]\nname = "%s"\nappid = "%s"\nsecret = { file = "appsecret" }\nprefix = "%s"\n' % (
@@ -258,18 +354,22 @@ key = { file = "caller.key" }
         self.report.count("requests", kind)
         try:
             chunked = "Transfer-Encoding" in headers
-            connection.request(method, target, body, {**self.headers(), **headers}, encode_chunked=chunked)
+            try:
+                connection.request(method, target, body, {**self.headers(), **headers}, encode_chunked=chunked)
+            except (BrokenPipeError, ConnectionResetError):
+                # An answer may be there all the same: it came before the end of the body.
+                pass
             response = connection.getresponse()
             answering = True
             answer = Answer(response.status, response.headers, response.read())
         except (OSError, http.client.HTTPException) as error:
             connection.close()
-            self.broke(begun, kind, error, answering)
+            self.broke(begun, kind, error, answering, method)
             return None
-        self.judge(answer, begun, kind)
+        self.judge(answer, begun, kind, method)
         return answer
 
-    def broke(self, begun, kind, error, answering=False):
+    def broke(self, begun, kind, error, answering=False, method="GET"):
         """A connection that broke; `answering`: after the head of an answer had come."""
         now, text = time.monotonic(), "%s: %r" % (kind, error)
         cause = "wxgate restarted" if self.disturbances.at(begun, now, "wxgate restart") else None
@@ -277,13 +377,18 @@ key = { file = "caller.key" }
         if cause is None and answering and not isinstance(error, socket.timeout):
             if self.disturbances.at(begun, now, "sandbox restart", "sandbox failure"):
                 cause = "upstream broke off"
+            elif self.disturbances.cut_at(begun, now, method):
+                cause = "line cut"
         if cause is None:
             self.report.fail("broken connection without a cause", text)
         else:
             self.report.count("broken", "%s (%s)" % (type(error).__name__, cause))
 
-    def judge(self, answer, begun, kind):
+    def judge(self, answer, begun, kind, method="GET"):
         now = time.monotonic()
+        if method == "GET" and self.disturbances.after_cut(begun) and not self.disturbances.at(begun, now):
+            with self.report.lock:
+                self.report.slowest_after_cut = max(self.report.slowest_after_cut, now - begun)
         about = "%s: %d %s %r" % (kind, answer.status, answer.own or answer.retry or "-", answer.body[:200])
         if answer.retry:
             self.report.count("retry", answer.retry)
@@ -291,8 +396,9 @@ key = { file = "caller.key" }
             self.report.count("own errors", answer.own)
             if answer.own not in PASSING:
                 self.report.fail("own answer %s to a good call" % answer.own, about)
-            elif not self.disturbances.at(begun, now):
-                self.report.fail("own answer %s without a cause" % answer.own, about)
+            elif not self.disturbances.at(begun, now) and not self.disturbances.cut_at(begun, now, method):
+                after = " after a line was cut" if self.disturbances.after_cut(begun) else ""
+                self.report.fail("own answer %s without a cause%s" % (answer.own, after), about)
             return
         if answer.errcode in TOKEN_ERRORS:
             if answer.retry:
@@ -303,7 +409,12 @@ key = { file = "caller.key" }
             name = str(answer.errcode) if answer.errcode else "HTTP %d" % answer.status
             self.report.count("errcodes passed on", name)
             gone_medium = answer.errcode == 40007
-            if not gone_medium and (answer.errcode not in PASSED_ON | {0} or answer.status not in (200, 502)):
+            if answer.errcode == EARLY and kind.startswith("upload"):
+                with self.report.lock:
+                    early = self.report.counts["errcodes passed on"][name]
+                if kind == "upload 5 MiB" and early > self.early_ordered + self.report.counts["requests"]["upload 18 MiB"]:
+                    self.report.fail("an answer that nobody ordered", about)
+            elif not gone_medium and (answer.errcode not in PASSED_ON | {0} or answer.status not in (200, 502)):
                 self.report.fail("an answer that nobody ordered", about)
             elif not self.disturbances.at(begun, now):
                 self.report.fail("a failure without a cause", about)
@@ -362,13 +473,18 @@ key = { file = "caller.key" }
         connection = self.connect(random.random() < 0.5)
         try:
             number = next(self.numbers)
-            picture = (b"picture %020d " % number) * (5 * 1024 * 1024 // 29)
+            # More than can be kept for a second sending, and more than a picture may have.
+            large = random.random() < 0.15
+            kind = "upload 18 MiB" if large else "upload 5 MiB"
+            picture = (b"picture %020d " % number) * ((18 if large else 5) * 1024 * 1024 // 29)
             begin = b'--b\r\nContent-Disposition: form-data; name="media"; filename="a.jpg"\r\nContent-Type: image/jpeg\r\n\r\n'
             prefix = random.choice(PREFIXES)
             answer = self.exchange(connection, "POST", prefix + "/cgi-bin/media/upload?type=image",
-                                   begin + picture + b"\r\n--b--\r\n", kind="upload 5 MiB",
+                                   begin + picture + b"\r\n--b--\r\n", kind=kind,
                                    **{"Content-Type": "multipart/form-data; boundary=b"})
-            if not self.good(answer):
+            if large and self.good(answer):
+                self.report.fail("a picture of 18 MiB was accepted", repr(answer.body[:200]))
+            if large or not self.good(answer):
                 return self.pause(1.0)
             target = "%s/cgi-bin/media/get?media_id=%s" % (prefix, answer.json["media_id"])
             answer = self.exchange(connection, "GET", target, kind="download 5 MiB")
@@ -417,14 +533,14 @@ key = { file = "caller.key" }
                 response.begin()
                 answer = Answer(response.status, response.headers, response.read())
         except (OSError, http.client.HTTPException) as error:
-            return self.broke(begun, kind, error)
+            return self.broke(begun, kind, error, method="POST" if way == "body" else "GET")
         if way == "never":
             if answer.own == "caller-timeout":
                 self.report.count("expected", "caller-timeout for a head that never ends")
             else:
                 self.report.fail("a head that never ended was answered", repr(answer.body[:200]))
             return None
-        self.judge(answer, begun, kind)
+        self.judge(answer, begun, kind, "POST" if way == "body" else "GET")
         if self.good(answer):
             right = answer.json.get("expire_seconds") == number if way == "body" else (
                 answer.json.get("language"), answer.json.get("openid")) == (marker, openid)
@@ -505,7 +621,7 @@ key = { file = "caller.key" }
         self.control("%s?appid=%s" % (call, random.choice(APPIDS)))
 
     def failures(self):
-        ways = [{"reset": True}, {"hang_ms": 5000}, {"hang_ms": 500}, {"status": 502}, {"errcode": -1}]
+        ways = [{"reset": True}, {"hang_ms": 10000}, {"hang_ms": 500}, {"status": 502}, {"errcode": -1}]
         while not self.stopping.is_set():
             self.pause(random.uniform(4, 9))
             self.until_callers_call()
@@ -519,6 +635,39 @@ key = { file = "caller.key" }
             self.report.count("events", "sandbox failure " + json.dumps(how))
             self.control("fail", order)
             self.pause(1)
+            self.disturbances.end(span)
+
+    def lags(self):
+        """Nodes that do not know a new token at once; no call may fail of that."""
+        ways = [{"share": 0.33, "ms": 1000}, {"share": 0.5, "ms": 1500}, {"share": 0.01}, {"share": 0}]
+        for how in itertools.cycle(ways):
+            if self.stopping.is_set():
+                return
+            self.report.count("events", "lag " + json.dumps(how))
+            self.control("lag", how)
+            self.pause(random.uniform(10, 25))
+            self.until_callers_call()
+
+    def early_answers(self):
+        while not self.stopping.is_set():
+            self.pause(random.uniform(6, 15))
+            self.until_callers_call()
+            if self.stopping.is_set():
+                return
+            count = random.randrange(1, 4)
+            self.early_ordered += count
+            self.report.count("events", "early answer ordered", count)
+            self.control("fail", {"count": count, "path": "/cgi-bin/media/upload", "how": {"early_errcode": EARLY}})
+
+    def cuts(self):
+        while not self.stopping.is_set():
+            self.pause(random.uniform(20, 40))
+            self.until_callers_call()
+            if self.stopping.is_set():
+                return
+            span = self.disturbances.begin(CUT)
+            self.report.count("events", "line cut")
+            self.report.count("events", "connections that died with it", self.line.cut())
             self.disturbances.end(span)
 
     def sandbox_restarts(self):
@@ -613,6 +762,7 @@ key = { file = "caller.key" }
 
     def run(self):
         seconds = self.options.seconds
+        self.line = Line(self.sandbox_port)
         self.write_config()
         for name, text in (("caller.key", KEY), ("appsecret", SECRET)):
             with open(self.path(name), "w") as file:
@@ -629,7 +779,8 @@ key = { file = "caller.key" }
         crowd += [(self.picture,), (self.picture,), (self.slow,), (self.slow,), (self.slow,), (self.disconnect,),
                   (self.disconnect,), (self.stranger,)]
         threads = [threading.Thread(target=self.again_and_again, args=turn, daemon=True) for turn in crowd]
-        troubles = [self.thefts, self.failures, self.sandbox_restarts, self.reloads]
+        troubles = [self.thefts, self.failures, self.sandbox_restarts, self.reloads, self.lags, self.early_answers,
+                    self.cuts]
         threads += [threading.Thread(target=self.guarded, args=(run,), daemon=True) for run in troubles]
         for thread in threads:
             thread.start()
@@ -689,6 +840,7 @@ key = { file = "caller.key" }
             print("\n%s:" % title)
             for name, n in sorted(report.counts[group].items()) or [("none", 0)]:
                 print("  %7d  %s" % (n, name))
+        print("\nslowest GET in the seconds after a line was cut: %.1f s" % report.slowest_after_cut)
         print("\nlog of wxgate: %s" % ", ".join("%s %d" % pair for pair in sorted(self.levels.items())))
         for text, n in self.said.most_common(25):
             print("  %7d  %s" % (n, text))
