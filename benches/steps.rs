@@ -273,41 +273,48 @@ mod callers {
 
 /// The token of the account, and where it goes.
 mod inject {
-    use wxgate::credential::{Answer, FetchMode, Issue, Keep, Record, StoredToken, TaskSpec, spawn};
+    use wxgate::credential::policy::TOKEN;
+    use wxgate::credential::{FetchAnswer, FetchMode, Issuer, TaskSpec, spawn};
     use wxgate::proxy::inject::query::with_token;
+    use wxgate::store::{
+        Lease, Pending, PublishError, Published, Store, StoreEvent, StoredCredential, StoredState,
+    };
 
     use super::*;
 
     /// The only state is a token that lasts; nothing is ever fetched or stored.
+    #[derive(Debug)]
     struct Kept;
 
-    impl Keep for Kept {
-        fn load(&self) -> Option<Record> {
+    impl Store for Kept {
+        fn load(&self) -> Pending<'_, Option<StoredState>> {
             let (now, life) = (SystemTime::now(), Duration::from_secs(7200));
-            let token = StoredToken {
+            let credential = StoredCredential {
                 value: token().value,
                 issued_at: now,
                 expires_at: now + life,
                 expires_in: life,
             };
-            Some(Record {
-                generation: 7,
-                token: Some(token),
-                bucket: None,
-                forced: vec![],
-                day: 0,
-                fetches: 0,
-            })
+            let state = StoredState { generation: 7, credential: Some(credential), ..StoredState::default() };
+            Box::pin(async { Some(state) })
         }
 
-        fn save(&self, _: &Record) -> Result<(), String> {
-            Ok(())
+        fn publish(&self, _: StoredState, _: u64) -> Pending<'_, Result<Published, PublishError>> {
+            Box::pin(async { Ok(Published::Stored) })
+        }
+
+        fn lease(&self) -> Pending<'_, Lease> {
+            Box::pin(async { Lease::Granted })
+        }
+
+        fn watch(&self) -> Pending<'_, StoreEvent> {
+            Box::pin(std::future::pending())
         }
     }
 
-    impl Issue for Kept {
-        async fn fetch(&self, _: FetchMode) -> Answer {
-            Answer::Unsent { what: "there is no upstream here".to_owned() }
+    impl Issuer for Kept {
+        fn fetch(&self, _: FetchMode) -> Pending<'_, FetchAnswer> {
+            Box::pin(async { FetchAnswer::Unsent { what: "there is no upstream here".to_owned() } })
         }
     }
 
@@ -319,9 +326,9 @@ mod inject {
             let spec = TaskSpec {
                 id: CredentialId::access_token("main"),
                 appid: "wx0123456789abcdef".to_owned(),
-                token_api: wxgate::config::TokenApi::Token,
+                policy: &TOKEN,
             };
-            let (reader, task) = spawn(spec, Kept, Arc::new(Kept));
+            let (reader, task) = spawn(spec, Arc::new(Kept), Arc::new(Kept), None);
             reader.first(Duration::from_secs(5)).await.expect("the stored token");
             (reader, task)
         });

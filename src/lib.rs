@@ -30,6 +30,6 @@ pub mod secret;
 mod signals;
 mod socket;
 pub mod stats;
-mod store;
+pub mod store;
 pub mod tls;
 pub mod upstream;

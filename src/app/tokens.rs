@@ -3,16 +3,19 @@
 //! A task whose account has not changed goes on; its readers, and so the requests in flight, notice nothing.
 //! Knows nothing of sockets and workers.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use tokio::task::{JoinSet, spawn_blocking};
+use tokio::task::JoinSet;
 
 use super::StartError;
-use crate::config::{self, Config, TokenApi};
-use crate::credential::{self, CredentialId, Issuer, Reader, Store, Task, TaskSpec};
+use crate::config::{self, Config};
+use crate::credential::{self, CredentialId, Issuer, IssuerClient, Policy, Reader, Task, TaskSpec, policy};
 use crate::proxy::Account;
 use crate::proxy::route::{Rules, WEIXIN};
 use crate::secret::Secret;
+use crate::store::StoredState;
+use crate::store::file::{FileStore, StoreKey};
 use crate::upstream::ApiHost;
 
 /// All token tasks.
@@ -22,54 +25,61 @@ pub(super) struct Tokens(Vec<Running>);
 /// One account's task and what it was started with.
 struct Running {
     inputs: TaskInputs,
+    store: Arc<FileStore>,
     task: Task,
     reader: Reader,
 }
 
 /// Everything that a token task depends on; with the same inputs a task can go on.
-#[derive(PartialEq)]
 struct TaskInputs {
-    name: String,
+    id: CredentialId,
     appid: String,
     secret: Secret,
-    token_api: TokenApi,
-    state_dir: std::path::PathBuf,
+    policy: &'static Policy,
+    state_dir: PathBuf,
     host: Arc<ApiHost>,
+}
+
+impl PartialEq for TaskInputs {
+    fn eq(&self, other: &Self) -> bool {
+        // There is one policy of each name.
+        let Self { id, appid, secret, policy, state_dir, host } = self;
+        (id, appid, secret, policy.name) == (&other.id, &other.appid, &other.secret, other.policy.name)
+            && (state_dir, host) == (&other.state_dir, &other.host)
+    }
 }
 
 impl TaskInputs {
     fn all(config: &Config, hosts: &[Arc<ApiHost>]) -> Vec<Self> {
         let inputs = |(account, host): (&config::Account, &Arc<ApiHost>)| Self {
-            name: account.name.clone(),
+            id: CredentialId::access_token(&account.name),
             appid: account.appid.clone(),
             secret: account.secret.clone(),
-            token_api: account.token_api,
+            policy: policy::of(account.token_api),
             state_dir: config.state_dir.clone(),
             host: Arc::clone(host),
         };
         config.accounts.iter().zip(hosts).map(inputs).collect()
     }
 
-    fn issuer(&self) -> Result<Issuer, StartError> {
-        Issuer::new(&self.host, &self.appid, self.secret.clone()).map_err(StartError::because)
+    fn issuer(&self) -> Result<Arc<dyn Issuer>, StartError> {
+        let client = IssuerClient::new(&self.host, &self.appid, self.secret.clone());
+        Ok(Arc::from((self.policy.issuer)(client.map_err(StartError::because)?)))
     }
 
-    /// On another thread: this one runs all token tasks, and the lock of a state file may be some seconds away.
-    async fn store(&self) -> Result<Store, StartError> {
-        let (dir, appid, api) = (self.state_dir.clone(), self.appid.clone(), self.token_api);
-        let upstream = self.host.endpoint().base.to_string();
-        let opened = spawn_blocking(move || Store::open(&dir, &appid, &upstream, api)).await;
-        opened.map_err(StartError::because)?.map_err(StartError::because)
+    fn key(&self) -> StoreKey {
+        self.policy.store_key(&self.appid, &self.host.endpoint().base)
     }
 
-    fn start(self, issuer: Issuer, store: Store) -> Running {
-        let spec = TaskSpec {
-            id: CredentialId::access_token(&self.name),
-            appid: self.appid.clone(),
-            token_api: self.token_api,
-        };
-        let (reader, task) = credential::spawn(spec, issuer, Arc::new(store));
-        Running { inputs: self, task, reader }
+    fn start(
+        self,
+        issuer: Arc<dyn Issuer>,
+        store: Arc<FileStore>,
+        inherited: Option<StoredState>,
+    ) -> Running {
+        let spec = TaskSpec { id: self.id.clone(), appid: self.appid.clone(), policy: self.policy };
+        let (reader, task) = credential::spawn(spec, issuer, store.clone(), inherited);
+        Running { inputs: self, store, task, reader }
     }
 }
 
@@ -78,13 +88,13 @@ impl Tokens {
     /// account. Returns what requests need of each account, in the order of the configuration.
     ///
     /// # Errors
-    /// When a state file cannot be opened. Then nothing has changed, except where an account was to be
-    /// started anew in place: its task has ended, and its requests go on with its last token.
+    /// When an issuer cannot be made or a state file cannot be opened. Then nothing has changed.
     pub(super) async fn apply(
         &mut self,
         config: &Config,
         hosts: &[Arc<ApiHost>],
     ) -> Result<Vec<Account>, StartError> {
+        let wanted = TaskInputs::all(config, hosts);
         // First everything that may fail and touches nobody.
         let mut fresh = Vec::new();
         for inputs in TaskInputs::all(config, hosts) {
@@ -92,24 +102,28 @@ impl Tokens {
                 continue;
             }
             let issuer = inputs.issuer()?;
-            let in_use = self.0.iter().any(|running| running.inputs.appid == inputs.appid);
-            // A state file that is in use is opened when its task has ended and stored its state.
-            let store = if in_use { None } else { Some(inputs.store().await?) };
+            let store = Arc::new(self.store(&inputs).await?);
             fresh.push((inputs, issuer, store));
         }
-        let wanted = TaskInputs::all(config, hosts);
-        let (kept, ended): (Vec<_>, Vec<_>) =
-            self.0.drain(..).partition(|running| wanted.contains(&running.inputs));
+        // From here on nothing fails: an account whose task has ended gets its new one.
+        let (kept, ended) = self.0.drain(..).partition(|running| wanted.contains(&running.inputs));
         self.0 = kept;
-        shut_down(ended).await;
+        let mut left = shut_down(ended).await;
         for (inputs, issuer, store) in fresh {
-            let store = match store {
-                Some(store) => store,
-                None => inputs.store().await?,
-            };
-            self.0.push(inputs.start(issuer, store));
+            let same = |(before, _): &(TaskInputs, _)| before.key() == inputs.key();
+            let inherited = left.iter().position(same).and_then(|at| left.swap_remove(at).1);
+            self.0.push(inputs.start(issuer, store, inherited));
         }
         Ok(config.accounts.iter().filter_map(|account| self.account(account)).collect())
+    }
+
+    /// The state of an account: under the lock of the task that it replaces, where that has the same file.
+    async fn store(&self, inputs: &TaskInputs) -> Result<FileStore, StartError> {
+        let before = self.0.iter().filter(|running| running.inputs.state_dir == inputs.state_dir);
+        if let Some(store) = before.filter_map(|running| running.store.rekeyed(inputs.key())).next() {
+            return Ok(store);
+        }
+        FileStore::open(&inputs.state_dir, inputs.key()).await.map_err(StartError::because)
     }
 
     fn account(&self, account: &config::Account) -> Option<Account> {
@@ -135,8 +149,11 @@ impl Tokens {
     }
 }
 
-/// Each gives itself a few seconds at most, and all of them the same ones.
-async fn shut_down(ended: Vec<Running>) {
-    let ending: JoinSet<()> = ended.into_iter().map(|running| running.task.shutdown()).collect();
-    ending.join_all().await;
+/// Each gives itself a few seconds at most, and all of them the same ones. The last state of each is returned.
+async fn shut_down(ended: Vec<Running>) -> Vec<(TaskInputs, Option<StoredState>)> {
+    let ending: JoinSet<_> = ended
+        .into_iter()
+        .map(|Running { inputs, task, .. }| async move { (inputs, task.shutdown().await) })
+        .collect();
+    ending.join_all().await
 }

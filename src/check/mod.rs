@@ -11,7 +11,8 @@ mod state;
 use std::fmt;
 use std::io::Write;
 
-use crate::config::{Account, Config, Loaded, Source, TokenApi};
+use crate::config::{Account, Config, Loaded, Source};
+use crate::credential::policy;
 use crate::upstream::tls::Trust;
 
 /// Nothing is wrong.
@@ -28,7 +29,7 @@ pub async fn command(loaded: &Loaded, offline: bool, out: &mut dyn Write) -> u8 
     machine::open_files(config, &mut report);
     machine::egress(config, &mut report);
     state::directory(&config.state_dir, &mut report);
-    state::tokens(config, &mut report);
+    state::tokens(config, &state::looks(config).await, &mut report);
     let trust = trust(config, &mut report);
     match trust {
         _ if offline => {
@@ -82,10 +83,7 @@ impl fmt::Display for Summary<'_> {
             refresh_on,
             secret: _,
         } = self.0;
-        let api = match token_api {
-            TokenApi::Token => "token",
-            TokenApi::StableToken => "stable_token",
-        };
+        let api = policy::of(*token_api).name;
         write!(
             f,
             "account `{name}`: appid {appid}, upstream {upstream}, token_api {api}, paths {}",

@@ -12,8 +12,8 @@ use http::{HeaderMap, Method, Request, Response, header};
 use http_body_util::{BodyExt, Limited};
 
 use super::Report;
-use crate::config::{Account, Config, TokenApi};
-use crate::credential::{Answer, Issuer, advice};
+use crate::config::{Account, Config};
+use crate::credential::{FetchAnswer, FetchMode, IssuerClient, advice, issuer, policy};
 use crate::proxy::inspect::errcode::{self as inspect, Coding};
 use crate::upstream::tls::Trust;
 use crate::upstream::{ApiHost, BaseUrl, RequestBody, SendError, Upstream};
@@ -46,8 +46,12 @@ pub(super) async fn look(config: &Config, trust: &Trust, report: &mut Report<'_>
             report.note(format_args!("account `{name}`: not checked, for the upstream cannot be reached"));
             continue;
         }
-        match Issuer::new(host, &account.appid, account.secret.clone()) {
-            Ok(issuer) => credentials(account, &issuer.check().await, report),
+        match IssuerClient::new(host, &account.appid, account.secret.clone()) {
+            // Its normal mode ends no one's token, whatever the account uses.
+            Ok(client) => {
+                let answer = issuer::stable::issuer(client).fetch(FetchMode::Normal).await;
+                credentials(account, &answer, report);
+            }
             Err(error) => report.wrong(format_args!("account `{}`: {error}", account.name)),
         }
     }
@@ -192,23 +196,23 @@ fn who_is_it(base: &BaseUrl, answer: &Response<()>, body: &[u8], report: &mut Re
 }
 
 /// What the normal mode of `stable_token` said about one account.
-fn credentials(account: &Account, answer: &Answer, report: &mut Report<'_>) {
+fn credentials(account: &Account, answer: &FetchAnswer, report: &mut Report<'_>) {
     let Account { name, appid, token_api, .. } = account;
     match answer {
-        Answer::Issued { .. } => {
-            let kind = match token_api {
-                TokenApi::Token => " (asked with stable_token, whose tokens do not touch those of `token`)",
-                TokenApi::StableToken => " (asked in stable_token's normal mode, which ends no token)",
+        FetchAnswer::Issued { .. } => {
+            let kind = match policy::of(*token_api).name {
+                "stable_token" => " (asked in stable_token's normal mode, which ends no token)".to_owned(),
+                name => format!(" (asked with stable_token, whose tokens do not touch those of `{name}`)"),
             };
             report.ok(format_args!(
                 "account `{name}`: WeChat accepts the secret of {appid} and this machine's address{kind}"
             ));
         }
-        Answer::Refused { errcode, errmsg } => report.wrong(format_args!(
+        FetchAnswer::Refused { errcode, errmsg } => report.wrong(format_args!(
             "account `{name}`: WeChat refuses to issue a token: {errcode} {errmsg}. {}",
             advice(*errcode, errmsg, appid)
         )),
-        Answer::Passing { what } | Answer::Unsent { what } => {
+        FetchAnswer::Passing { what } | FetchAnswer::Unsent { what } => {
             report
                 .wrong(format_args!("account `{name}`: asking for a token failed: {what}; try again later"));
         }

@@ -1,6 +1,6 @@
 //! The state directory and the tokens in it, looked at and left as they are.
 //!
-//! Opening a [`crate::credential::Store`] would make the folder, remove half-written files and set damaged ones
+//! Opening a [`crate::store::file::FileStore`] would make the folder, remove half-written files and set damaged ones
 //! aside: right for the wxgate that owns them, wrong for a check beside it, perhaps by another user.
 
 use std::fs::{self, OpenOptions};
@@ -12,8 +12,10 @@ use std::time::{Duration, SystemTime};
 use rustix::process::geteuid;
 
 use super::Report;
-use crate::config::{Account, Config, TokenApi};
-use crate::credential::{Look, Record, beijing_day, look};
+use crate::config::{Account, Config};
+use crate::credential::{beijing_day, policy};
+use crate::store::StoredState;
+use crate::store::file::{Look, look};
 
 /// Whether tokens can be kept.
 pub(super) fn directory(dir: &Path, report: &mut Report<'_>) {
@@ -70,33 +72,42 @@ fn can_be_written(dir: &Path) -> io::Result<()> {
     written
 }
 
-/// What is stored of each account.
-pub(super) fn tokens(config: &Config, report: &mut Report<'_>) {
+/// What is stored of each account, in the order of the configuration.
+pub(super) async fn looks(config: &Config) -> Vec<Look> {
+    let mut looks = Vec::new();
     for account in &config.accounts {
-        let upstream = account.upstream.to_string();
+        let key = policy::of(account.token_api).store_key(&account.appid, &account.upstream);
+        looks.push(look(&config.state_dir, &key).await);
+    }
+    looks
+}
+
+/// Reports it.
+pub(super) fn tokens(config: &Config, looks: &[Look], report: &mut Report<'_>) {
+    for (account, look) in config.accounts.iter().zip(looks) {
         let name = &account.name;
-        match look(&config.state_dir, &account.appid, &upstream, account.token_api) {
+        match look {
             Look::Missing => report
                 .note(format_args!("account `{name}`: no token is stored yet; the next start fetches one")),
-            Look::Damaged(why) => report.warning(format_args!(
-                "account `{name}`: the stored token is of no use: {why}; the next start sets the file aside and \
+            Look::Unusable(why) => report.warning(format_args!(
+                "account `{name}`: the stored token is unusable: {why}; the next start quarantines the file and \
                  fetches one"
             )),
-            Look::Held(record) => held(account, &record, SystemTime::now(), report),
+            Look::Held(state) => held(account, state, SystemTime::now(), report),
         }
     }
 }
 
-fn held(account: &Account, record: &Record, now: SystemTime, report: &mut Report<'_>) {
+fn held(account: &Account, state: &StoredState, now: SystemTime, report: &mut Report<'_>) {
     let Account { name, token_api, .. } = account;
-    let today = if record.day == beijing_day(now) { record.fetches } else { 0 };
-    let counted = match token_api {
-        TokenApi::Token => format!("{today} of 2000 fetches today"),
-        TokenApi::StableToken => format!("{today} fetches today"),
+    let today = if state.day == beijing_day(now) { state.fetches } else { 0 };
+    let counted = match policy::of(*token_api).daily_quota {
+        Some(quota) => format!("{today} of {quota} fetches today"),
+        None => format!("{today} fetches today"),
     };
-    let generation = record.generation;
-    let left = record
-        .token
+    let generation = state.generation;
+    let left = state
+        .credential
         .as_ref()
         .map(|token| token.expires_at.duration_since(now).unwrap_or_default().min(token.expires_in));
     match left {
@@ -118,8 +129,9 @@ fn held(account: &Account, record: &Record, now: SystemTime, report: &mut Report
 mod tests {
     use super::super::said;
     use super::*;
-    use crate::credential::{Keep, Store, StoredToken};
     use crate::secret::Secret;
+    use crate::store::file::FileStore;
+    use crate::store::{Store, StoredCredential};
 
     fn config(dir: &Path) -> Config {
         let text =
@@ -147,42 +159,48 @@ mod tests {
         }
     }
 
-    #[test]
-    fn stored_tokens_are_described_and_left_alone() {
+    #[tokio::test]
+    async fn stored_tokens_are_described_and_left_alone() {
         let dir = tempfile::tempdir().unwrap();
         let config = config(dir.path());
-        let upstream = config.upstream.url.to_string();
-        assert!(said(|report| tokens(&config, report)).starts_with("note "));
+        let text = async || {
+            let looks = looks(&config).await;
+            said(|report| tokens(&config, &looks, report))
+        };
+        assert!(text().await.starts_with("note "));
 
         let now = SystemTime::now();
-        let token = StoredToken {
+        let credential = StoredCredential {
             value: Secret::new("T0KEN".to_owned()),
             issued_at: now,
             expires_at: now + Duration::from_secs(3_601),
             expires_in: Duration::from_secs(7_200),
         };
-        let mut record = Record {
+        let mut state = StoredState {
             generation: 7,
-            token: Some(token),
-            bucket: None,
-            forced: Vec::new(),
+            credential: Some(credential),
             day: beijing_day(now),
             fetches: 3,
+            ..StoredState::default()
         };
-        let store = Store::open(dir.path(), "wx1", &upstream, TokenApi::Token).unwrap();
-        store.save(&record).unwrap();
-        let text = said(|report| tokens(&config, report));
-        assert!(text.contains("is valid for 1h") || text.contains("is valid for 59m"), "{text}");
-        assert!(text.contains("generation 7, 3 of 2000 fetches today") && !text.contains("T0KEN"), "{text}");
+        let key = policy::TOKEN.store_key("wx1", &config.upstream.url);
+        let store = FileStore::open(dir.path(), key).await.unwrap();
+        store.publish(state.clone(), 0).await.unwrap();
+        let valid = text().await;
+        assert!(valid.contains("is valid for 1h") || valid.contains("is valid for 59m"), "{valid}");
+        assert!(
+            valid.contains("generation 7, 3 of 2000 fetches today") && !valid.contains("T0KEN"),
+            "{valid}"
+        );
 
-        (record.token, record.day) = (None, 0);
-        store.save(&record).unwrap();
-        let text = said(|report| tokens(&config, report));
-        assert!(text.starts_with("note ") && text.contains("0 of 2000 fetches today"), "{text}");
+        (state.credential, state.day) = (None, 0);
+        store.publish(state, 7).await.unwrap();
+        let ended = text().await;
+        assert!(ended.starts_with("note ") && ended.contains("0 of 2000 fetches today"), "{ended}");
 
         fs::write(dir.path().join("wx1.json"), "{\"token\":\"T0KEN\"").unwrap();
-        let text = said(|report| tokens(&config, report));
-        assert!(text.starts_with("warning ") && !text.contains("T0KEN"), "{text}");
+        let unusable = text().await;
+        assert!(unusable.starts_with("warning ") && !unusable.contains("T0KEN"), "{unusable}");
         assert!(dir.path().join("wx1.json").exists());
     }
 }

@@ -34,6 +34,7 @@ use std::time::Duration;
 use http::Method;
 use ipnet::IpNet;
 
+pub use crate::credential::TokenApi;
 pub use error::{ConfigErrors, Problem};
 pub use loader::Loader;
 pub use schema::schema;
@@ -275,15 +276,6 @@ pub struct Account {
     pub untouched: Vec<PathPattern>,
     /// The errcodes that mean a dead token.
     pub refresh_on: Vec<i64>,
-}
-
-/// Which of WeChat's two calls issues the token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TokenApi {
-    /// `GET /cgi-bin/token`: each call ends the previous token after five minutes.
-    Token,
-    /// `POST /cgi-bin/stable_token`: hands out the same token until its last five minutes.
-    StableToken,
 }
 
 /// One who may call.

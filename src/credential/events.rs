@@ -2,19 +2,20 @@
 //!
 //! Upstream text arrives sanitised. No token and no secret can get here: log events hold none.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use tracing::{error, info, warn};
 
 use super::lifecycle::LogEvent;
+use super::policy::{Force, Limit, Policy};
+use super::refusals::advice;
 use super::types::{CredentialId, FetchMode, Outcome};
-use crate::config::TokenApi;
 use crate::logging::path_only;
 
 /// Writes one line.
-pub(crate) fn log(id: &CredentialId, appid: &str, api: TokenApi, quota: Option<u32>, event: &LogEvent) {
+pub(crate) fn log(id: &CredentialId, appid: &str, policy: &Policy, event: &LogEvent) {
     let account = &*id.account;
+    let quota = policy.daily_quota;
     match event {
         LogEvent::StoredUsed { generation, left } => {
             info!(
@@ -26,7 +27,7 @@ pub(crate) fn log(id: &CredentialId, appid: &str, api: TokenApi, quota: Option<u
         }
         LogEvent::StoredIgnored { why } => info!(account, "the stored token is not used: {why}"),
         LogEvent::Fetched {
-            mode: how,
+            mode,
             reason,
             outcome,
             generation,
@@ -35,7 +36,7 @@ pub(crate) fn log(id: &CredentialId, appid: &str, api: TokenApi, quota: Option<u
             failure,
             next_in,
         } => {
-            let (how, reason, result) = (call(*how), reason.as_str(), outcome.as_str());
+            let (how, reason, result) = (call(policy, *mode), reason.as_str(), outcome.as_str());
             let expires_in = expires_in.map(|life| life.as_secs());
             let next = next_in.as_secs_f64().round();
             match (outcome, failure) {
@@ -87,25 +88,32 @@ pub(crate) fn log(id: &CredentialId, appid: &str, api: TokenApi, quota: Option<u
             let get = if *refused { "get 502 token-refused" } else { "wait, or get 503 no-token" };
             warn!(account, generation, "the token has ended and there is no new one; callers {get}");
         }
-        LogEvent::PathBlocked { path, block } => {
+        LogEvent::PathBlocked { path, block, though_good } => {
             let (path, block) = (path_only(path), humantime::format_duration(*block));
+            let how = match though_good {
+                false => "twice in a row with a token just fetched for it",
+                true => "in two calls in a row, each sent three times, while other calls were accepted",
+            };
             warn!(
                 account,
                 path,
-                "`{path}` was refused twice in a row with a token just fetched for it: the token is not at fault, \
-                 the call is (is this interface open to this kind of account?). It starts no fetch for {block}"
+                "`{path}` was refused {how}: the token is not at fault, the call is (is this interface open to this \
+                 kind of account?). It starts no fetch for {block}"
             );
         }
-        LogEvent::Limited => warn!(account, "{}", limited(api)),
-        LogEvent::SomebodyElse => warn!(account, "{}", somebody_else(appid, api)),
+        LogEvent::Limited { unknown_path } => warn!(account, "{}", limited(policy, *unknown_path)),
+        LogEvent::SecondFetcher => warn!(account, "{}", second_fetcher(appid, policy)),
+        LogEvent::PeerPublished { generation } => {
+            info!(account, generation, "another replica has fetched a token; it is used")
+        }
+        LogEvent::LeaseLost => info!(account, "another replica is fetching a token; waiting for it"),
     }
 }
 
-fn call(how: FetchMode) -> &'static str {
-    match how {
-        FetchMode::Token => "token",
-        FetchMode::StableNormal => "stable_token",
-        FetchMode::StableForced => "stable_token with force_refresh",
+fn call(policy: &Policy, mode: FetchMode) -> String {
+    match mode {
+        FetchMode::Normal => policy.name.to_owned(),
+        FetchMode::Forced => format!("{} with force_refresh", policy.name),
     }
 }
 
@@ -117,25 +125,37 @@ fn odd_expires_in(said: Option<i64>, used: Duration) -> String {
     }
 }
 
-fn limited(api: TokenApi) -> String {
-    let limit = match api {
-        TokenApi::Token => "10 at once and one a minute",
-        TokenApi::StableToken => "18 in 24 hours, 30 s apart",
+fn limited(policy: &Policy, unknown_path: bool) -> String {
+    let limit = match (policy.limit, unknown_path) {
+        (Limit::Bucket { size, refill, .. }, false) if refill.as_secs() == 60 => {
+            format!("{size} at once and one a minute")
+        }
+        (Limit::Bucket { size, refill, .. }, false) => {
+            format!("{size} at once and one each {} s", refill.as_secs())
+        }
+        (Limit::Bucket { size, unknown_paths, .. }, true) => format!("{unknown_paths} of {size}"),
+        (Limit::Daily { count, apart, .. }, false) => {
+            format!("{count} in 24 hours, {} s apart", apart.as_secs())
+        }
+        (Limit::Daily { count, unknown_paths, .. }, true) => format!("{unknown_paths} of {count}"),
     };
-    format!(
-        "no forced refresh now: the limit ({limit}) that protects WeChat's quota is reached; callers get the upstream's own answer"
-    )
+    let which = if unknown_path {
+        format!("the share ({limit}) of paths that had no accepted call within the last hour is used up")
+    } else {
+        format!("the limit ({limit}) that protects WeChat's quota is reached")
+    };
+    format!("no forced refresh now: {which}; callers get the upstream's own answer")
 }
 
-fn somebody_else(appid: &str, api: TokenApi) -> String {
+fn second_fetcher(appid: &str, policy: &Policy) -> String {
     let seen = format!(
         "the token was ended from outside three times within 10 minutes: another system fetches tokens for {appid}."
     );
-    match api {
-        TokenApi::Token => format!(
+    match policy.force {
+        Force::EachFetch => format!(
             "{seen} Take the AppSecret from that system and let it call through wxgate, or set token_api = \"stable_token\" here"
         ),
-        TokenApi::StableToken => {
+        Force::AfterNormal => {
             format!(
                 "{seen} Take the AppSecret from that system (it uses force_refresh) and let it call through wxgate"
             )
@@ -143,73 +163,27 @@ fn somebody_else(appid: &str, api: TokenApi) -> String {
     }
 }
 
-/// What to do about a refusal, by WeChat's errcode.
-pub fn advice(errcode: i64, errmsg: &str, appid: &str) -> String {
-    match errcode {
-        40164 => {
-            let ip = seen_ip(errmsg).map_or_else(|| "the egress IP".to_owned(), |ip| ip.to_string());
-            format!(
-                "Put {ip} on the IP whitelist of {appid} in WeChat's console; a change takes 5 to 10 minutes to work."
-            )
-        }
-        40013 | 41002 => format!("Check the account's `appid`: WeChat does not know `{appid}`."),
-        40001 | 40125 | 41004 => format!(
-            "Check the account's `secret`: it is not the AppSecret of {appid}, or it was reset in WeChat's console."
-        ),
-        40002 => {
-            "WeChat did not understand grant_type: does `upstream.url` lead to the WeChat API?".to_owned()
-        }
-        45009 => "The day's quota of token fetches is used up; it starts anew at midnight in Beijing. \
-                  Find what else fetches tokens for this appid, or set token_api = \"stable_token\"."
-            .to_owned(),
-        45011 => "Too many calls in one minute: something else fetches tokens for this appid too.".to_owned(),
-        48001 | 50002 | 50004 | 50007 | 61024 | 89503 | 89506 | 89507 => {
-            format!("See WeChat's console whether {appid} is in good standing and may use this interface.")
-        }
-        _ => format!("Look {errcode} up in WeChat's list of return codes."),
-    }
-}
-
-/// The address in `invalid ip 101.226.140.169 ipv6 ::ffff:101.226.140.169, not in whitelist`.
-pub fn seen_ip(errmsg: &str) -> Option<IpAddr> {
-    let mut words = errmsg.split(|c: char| c.is_whitespace() || c == ',');
-    words.find_map(|word| word.parse().ok())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const NOT_ON_THE_LIST: &str = "invalid ip 101.226.140.169 ipv6 ::ffff:101.226.140.169, not in whitelist rid: 6510fcad-3d8ae261-25861ec2";
-
-    #[test]
-    fn a_whitelist_refusal_names_the_ip_that_wechat_saw() {
-        let advice = advice(40164, NOT_ON_THE_LIST, "wx1");
-        assert!(advice.contains("101.226.140.169") && advice.contains("whitelist"), "{advice}");
-        assert_eq!(seen_ip("invalid ip 2001:db8::7, not in whitelist"), "2001:db8::7".parse().ok());
-        assert_eq!(seen_ip("not in whitelist"), None);
-    }
-
-    #[test]
-    fn each_refusal_says_which_key_to_look_at() {
-        for (errcode, key) in [
-            (40013, "`appid`"),
-            (41002, "`appid`"),
-            (40001, "`secret`"),
-            (40125, "`secret`"),
-            (41004, "`secret`"),
-            (45009, "quota"),
-            (40164, "the egress IP"),
-            (12345, "12345"),
-        ] {
-            let advice = advice(errcode, "", "wx1");
-            assert!(advice.contains(key), "{errcode}: {advice}");
-        }
-    }
+    use crate::credential::policy::{STABLE_TOKEN, TOKEN};
 
     #[test]
     fn the_cure_fits_the_call_in_use() {
-        assert!(somebody_else("wx1", TokenApi::Token).contains("stable_token"));
-        assert!(!somebody_else("wx1", TokenApi::StableToken).contains("token_api"));
+        assert!(second_fetcher("wx1", &TOKEN).contains("stable_token"));
+        assert!(!second_fetcher("wx1", &STABLE_TOKEN).contains("token_api"));
+    }
+
+    #[test]
+    fn the_limit_is_named_as_the_policy_has_it() {
+        for (policy, unknown_path, words) in [
+            (&TOKEN, false, "(10 at once and one a minute)"),
+            (&TOKEN, true, "(3 of 10)"),
+            (&STABLE_TOKEN, false, "(18 in 24 hours, 30 s apart)"),
+            (&STABLE_TOKEN, true, "(6 of 18)"),
+        ] {
+            let text = limited(policy, unknown_path);
+            assert!(text.contains(words), "{text}");
+        }
     }
 }

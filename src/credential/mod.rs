@@ -1,25 +1,30 @@
-//! The token plane: one cell per account, read without a lock by every request; one task per account fetches.
+//! Credentials: a cell each, read without a lock by every request; a task each, which alone fetches.
 //!
-//! `cell.rs` is what readers see, `lifecycle.rs` decides (pure), `refresher.rs` is the task that carries it
-//! out, `issuer/` makes the two WeChat calls, `types.rs` is the vocabulary, `events.rs` has the
-//! log messages. Nothing in here knows requests, TOML or pages.
+//! `cell.rs` is what readers see, `lifecycle/` decides (pure), `refresher.rs` is the task that carries it out and
+//! `supervisor.rs` what starts it anew after a fault. `policy.rs` has what distinguishes the kinds, `issuer/` the calls
+//! that issue them, `types.rs` the vocabulary, `refusals.rs` and `events.rs` the words for operators. Nothing in here
+//! knows requests, TOML or pages.
 
 mod cell;
 mod events;
-mod issuer;
+pub mod issuer;
 pub(crate) mod lifecycle;
+pub mod policy;
 mod refresher;
+mod refusals;
 mod status;
+mod supervisor;
 pub(crate) mod types;
 
-pub use crate::store::file::{Keep, Look, Store, StoreError, look};
 pub use cell::Reader;
-pub use events::{advice, seen_ip};
-pub use issuer::{Issue, Issuer, IssuerError};
-pub use lifecycle::{Record, StoredBucket, StoredToken};
-pub use refresher::{Task, TaskSpec, spawn};
+pub use issuer::{Issuer, IssuerClient, IssuerError};
+pub use policy::{Policy, TokenApi};
+pub use refresher::TaskSpec;
+pub use refusals::advice;
 pub(crate) use status::beijing_day;
-pub use status::{HeldTimes, LastError, LastRefresh, State, Status};
+pub use status::{CredentialState, CredentialStatus, HeldTimes, LastError, LastRefresh};
+pub use supervisor::{Task, spawn};
 pub use types::{
-    Absent, Answer, Credential, CredentialId, CredentialKind, FetchMode, Outcome, Reason, Renewal,
+    Absent, Credential, CredentialId, CredentialKind, FetchAnswer, FetchMode, Outcome, Previous, Reason,
+    Renewal,
 };

@@ -1,175 +1,195 @@
-//! The one task that fetches an account's tokens and writes its cell. Nothing else does either.
+//! The one task that fetches a credential and writes its cell. Nothing else does either.
 //!
-//! It turns reports, answers and time into events for the state machine and carries out the actions: it
-//! decides nothing itself. A fetch is a task of its own that no reader owns, so no reader can cancel it; a
-//! write of the file is on a blocking thread, so a slow disk holds up no token.
-
-#[cfg(test)]
-mod tests;
+//! It turns reports, answers, time and the store's news into events for the state machine and carries out the
+//! actions: it decides nothing itself. A fetch is a task of its own that no reader owns, so no reader can cancel it;
+//! a write into the store is one too, so a slow store holds up no credential. What becomes of the task when it
+//! panics is in `supervisor.rs`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{error, info};
 
-use super::cell::{Message, Reader, Shared};
+use super::cell::{Cell, Message};
 use super::events;
-use super::issuer::Issue;
+use super::issuer::Issuer;
 use super::lifecycle::{Action, Event, Machine, Now, WaiterId};
-use super::types::{Answer, CredentialId, FetchMode, Renewal};
-use crate::config::TokenApi;
-use crate::store::file::Keep;
+use super::policy::Policy;
+use super::types::{CredentialId, FetchAnswer, FetchMode, Renewal};
+use crate::store::{Lease, PublishError, Published, Store, StoreEvent, StoredState};
 
-/// Reports that may wait for the task; each takes it microseconds.
-const QUEUE: usize = 4096;
 /// Reports that are taken together before the cell's suspects are published.
 const BATCH: usize = 256;
 /// A write that failed is tried again after this long, whatever there is to store meanwhile.
 const WRITE_AGAIN: Duration = Duration::from_secs(30);
-/// `force_refresh` is sent once it is in the file that it was; on a slow disk after this long in any case.
+/// A fetch in forced mode is sent once it is in the store that it was; on a slow one after this long in any case.
 const BOOKED_FIRST: Duration = Duration::from_secs(1);
-/// At shutdown a fetch under way is worth this long: its token has ended the old one.
+/// At shutdown a fetch under way is worth this long: its credential has ended the one before it.
 const LAST_FETCH: Duration = Duration::from_secs(3);
 /// At shutdown a write under way is worth this long.
 const LAST_WRITE: Duration = Duration::from_secs(5);
 
-/// Whose tokens a task fetches.
+/// Whose credential a task fetches.
 #[derive(Debug, Clone)]
 pub struct TaskSpec {
     /// Whose credential it is, and of which kind.
     pub id: CredentialId,
-    /// Its appid.
+    /// The account's appid.
     pub appid: String,
-    /// Which call issues its token.
-    pub token_api: TokenApi,
+    /// How it lives and is issued.
+    pub policy: &'static Policy,
 }
 
 /// Tells the wall clock's time; tests put their own in.
 pub(crate) type WallClock = fn() -> SystemTime;
 
-/// The running task. Dropping it stops the task too, without waiting for it.
+/// What a refresher works with, whatever becomes of it.
+#[derive(Debug, Clone)]
+pub(super) struct Surroundings {
+    pub(super) spec: TaskSpec,
+    pub(super) issuer: Arc<dyn Issuer>,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) wall: WallClock,
+    pub(super) cell: Arc<Cell>,
+}
+
+/// How a fetch ended.
 #[derive(Debug)]
-pub struct Task {
-    stop: oneshot::Sender<()>,
-    joined: JoinHandle<()>,
+enum FlightEnd {
+    Answered(FetchAnswer),
+    HeldByPeer,
 }
 
-impl Task {
-    /// Ends the task: a fetch and a write under way get a few seconds, then the state is stored. Readers go
-    /// on reading the last token; a renewal asked for from now on fails.
-    pub async fn shutdown(self) {
-        let _ = self.stop.send(());
-        if let Err(e) = self.joined.await {
-            error!("the token task did not end well: {e}");
-        }
-    }
-}
+/// The generation that was written, and what came of it.
+type Saved = (u64, Result<Published, PublishError>);
 
-/// Starts the task of one account on the current tokio runtime.
-pub fn spawn(spec: TaskSpec, issuer: impl Issue, keep: Arc<dyn Keep>) -> (Reader, Task) {
-    spawn_with(spec, issuer, keep, SystemTime::now)
-}
-
-pub(crate) fn spawn_with(
-    spec: TaskSpec,
-    issuer: impl Issue,
-    keep: Arc<dyn Keep>,
-    wall: WallClock,
-) -> (Reader, Task) {
-    let machine = Machine::new(spec.id.clone(), spec.token_api);
-    let shared = Arc::new(Shared::new(machine.status(&spec.appid)));
-    let (sender, reports) = mpsc::channel(QUEUE);
-    let (stop, stopped) = oneshot::channel();
-    let refresher = Refresher {
-        machine,
-        spec,
-        issuer: Arc::new(issuer),
-        keep,
-        wall,
-        shared: shared.clone(),
-        waiters: HashMap::new(),
-        next_waiter: 0,
-        flight: None,
-        saving: None,
-        booked: None,
-        unsaved: false,
-        write_again: None,
-    };
-    let joined = tokio::spawn(refresher.run(reports, stopped));
-    (Reader { shared, task: sender }, Task { stop, joined })
-}
-
-struct Refresher<I> {
+/// One life of the task, from its start or restart to its end.
+#[derive(Debug)]
+pub(super) struct Refresher {
+    around: Surroundings,
     machine: Machine,
-    spec: TaskSpec,
-    issuer: Arc<I>,
-    keep: Arc<dyn Keep>,
-    wall: WallClock,
-    shared: Arc<Shared>,
+    /// How often the task has been started anew, for the status.
+    restarts: u32,
     waiters: HashMap<WaiterId, oneshot::Sender<Renewal>>,
     next_waiter: WaiterId,
-    flight: Option<JoinHandle<Answer>>,
-    saving: Option<JoinHandle<Result<(), String>>>,
-    /// Dropped when the file holds all that was known when it was made.
+    flight: Option<JoinHandle<FlightEnd>>,
+    saving: Option<JoinHandle<Saved>>,
+    /// Dropped when the store holds all that was known when it was made.
     booked: Option<oneshot::Sender<()>>,
-    /// The file is behind the machine.
+    /// The generation in the store, as far as is known.
+    stored: u64,
+    /// The store is behind the machine.
     unsaved: bool,
     /// The last write failed; the next one is not before this.
     write_again: Option<Instant>,
 }
 
-impl<I: Issue> Refresher<I> {
-    async fn run(mut self, mut reports: mpsc::Receiver<Message>, mut stopped: oneshot::Receiver<()>) {
-        let keep = self.keep.clone();
-        let stored = spawn_blocking(move || keep.load()).await.unwrap_or_else(|e| {
-            error!(account = &*self.spec.id.account, "reading the token file failed: {e}");
-            None
-        });
-        self.step([Event::Started { stored }]);
+impl Refresher {
+    pub(super) fn new(around: Surroundings, restarts: u32) -> Self {
+        Self {
+            machine: Machine::new(around.spec.id.clone(), around.spec.policy),
+            around,
+            restarts,
+            waiters: HashMap::new(),
+            next_waiter: 0,
+            flight: None,
+            saving: None,
+            booked: None,
+            stored: 0,
+            unsaved: false,
+            write_again: None,
+        }
+    }
+
+    /// Works until it is told to stop. `latest` is the newest state that is known besides the store, and is kept up
+    /// to date.
+    pub(super) async fn run(
+        &mut self,
+        reports: &mut mpsc::Receiver<Message>,
+        stopped: &mut oneshot::Receiver<()>,
+        latest: &mut Option<StoredState>,
+    ) {
+        let store = Arc::clone(&self.around.store);
+        let stored = store.load().await;
+        self.stored = stored.as_ref().map_or(0, |state| state.generation);
+        let newest = match (stored, latest.clone()) {
+            (Some(stored), Some(latest)) if latest.generation > stored.generation => Some(latest),
+            (None, latest) => latest,
+            (stored, _) => stored,
+        };
+        self.step([Event::Started { stored: newest.map(Box::new) }], latest);
         let mut batch = Vec::with_capacity(BATCH);
+        let mut news = store.watch();
         loop {
             let deadline = self.machine.deadline();
             let write_again = self.write_again.filter(|_| self.saving.is_none());
             tokio::select! {
                 // A resolved or a dropped sender both mean: stop.
-                _ = &mut stopped => break,
-                answer = finished(&mut self.flight) => {
-                    let answer = answer.unwrap_or_else(|| Answer::Passing {
-                        what: "the fetch ended without an answer (a fault in wxgate)".to_owned(),
-                    });
-                    self.step([fetched(answer)]);
+                _ = &mut *stopped => break,
+                ended = finished(&mut self.flight) => {
+                    let event = match ended {
+                        Some(FlightEnd::Answered(answer)) => fetched(answer),
+                        Some(FlightEnd::HeldByPeer) => Event::LeaseLost { sent: false, jitter: jitter() },
+                        None => fetched(FetchAnswer::Passing {
+                            what: "the fetch ended without an answer (a fault in wxgate)".to_owned(),
+                        }),
+                    };
+                    self.step([event], latest);
                 }
-                saved = finished(&mut self.saving) => self.saved(saved),
+                saved = finished(&mut self.saving) => {
+                    if let Some(event) = self.saved(saved) {
+                        self.step([event], latest);
+                    }
+                    self.save(latest);
+                }
+                event = &mut news => {
+                    news = store.watch();
+                    let event = match event {
+                        StoreEvent::Published(stored) => {
+                            self.stored = stored.generation;
+                            Event::PeerPublished { stored }
+                        }
+                        StoreEvent::LeaseLost => {
+                            // Whether its answer would still come: it is not waited for.
+                            self.flight.take().inspect(JoinHandle::abort);
+                            Event::LeaseLost { sent: true, jitter: jitter() }
+                        }
+                    };
+                    self.step([event], latest);
+                }
                 n = reports.recv_many(&mut batch, BATCH), if !reports.is_closed() || !reports.is_empty() => {
                     if n > 0 {
-                        let mut events = vec![Event::Proved { generation: self.shared.proven() }];
+                        let mut events = vec![Event::KnownGood { generation: self.around.cell.known_good() }];
                         events.extend(batch.drain(..).map(|message| self.event(message)));
-                        self.step(events);
+                        self.step(events, latest);
                     }
                 }
-                () = sleep_until(write_again.unwrap_or_else(Instant::now)), if write_again.is_some() => self.save(),
+                () = sleep_until(write_again.unwrap_or_else(Instant::now)), if write_again.is_some() => {
+                    self.save(latest);
+                }
                 () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
-                    self.step([Event::TimerDue]);
+                    self.step([Event::TimerDue], latest);
                 }
             }
         }
-        self.finish().await;
+        self.finish(latest).await;
     }
 
     fn now(&self) -> Now {
-        Now { mono: Instant::now(), wall: (self.wall)() }
+        Now { mono: Instant::now(), wall: (self.around.wall)() }
     }
 
     fn event(&mut self, message: Message) -> Event {
         match message {
-            Message::Report { generation, path, answer } => {
-                Event::Reported { generation, path, waiter: answer.map(|answer| self.waiter(answer)) }
+            Message::Refused { generation, path, known, answer } => {
+                Event::Refused { generation, path, known, waiter: answer.map(|answer| self.waiter(answer)) }
             }
             Message::RefusedAgain { path, generation } => Event::RefusedAgain { path, generation },
+            Message::RefusedThoughGood { path, began } => Event::RefusedThoughGood { path, began },
             Message::Succeeded { path } => Event::Succeeded { path },
             Message::Admin { answer } => Event::AdminRefresh { waiter: self.waiter(answer) },
         }
@@ -181,40 +201,46 @@ impl<I: Issue> Refresher<I> {
         self.next_waiter
     }
 
-    fn step(&mut self, events: impl IntoIterator<Item = Event>) {
+    fn step(&mut self, events: impl IntoIterator<Item = Event>, latest: &mut Option<StoredState>) {
         let now = self.now();
         let mut actions = Vec::new();
         for event in events {
             actions.extend(self.machine.handle(event, now));
         }
+        let cell = Arc::clone(&self.around.cell);
         // Before any waiter is answered: its replay's outcome may depend on them.
         if let Some(suspects) = self.machine.take_suspects() {
-            self.shared.publish_suspects(suspects);
+            cell.publish_suspects(suspects);
         }
-        self.shared.status.store(Arc::new(self.machine.status(&self.spec.appid)));
-        // What is said of an event stands in the log before its first consequence does.
-        let (said, done): (Vec<_>, Vec<_>) =
+        let mut status = self.machine.status(&self.around.spec.appid);
+        status.task_restarts = self.restarts;
+        cell.status.store(Arc::new(status));
+        // The log message of an event comes before its first consequence.
+        let (logged, done): (Vec<_>, Vec<_>) =
             actions.into_iter().partition(|action| matches!(action, Action::Log(_)));
-        for action in said.into_iter().chain(done) {
+        for action in logged.into_iter().chain(done) {
             self.carry_out(action);
         }
-        self.save();
+        self.save(latest);
     }
 
     fn carry_out(&mut self, action: Action) {
         match action {
             Action::Fetch(mode) => {
-                let issuer = self.issuer.clone();
+                let (issuer, store) = (Arc::clone(&self.around.issuer), Arc::clone(&self.around.store));
                 let (booked, written) = oneshot::channel();
                 // A process killed between sending and writing would send more than 20 a day after a restart.
                 // The other calls have quotas far above what a restart could forget.
-                self.booked = (mode == FetchMode::StableForced).then_some(booked);
+                self.booked = (mode == FetchMode::Forced).then_some(booked);
                 self.flight = Some(tokio::spawn(async move {
+                    if store.lease().await == Lease::HeldByPeer {
+                        return FlightEnd::HeldByPeer;
+                    }
                     let _: Result<Result<(), _>, _> = timeout(BOOKED_FIRST, written).await;
-                    issuer.fetch(mode).await
+                    FlightEnd::Answered(issuer.fetch(mode).await)
                 }));
             }
-            Action::Publish(slot) => self.shared.publish(slot),
+            Action::Publish(content) => self.around.cell.publish(content),
             Action::Store => self.unsaved = true,
             Action::Answer(id, renewal) => {
                 if let Some(waiter) = self.waiters.remove(&id) {
@@ -223,38 +249,58 @@ impl<I: Issue> Refresher<I> {
                 }
             }
             Action::Log(event) => {
-                let TaskSpec { id, appid, token_api } = &self.spec;
-                events::log(id, appid, *token_api, self.machine.quota(), &event);
+                let TaskSpec { id, appid, policy } = &self.around.spec;
+                events::log(id, appid, policy, &event);
             }
         }
     }
 
     /// One write at a time; what changes meanwhile goes into the next one.
-    fn save(&mut self) {
+    fn save(&mut self, latest: &mut Option<StoredState>) {
+        if !self.unsaved {
+            return;
+        }
         let now = self.now();
+        let state = self.machine.state(now);
+        *latest = Some(state.clone());
         if self.write_again.is_some_and(|at| now.mono < at) {
-            // Nothing waits for a disk that fails.
+            // Nothing waits for a store that fails.
             self.booked = None;
             return;
         }
-        if !self.unsaved || self.saving.is_some() {
+        if self.saving.is_some() {
             return;
         }
         self.unsaved = false;
-        let (keep, record, booked) = (self.keep.clone(), self.machine.record(now), self.booked.take());
-        self.saving = Some(spawn_blocking(move || {
-            let saved = keep.save(&record);
+        let (store, over, booked) = (Arc::clone(&self.around.store), self.stored, self.booked.take());
+        self.saving = Some(tokio::spawn(async move {
+            let generation = state.generation;
+            let saved = store.publish(state, over).await;
             drop(booked);
-            saved
+            (generation, saved)
         }));
     }
 
-    fn saved(&mut self, saved: Option<Result<(), String>>) {
-        let account = &*self.spec.id.account;
-        match saved.unwrap_or_else(|| Err("the writing thread ended early".to_owned())) {
-            Ok(()) => {
+    /// What a write that is over means for the machine.
+    fn saved(&mut self, saved: Option<Saved>) -> Option<Event> {
+        let account = &*self.around.spec.id.account;
+        let ended_early = || (0, Err(PublishError("the write ended early (a fault in wxgate)".to_owned())));
+        let (generation, published) = saved.unwrap_or_else(ended_early);
+        match published {
+            Ok(published) => {
                 if self.write_again.take().is_some() {
-                    info!(account, "the token file can be written again");
+                    info!(account, "the token can be stored again");
+                }
+                match published {
+                    Published::Stored => {
+                        self.stored = generation;
+                        None
+                    }
+                    Published::Superseded(stored) => {
+                        self.stored = stored.generation;
+                        self.unsaved = true;
+                        Some(Event::PeerPublished { stored })
+                    }
                 }
             }
             Err(why) => {
@@ -267,29 +313,31 @@ impl<I: Issue> Refresher<I> {
                         WRITE_AGAIN.as_secs()
                     );
                 }
+                None
             }
         }
-        self.save();
     }
 
-    async fn finish(mut self) {
+    async fn finish(&mut self, latest: &mut Option<StoredState>) {
         // Without a fetch under way there is nothing to wait for, and `finished` would wait for ever.
         if self.flight.is_some()
-            && let Ok(Some(answer)) = timeout(LAST_FETCH, finished(&mut self.flight)).await
-            && matches!(answer, Answer::Issued { .. })
+            && let Ok(Some(FlightEnd::Answered(answer))) =
+                timeout(LAST_FETCH, finished(&mut self.flight)).await
+            && matches!(answer, FetchAnswer::Issued { .. })
         {
-            // A `force_refresh` that should follow is for the next process to book and to send.
+            // A forced fetch that should follow is for the next process to book and to send.
             self.machine.want_nothing_more();
             for action in self.machine.handle(fetched(answer), self.now()) {
                 self.carry_out(action);
             }
         }
-        // The last chance: not the time to wait for the disk.
+        // The last chance: not the time to wait for the store.
         self.write_again = self.write_again.map(|_| Instant::now());
         self.unsaved = true;
-        self.save();
+        self.save(latest);
         while let Ok(saved) = timeout(LAST_WRITE, finished(&mut self.saving)).await {
             self.saved(saved);
+            self.save(latest);
             if self.saving.is_none() {
                 break;
             }
@@ -297,8 +345,19 @@ impl<I: Issue> Refresher<I> {
     }
 }
 
-fn fetched(answer: Answer) -> Event {
-    Event::Fetched { answer, jitter: 0.8 + 0.4 * fastrand::f64() }
+impl Drop for Refresher {
+    /// Nothing of a life goes on beyond it: after a panic another one starts.
+    fn drop(&mut self) {
+        self.flight.take().inspect(JoinHandle::abort);
+    }
+}
+
+fn jitter() -> f64 {
+    0.8 + 0.4 * fastrand::f64()
+}
+
+fn fetched(answer: FetchAnswer) -> Event {
+    Event::Fetched { answer, jitter: jitter() }
 }
 
 /// Waits for a task that may not be there (then for ever) and takes it out; `None` when it panicked.

@@ -1,6 +1,6 @@
 //! What the admin pages may show of one account's token: never the token, never the secret.
 //!
-//! The task publishes a [`Status`] after each event. What depends on the moment of looking (age, seconds left,
+//! The task publishes a [`CredentialStatus`] after each event. What depends on the moment of looking (age, seconds left,
 //! fetches of today) is computed when it is asked for.
 
 use std::collections::BTreeMap;
@@ -9,19 +9,18 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 use super::types::{CredentialId, Outcome, Reason};
-use crate::config::TokenApi;
 
 /// A snapshot of one account's token.
 #[derive(Debug, Clone)]
-pub struct Status {
+pub struct CredentialStatus {
     /// Whose credential it is, and of which kind.
     pub id: CredentialId,
     /// The account's appid.
     pub appid: String,
-    /// Which call issues the token.
-    pub token_api: TokenApi,
+    /// Which call issues it: the policy's name.
+    pub issued_by: &'static str,
     /// How the token stands.
-    pub state: State,
+    pub state: CredentialState,
     /// The last generation issued, valid or not; 0 when there has never been one.
     pub generation: u64,
     /// The valid token's times; `None` without one.
@@ -38,9 +37,11 @@ pub struct Status {
     pub last_error: Option<LastError>,
     /// Fetches since this process started, for metrics.
     pub refreshes: BTreeMap<(Reason, Outcome), u64>,
+    /// How often its task has been started anew after a fault in wxgate.
+    pub task_restarts: u32,
 }
 
-impl Status {
+impl CredentialStatus {
     /// Fetches sent on the day (Beijing time) that `now` falls in.
     pub fn fetches_today(&self, now: SystemTime) -> u32 {
         if beijing_day(now) == self.day { self.fetches } else { 0 }
@@ -59,7 +60,7 @@ impl Status {
 
 /// How an account's token stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
+pub enum CredentialState {
     /// No token so far.
     Empty,
     /// A valid token, and nothing is wrong.
@@ -72,7 +73,7 @@ pub enum State {
     Refused,
 }
 
-impl State {
+impl CredentialState {
     /// The word in `/status`.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -2,15 +2,14 @@
 //!
 //! No behaviour but what a value says of itself: no task, no I/O, no decision.
 
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::http1::percent;
 use crate::secret::Secret;
-
-/// Tokens longer than this, in bytes, are no tokens (WeChat asks for room for 512).
-pub(crate) const LONGEST_TOKEN: usize = 2048;
 
 /// What kind of credential an account has. Each has its own cell and its own task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -57,16 +56,48 @@ pub struct Credential {
     pub encoded: Secret,
     /// When its life ends; the cell is cleared then.
     pub end: Instant,
+    /// Until then it is so new that a refusal may come from a node that does not know it yet.
+    pub young_until: Instant,
 }
 
 impl Credential {
-    /// Takes the value over and encodes it.
+    /// Takes the value over and encodes it; it is young from now on.
     pub fn new(id: CredentialId, generation: u64, value: Secret, end: Instant) -> Self {
         let mut encoded = String::with_capacity(3 * value.expose().len());
         percent::encode(value.expose(), &mut encoded);
-        Self { id, generation, value, encoded: Secret::new(encoded), end }
+        let young_until = Instant::now() + YOUNG;
+        Self { id, generation, value, encoded: Secret::new(encoded), end, young_until }
+    }
+
+    /// The same, issued so long before `now`.
+    pub fn aged(self, age: Duration, now: Instant) -> Self {
+        Self { young_until: now + YOUNG.saturating_sub(age), ..self }
     }
 }
+
+/// So long after its issue not every node of the upstream need know a credential.
+const YOUNG: Duration = Duration::from_secs(10);
+
+/// The credential before the current one, which goes on working for a while.
+#[derive(Debug, Clone)]
+pub struct Previous {
+    /// It.
+    pub credential: Arc<Credential>,
+    /// Until then, as far as is known.
+    pub until: Instant,
+}
+
+/// What the task writes into the cell.
+#[derive(Debug, Clone)]
+pub(crate) struct CellContent {
+    /// The valid credential, or why there is none.
+    pub(crate) current: Result<Arc<Credential>, Absent>,
+    /// The one before it.
+    pub(crate) previous: Option<Previous>,
+}
+
+/// The paths that something is held against, and until when each of them starts no fetch.
+pub(crate) type Suspects = HashMap<Arc<str>, Option<Instant>>;
 
 /// Why there is no token at this moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,23 +129,21 @@ pub enum Renewal {
     Limited,
 }
 
-/// The three calls that issue a token.
+/// How a credential is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FetchMode {
-    /// `GET /cgi-bin/token`.
-    Token,
-    /// `POST /cgi-bin/stable_token` in its normal mode, which ends no one's token.
-    StableNormal,
-    /// The same with `force_refresh`.
-    StableForced,
+    /// As usual. Whether that ends the credential before it, is the policy's to say.
+    Normal,
+    /// The issuer is told to hand out another one than last time, which ends the one before it at once.
+    Forced,
 }
 
 /// What came of one fetch.
 #[derive(Debug, Clone)]
-pub enum Answer {
+pub enum FetchAnswer {
     /// A token.
     Issued {
-        /// Not empty and not longer than [`LONGEST_TOKEN`].
+        /// Not empty and not longer than [`crate::store::LONGEST_VALUE`].
         value: Secret,
         /// Seconds, as the upstream said; `None` when it said none, or no number.
         expires_in: Option<i64>,

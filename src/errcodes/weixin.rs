@@ -718,9 +718,9 @@ pub(super) const TABLE: &[Entry] = &[
     ),
     row(
         89505,
-        "WeChat waits for an administrator's confirmation of the IP address.",
+        "WeChat still waits for an administrator's confirmation of the IP address.",
         "Confirm it in WeChat, or put {ip} on the IP whitelist of {appid}.",
-        "该 IP 的调用请求正在等待管理员确认。",
+        "该 IP 的调用请求仍在等待管理员确认。",
         "请管理员在微信中确认，或者把 {ip} 加入 {appid} 的 IP 白名单。",
     ),
     row(

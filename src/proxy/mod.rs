@@ -150,7 +150,7 @@ impl Proxy {
         match verdict(account, &answer, errcode) {
             Verdict::Refused => {}
             Verdict::Proved => {
-                account.token.proved(token.generation);
+                account.token.known_good(token.generation);
                 if account.token.suspects(call.path) {
                     account.token.succeeded(call.path);
                 }

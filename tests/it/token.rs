@@ -13,12 +13,14 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
-use wxgate::config::{TokenApi, Upstream};
+use wxgate::config::Upstream;
+use wxgate::credential::policy::{STABLE_TOKEN, TOKEN};
 use wxgate::credential::{
-    Absent, Answer, CredentialId, FetchMode, Issue, Issuer, Keep, Record, Renewal, Store, StoredToken,
-    TaskSpec, spawn,
+    Absent, CredentialId, FetchAnswer, FetchMode, Issuer, IssuerClient, Policy, Renewal, TaskSpec, spawn,
 };
 use wxgate::secret::Secret;
+use wxgate::store::file::FileStore;
+use wxgate::store::{Store, StoredCredential, StoredState};
 use wxgate::upstream::tls::Trust;
 use wxgate::upstream::{ApiHost, BaseUrl, Endpoint};
 
@@ -90,27 +92,27 @@ fn settings(port: u16) -> Upstream {
     }
 }
 
-fn issuer(upstream: &Upstream) -> Issuer {
+fn issuer(upstream: &Upstream, policy: &Policy) -> Arc<dyn Issuer> {
     let (base, egress) = (upstream.url.clone(), upstream.egress_ip);
     let endpoint = Endpoint { base, egress, trust: Trust::load(None).unwrap() };
     let host = ApiHost::new(endpoint, upstream.settings(1));
-    Issuer::new(&host, "wx1", Secret::new(SECRET.to_owned())).unwrap()
+    Arc::from((policy.issuer)(IssuerClient::new(&host, "wx1", Secret::new(SECRET.to_owned())).unwrap()))
 }
 
 fn text(status: u16, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
     Response::builder().status(status).body(Full::new(body.into())).unwrap()
 }
 
-fn passing(answer: Answer) -> String {
+fn passing(answer: FetchAnswer) -> String {
     match answer {
-        Answer::Passing { what } => harmless(what),
+        FetchAnswer::Passing { what } => harmless(what),
         other => panic!("{other:?}"),
     }
 }
 
-fn unsent(answer: Answer) -> String {
+fn unsent(answer: FetchAnswer) -> String {
     match answer {
-        Answer::Unsent { what } => harmless(what),
+        FetchAnswer::Unsent { what } => harmless(what),
         other => panic!("{other:?}"),
     }
 }
@@ -123,8 +125,10 @@ fn harmless(what: String) -> String {
 #[tokio::test]
 async fn the_token_call_is_a_get_with_everything_encoded() {
     let (settings, log) = upstream(|_, _| text(200, r#"{"access_token":"T","expires_in":7200}"#)).await;
-    let answer = issuer(&settings).fetch(FetchMode::Token).await;
-    assert!(matches!(&answer, Answer::Issued { value, expires_in: Some(7200) } if value.expose() == "T"));
+    let answer = issuer(&settings, &TOKEN).fetch(FetchMode::Normal).await;
+    assert!(
+        matches!(&answer, FetchAnswer::Issued { value, expires_in: Some(7200) } if value.expose() == "T")
+    );
     let seen = log.lock().unwrap()[0].clone();
     assert_eq!(
         seen.line,
@@ -135,9 +139,9 @@ async fn the_token_call_is_a_get_with_everything_encoded() {
 #[tokio::test]
 async fn the_stable_call_is_a_post_of_json_with_a_length() {
     let (settings, log) = upstream(|_, _| text(200, r#"{"access_token":"T","expires_in":345}"#)).await;
-    let issuer = issuer(&settings);
-    for (how, force) in [(FetchMode::StableNormal, false), (FetchMode::StableForced, true)] {
-        assert!(matches!(issuer.fetch(how).await, Answer::Issued { expires_in: Some(345), .. }));
+    let issuer = issuer(&settings, &STABLE_TOKEN);
+    for (how, force) in [(FetchMode::Normal, false), (FetchMode::Forced, true)] {
+        assert!(matches!(issuer.fetch(how).await, FetchAnswer::Issued { expires_in: Some(345), .. }));
         let seen = log.lock().unwrap().pop().unwrap();
         assert_eq!(seen.line, "POST /cgi-bin/stable_token");
         assert_eq!(seen.headers["content-type"], "application/json");
@@ -149,8 +153,6 @@ async fn the_stable_call_is_a_post_of_json_with_a_length() {
         });
         assert_eq!(body, wanted);
     }
-    issuer.check().await;
-    assert!(log.lock().unwrap()[0].body.contains("\"force_refresh\":false"));
 }
 
 #[tokio::test]
@@ -161,7 +163,7 @@ async fn an_upstream_that_redirects_gets_no_second_call() {
         answer
     })
     .await;
-    assert!(passing(issuer(&settings).fetch(FetchMode::Token).await).contains("redirect"));
+    assert!(passing(issuer(&settings, &TOKEN).fetch(FetchMode::Normal).await).contains("redirect"));
     assert_eq!(log.lock().unwrap().len(), 1);
 }
 
@@ -177,7 +179,7 @@ async fn answers_of_the_wrong_kind_are_passing_failures() {
         (200, "x".repeat(70_000), "64 KiB"),
     ] {
         let (settings, _) = upstream(move |_, _| text(status, body.clone())).await;
-        let what = passing(issuer(&settings).fetch(FetchMode::Token).await);
+        let what = passing(issuer(&settings, &TOKEN).fetch(FetchMode::Normal).await);
         assert!(what.contains(word), "{status}: {what}");
     }
 }
@@ -189,8 +191,8 @@ async fn an_upstream_that_repeats_the_secret_does_not_get_it_into_our_words() {
         text(200, serde_json::json!({"errcode": 40125, "errmsg": said}).to_string())
     })
     .await;
-    match issuer(&settings).fetch(FetchMode::Token).await {
-        Answer::Refused { errcode: 40125, errmsg } => assert!(!errmsg.contains("s3cr3t"), "{errmsg}"),
+    match issuer(&settings, &TOKEN).fetch(FetchMode::Normal).await {
+        FetchAnswer::Refused { errcode: 40125, errmsg } => assert!(!errmsg.contains("s3cr3t"), "{errmsg}"),
         other => panic!("{other:?}"),
     }
 }
@@ -200,17 +202,17 @@ async fn an_upstream_that_hangs_or_closes_or_is_not_there_is_a_passing_failure()
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut hanging = settings(silent.local_addr().unwrap().port());
     hanging.response_timeout = Duration::from_millis(200);
-    let what = passing(issuer(&hanging).fetch(FetchMode::Token).await);
+    let what = passing(issuer(&hanging, &TOKEN).fetch(FetchMode::Normal).await);
     assert!(what.contains("did not answer in time"), "{what}");
 
     let closing = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = closing.local_addr().unwrap().port();
     tokio::spawn(async move { while closing.accept().await.is_ok() {} });
-    let what = passing(issuer(&settings(port)).fetch(FetchMode::StableNormal).await);
+    let what = passing(issuer(&settings(port), &STABLE_TOKEN).fetch(FetchMode::Normal).await);
     assert!(what.contains("broke"), "{what}");
 
     let (_held, address) = nobody();
-    let what = unsent(issuer(&settings(address.port())).fetch(FetchMode::Token).await);
+    let what = unsent(issuer(&settings(address.port()), &TOKEN).fetch(FetchMode::Normal).await);
     assert!(what.contains("cannot connect") && what.contains("refused"), "{what}");
 }
 
@@ -218,7 +220,7 @@ async fn an_upstream_that_hangs_or_closes_or_is_not_there_is_a_passing_failure()
 async fn an_upstream_that_speaks_no_tls_is_named_without_the_secret() {
     let (mut settings, _) = upstream(|_, _| text(200, "")).await;
     settings.url = BaseUrl::new(true, "127.0.0.1", settings.url.port()).unwrap();
-    let what = unsent(issuer(&settings).fetch(FetchMode::Token).await);
+    let what = unsent(issuer(&settings, &TOKEN).fetch(FetchMode::Normal).await);
     assert!(what.contains("cannot connect to https://127.0.0.1") && what.contains("TLS"), "{what}");
 }
 
@@ -226,14 +228,14 @@ async fn an_upstream_that_speaks_no_tls_is_named_without_the_secret() {
 async fn token_calls_leave_from_the_egress_ip_and_only_to_its_address_family() {
     let (mut settings, log) = upstream(|_, _| text(200, r#"{"access_token":"T","expires_in":7200}"#)).await;
     settings.egress_ip = Some("127.0.0.2".parse().unwrap());
-    issuer(&settings).fetch(FetchMode::Token).await;
+    issuer(&settings, &TOKEN).fetch(FetchMode::Normal).await;
     // `localhost` may resolve to ::1 first; that is not tried with an IPv4 egress address.
     settings.url = BaseUrl::new(false, "localhost", settings.url.port()).unwrap();
-    issuer(&settings).fetch(FetchMode::Token).await;
+    issuer(&settings, &TOKEN).fetch(FetchMode::Normal).await;
     let peers: Vec<_> = log.lock().unwrap().iter().map(|seen| seen.peer.to_string()).collect();
     assert_eq!(peers, ["127.0.0.2", "127.0.0.2"]);
     settings.url = BaseUrl::new(false, "::1", settings.url.port()).unwrap();
-    assert!(unsent(issuer(&settings).fetch(FetchMode::Token).await).contains("[::1]"));
+    assert!(unsent(issuer(&settings, &TOKEN).fetch(FetchMode::Normal).await).contains("[::1]"));
 }
 
 /// Readers on a runtime of their own threads, the task on another one's single thread, a real file.
@@ -244,19 +246,15 @@ fn readers_on_other_threads_share_one_fetch_and_a_restart_fetches_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let (settings, log) =
         data.block_on(upstream(|n, _| text(200, format!(r#"{{"access_token":"T/{n}","expires_in":7200}}"#))));
-    let spec = TaskSpec {
-        id: CredentialId::access_token("main"),
-        appid: "wx1".to_owned(),
-        token_api: TokenApi::Token,
-    };
+    let spec = TaskSpec { id: CredentialId::access_token("main"), appid: "wx1".to_owned(), policy: &TOKEN };
     let open =
-        || Arc::new(Store::open(dir.path(), "wx1", &settings.url.to_string(), TokenApi::Token).unwrap());
+        async || Arc::new(FileStore::open(dir.path(), TOKEN.store_key("wx1", &settings.url)).await.unwrap());
     let (ask, asked) = tokio::sync::oneshot::channel();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let (first_spec, store, first_issuer) = (spec.clone(), open(), issuer(&settings));
+    let (first_spec, store, first_issuer) = (spec.clone(), data.block_on(open()), issuer(&settings, &TOKEN));
     let control_thread = std::thread::spawn(move || {
         control.block_on(async {
-            let (reader, task) = spawn(first_spec, first_issuer, store);
+            let (reader, task) = spawn(first_spec, first_issuer, store, None);
             ask.send(reader).unwrap();
             stopped.await.unwrap();
             task.shutdown().await;
@@ -281,7 +279,7 @@ fn readers_on_other_threads_share_one_fetch_and_a_restart_fetches_nothing() {
     stop.send(()).unwrap();
     let control = control_thread.join().unwrap();
     control.block_on(async {
-        let (reader, task) = spawn(spec, issuer(&settings), open());
+        let (reader, task) = spawn(spec, issuer(&settings, &TOKEN), open().await, None);
         let token = reader.first(LIMIT).await.unwrap();
         assert_eq!((token.generation, token.value.expose()), (2, "T/2"));
         task.shutdown().await;
@@ -295,14 +293,11 @@ async fn a_refusal_reaches_the_reader_with_number_and_text() {
         upstream(|_, _| text(200, r#"{"errcode":40164,"errmsg":"invalid ip 127.0.0.1, not in whitelist"}"#))
             .await;
     let dir = tempfile::tempdir().unwrap();
-    let store =
-        Arc::new(Store::open(dir.path(), "wx1", &settings.url.to_string(), TokenApi::StableToken).unwrap());
-    let spec = TaskSpec {
-        id: CredentialId::access_token("main"),
-        appid: "wx1".to_owned(),
-        token_api: TokenApi::StableToken,
-    };
-    let (reader, task) = spawn(spec, issuer(&settings), store);
+    let key = STABLE_TOKEN.store_key("wx1", &settings.url);
+    let store = Arc::new(FileStore::open(dir.path(), key).await.unwrap());
+    let spec =
+        TaskSpec { id: CredentialId::access_token("main"), appid: "wx1".to_owned(), policy: &STABLE_TOKEN };
+    let (reader, task) = spawn(spec, issuer(&settings, &STABLE_TOKEN), store, None);
     let absent = reader.first(LIMIT).await.unwrap_err();
     assert!(matches!(absent, Absent::Refused { errcode: 40164, errmsg } if errmsg.contains("whitelist")));
     task.shutdown().await;
@@ -310,33 +305,33 @@ async fn a_refusal_reaches_the_reader_with_number_and_text() {
 
 const CHILD_DIR: &str = "WXGATE_TEST_STORE_DIR";
 
-fn open_for_child(dir: &Path) -> Store {
-    Store::open(dir, "wx1", "https://api.weixin.qq.com:443", TokenApi::Token).unwrap()
+async fn open_for_child(dir: &Path) -> FileStore {
+    let upstream = BaseUrl::new(true, "api.weixin.qq.com", 443).unwrap();
+    FileStore::open(dir, TOKEN.store_key("wx1", &upstream)).await.unwrap()
 }
 
 /// Not a test by itself: the process that the next test kills.
-#[test]
+#[tokio::test]
 #[ignore = "run by `a_writer_killed_at_any_moment_leaves_a_whole_file`"]
-fn child_that_writes_until_it_is_killed() {
+async fn child_that_writes_until_it_is_killed() {
     let Some(dir) = std::env::var_os(CHILD_DIR) else { return };
-    let store = open_for_child(Path::new(&dir));
-    for generation in store.load().map_or(1, |record| record.generation + 1).. {
+    let store = open_for_child(Path::new(&dir)).await;
+    for generation in store.load().await.map_or(1, |state| state.generation + 1).. {
         // Lengths differ, so that a torn file would not parse by luck.
         let value = format!("{generation}-").repeat(1 + usize::try_from(generation % 200).unwrap());
-        let token = StoredToken {
+        let credential = StoredCredential {
             value: Secret::new(value),
             issued_at: SystemTime::now(),
             expires_at: SystemTime::now() + Duration::from_secs(7200),
             expires_in: Duration::from_secs(7200),
         };
-        let record =
-            Record { generation, token: Some(token), bucket: None, forced: Vec::new(), day: 0, fetches: 0 };
-        store.save(&record).unwrap();
+        let state = StoredState { generation, credential: Some(credential), ..StoredState::default() };
+        store.publish(state, generation - 1).await.unwrap();
     }
 }
 
-#[test]
-fn a_writer_killed_at_any_moment_leaves_a_whole_file() {
+#[tokio::test]
+async fn a_writer_killed_at_any_moment_leaves_a_whole_file() {
     let dir = tempfile::tempdir().unwrap();
     let mut last = 0;
     for round in 0..40_u64 {
@@ -351,12 +346,12 @@ fn a_writer_killed_at_any_moment_leaves_a_whole_file() {
         std::thread::sleep(Duration::from_micros(5_000 + spread(round) % 60_000));
         child.kill().unwrap();
         child.wait().unwrap();
-        let store = open_for_child(dir.path());
-        let record = store.load();
-        let generation = record.as_ref().map_or(0, |record| record.generation);
+        let store = open_for_child(dir.path()).await;
+        let state = store.load().await;
+        let generation = state.as_ref().map_or(0, |state| state.generation);
         assert!(generation >= last, "round {round}: {generation} after {last}");
-        if let Some(record) = record {
-            let value = record.token.unwrap().value;
+        if let Some(state) = state {
+            let value = state.credential.unwrap().value;
             assert!(value.expose().starts_with(&format!("{generation}-")), "round {round}");
         }
         last = generation;

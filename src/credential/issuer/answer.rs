@@ -7,16 +7,17 @@ use http::StatusCode;
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
-use crate::credential::types::{Answer, LONGEST_TOKEN};
+use crate::credential::types::FetchAnswer;
 use crate::http1::percent;
 use crate::secret::Secret;
+use crate::store::LONGEST_VALUE;
 
 /// Upstream text in a log line or an answer is cut here, in characters.
 const LONGEST_ERRMSG: usize = 300;
 
 /// Reads the body of a 200. `secret` never comes out of it, even if the upstream repeats it.
-pub(crate) fn parse(body: &[u8], secret: &Secret) -> Answer {
-    let passing = |what: &str| Answer::Passing { what: what.to_owned() };
+pub(crate) fn parse(body: &[u8], secret: &Secret) -> FetchAnswer {
+    let passing = |what: &str| FetchAnswer::Passing { what: what.to_owned() };
     if body.trim_ascii().is_empty() {
         return passing("the upstream answered 200 with an empty body");
     }
@@ -30,7 +31,7 @@ pub(crate) fn parse(body: &[u8], secret: &Secret) -> Answer {
         Some(-1) => return passing("the upstream is busy (-1)"),
         Some(errcode) => {
             let errmsg = fields.get("errmsg").and_then(Value::as_str).unwrap_or_default();
-            return Answer::Refused { errcode, errmsg: sanitise(errmsg, secret) };
+            return FetchAnswer::Refused { errcode, errmsg: sanitise(errmsg, secret) };
         }
     }
     let expires_in = integer(fields.get("expires_in"));
@@ -38,11 +39,11 @@ pub(crate) fn parse(body: &[u8], secret: &Secret) -> Answer {
         Some(Value::String(value)) if value.is_empty() => {
             passing("the upstream issued an empty access_token")
         }
-        Some(Value::String(value)) if value.len() > LONGEST_TOKEN => {
+        Some(Value::String(value)) if value.len() > LONGEST_VALUE => {
             drop(Secret::new(value));
             passing("the upstream issued an access_token of more than 2048 bytes")
         }
-        Some(Value::String(value)) => Answer::Issued { value: Secret::new(value), expires_in },
+        Some(Value::String(value)) => FetchAnswer::Issued { value: Secret::new(value), expires_in },
         _ => passing("the upstream answered 200 without an access_token"),
     }
 }
@@ -119,9 +120,9 @@ mod tests {
 
     fn read(body: &[u8]) -> String {
         match parse(body, &Secret::new(SECRET.to_owned())) {
-            Answer::Issued { value, expires_in } => format!("{} {expires_in:?}", value.expose()),
-            Answer::Passing { what } | Answer::Unsent { what } => format!("passing: {what}"),
-            Answer::Refused { errcode, errmsg } => format!("{errcode} {errmsg}"),
+            FetchAnswer::Issued { value, expires_in } => format!("{} {expires_in:?}", value.expose()),
+            FetchAnswer::Passing { what } | FetchAnswer::Unsent { what } => format!("passing: {what}"),
+            FetchAnswer::Refused { errcode, errmsg } => format!("{errcode} {errmsg}"),
         }
     }
 

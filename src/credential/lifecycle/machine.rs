@@ -1,336 +1,480 @@
-//! When a fetch is sent, who waits for it, and who gets told that there will be none.
+//! What follows from an event: which fetch is sent, who waits for it, who is told that there will be none.
 //!
-//! The invariants: never two fetches at once; with a token, a report starts a fetch only if the limits allow
-//! it and nothing is failing; without a token the fetches go by the backoff and never by the limits.
+//! The invariants: never two fetches at once; with a credential, a refusal starts a fetch only if the limits allow
+//! it and nothing is failing; without one the fetches go by the backoff and never by the limits.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::bucket::{Bucket, Forced};
-use super::paths::{Paths, Verdict};
-use super::schedule::WORTH_WAITING;
-use super::{Action, Event, FetchMode, LogEvent, Now, Outcome, Reason, WaiterId};
-use crate::config::TokenApi;
-use crate::credential::status::{LastError, LastRefresh, beijing_day};
-use crate::credential::types::{Absent, Credential, CredentialId, Renewal};
-
-/// Warnings about forced refreshes look back this far and come no more often.
-pub(super) const WARNING_SPAN: Duration = Duration::from_secs(600);
-
-/// Reports without a waiter join a fetch only while no more than this have joined it.
-const MOST_UNATTENDED: usize = 1024;
-
-/// The token that is being served.
-#[derive(Debug)]
-pub(super) struct Held {
-    pub(super) token: Arc<Credential>,
-    /// The longest `expires_in` that was said of it.
-    pub(super) life: Duration,
-    pub(super) issued_at: SystemTime,
-    pub(super) expires_at: SystemTime,
-}
+use super::held::Held;
+use super::ledger::Ledger;
+use super::limiter::Limiter;
+use super::path_blame::{Blame, PathBlame};
+use super::schedule::{Schedule, Trouble, life};
+use super::second_fetcher::{SecondFetcher, Seldom};
+use super::waiters::{Cause, Waiter, Waiters};
+use super::{Action, Event, LogEvent, Now, WaiterId};
+use crate::credential::policy::{Force, Policy};
+use crate::credential::status::{CredentialState, CredentialStatus};
+use crate::credential::types::{
+    CellContent, CredentialId, FetchAnswer, FetchMode, Outcome, Reason, Renewal, Suspects,
+};
+use crate::secret::Secret;
+use crate::store::{LONGEST_VALUE, StoredState};
 
 /// The fetch that is under way.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Flight {
-    pub(super) mode: FetchMode,
-    pub(super) reason: Reason,
+struct Flight {
+    mode: FetchMode,
+    reason: Reason,
 }
 
-/// What the last fetch failed of.
-#[derive(Debug)]
-pub(super) enum Trouble {
-    Passing(String),
-    Refused(i64, String),
-}
-
-/// Why a token other than the current one is wanted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Wanted {
-    /// Somebody asked for a refresh by hand.
-    ByHand,
-    /// The current token was refused.
-    Refused,
-}
-
-/// Somebody who caused or joined a fetch.
-#[derive(Debug)]
-pub(super) struct Waiter {
-    pub(super) id: Option<WaiterId>,
-    /// The path that the new token is then fetched for; none for one that may start no fetch.
-    pub(super) path: Option<Box<str>>,
-}
-
-/// The state of one account's token.
+/// The state of one credential.
 #[derive(Debug)]
 pub(crate) struct Machine {
-    pub(super) id: CredentialId,
-    pub(super) api: TokenApi,
-    pub(super) held: Option<Held>,
-    /// The last token after its end, until there is another: an upstream may hand out its value once more.
-    pub(super) ended: Option<Held>,
-    pub(super) generation: u64,
-    pub(super) flight: Option<Flight>,
-    /// When the next fetch is sent unless something causes one earlier; `None` before the start and while a
-    /// fetch is under way.
-    pub(super) due: Option<Instant>,
-    pub(super) trouble: Option<Trouble>,
-    /// Passing failures since the last success.
-    pub(super) failures: u32,
-    /// A newer token than the last one is wanted, and there is none yet.
-    pub(super) wanted: Option<Wanted>,
-    pub(super) waiting: Vec<Waiter>,
-    pub(super) bucket: Option<Bucket>,
-    pub(super) forced: Forced,
-    /// `stable_token`'s normal mode handed out this refused generation: asking again before then is no use.
-    pub(super) handed_back: Option<(u64, Instant)>,
-    pub(super) paths: Paths,
-    pub(super) day: i64,
-    pub(super) fetches: u32,
-    /// When reports led to a new token, and to which generation.
-    pub(super) forced_lately: VecDeque<(Instant, u64)>,
-    pub(super) warned_somebody_else: Option<Instant>,
-    warned_limited: Option<Instant>,
-    pub(super) last_refresh: Option<LastRefresh>,
-    pub(super) last_error: Option<LastError>,
-    pub(super) refreshes: BTreeMap<(Reason, Outcome), u64>,
+    id: CredentialId,
+    policy: &'static Policy,
+    held: Held,
+    flight: Option<Flight>,
+    schedule: Schedule,
+    waiters: Waiters,
+    limiter: Limiter,
+    blame: PathBlame,
+    second_fetcher: SecondFetcher,
+    ledger: Ledger,
+    /// Of the limits, and of the share of paths without an accepted call.
+    warned_limited: [Seldom; 2],
 }
 
 impl Machine {
     /// Before [`Event::Started`].
-    pub(crate) fn new(id: CredentialId, api: TokenApi) -> Self {
+    pub(crate) fn new(id: CredentialId, policy: &'static Policy) -> Self {
         Self {
+            held: Held::new(id.clone()),
             id,
-            api,
-            held: None,
-            ended: None,
-            generation: 0,
+            policy,
             flight: None,
-            due: None,
-            trouble: None,
-            failures: 0,
-            wanted: None,
-            waiting: Vec::new(),
-            bucket: None,
-            forced: Forced::default(),
-            handed_back: None,
-            paths: Paths::default(),
-            day: 0,
-            fetches: 0,
-            forced_lately: VecDeque::new(),
-            warned_somebody_else: None,
-            warned_limited: None,
-            last_refresh: None,
-            last_error: None,
-            refreshes: BTreeMap::new(),
+            schedule: Schedule::new(policy),
+            waiters: Waiters::default(),
+            limiter: Limiter::new(policy.limit),
+            blame: PathBlame::default(),
+            second_fetcher: SecondFetcher::default(),
+            ledger: Ledger::default(),
+            warned_limited: Default::default(),
         }
     }
 
     /// One step. The order of the actions is the order to do them in.
     pub(crate) fn handle(&mut self, event: Event, now: Now) -> Vec<Action> {
         let mut out = Vec::new();
-        // Whatever wakes the machine, however late: a token whose time is over is served no more.
+        // Whatever wakes the machine, however late: a credential whose time is over is served no more.
         self.expire(now, &mut out);
         match event {
             Event::Started { stored } => self.start(stored, now, &mut out),
-            Event::Reported { generation, path, waiter } => {
-                self.reported(generation, path, waiter, now, &mut out);
+            Event::Refused { generation, path, known, waiter } => {
+                let cause = if known { Cause::KnownPath } else { Cause::UnknownPath };
+                self.refused(generation, path, cause, waiter, now, &mut out);
             }
             Event::AdminRefresh { waiter } => {
                 let waiter = Waiter { id: Some(waiter), path: None };
                 if self.flight.is_some() {
-                    self.want(Wanted::ByHand);
-                    self.waiting.push(waiter);
+                    self.want(Cause::ByHand);
+                    self.waiters.join(waiter);
                 } else {
-                    self.fetch_for(waiter, Reason::Admin, now, &mut out);
+                    self.fetch_for(waiter, Cause::ByHand, now, &mut out);
                 }
             }
             Event::RefusedAgain { path, generation } => {
                 self.count_refusal(&path, generation, now, &mut out);
             }
-            Event::Succeeded { path } => self.paths.succeeded(&path),
-            Event::Proved { generation } => self.paths.proved(generation),
-            Event::Fetched { answer, jitter } => self.fetched(answer, jitter, now, &mut out),
-            Event::TimerDue => {
-                if self.flight.is_none() && self.due.is_some_and(|due| due <= now.mono) {
-                    let reason = match (&self.trouble, &self.held) {
-                        (Some(_), _) => Reason::Retry,
-                        (None, Some(_)) => Reason::Ahead,
-                        (None, None) => Reason::Start,
-                    };
-                    self.fetch(self.usual(), reason, now, &mut out);
+            Event::RefusedThoughGood { path, began } => {
+                if let Blame::Blocked(block) = self.blame.refused_though_good(&path, began, now.mono) {
+                    out.push(Action::Log(LogEvent::PathBlocked { path, block, though_good: true }));
                 }
             }
+            Event::Succeeded { path } => self.blame.succeeded(&path),
+            Event::KnownGood { generation } => self.blame.known_good(generation),
+            Event::Fetched { answer, jitter } => self.fetched(answer, jitter, now, &mut out),
+            Event::TimerDue => {
+                if self.flight.is_none() && self.schedule.is_due(now.mono) {
+                    let reason = self.schedule.reason(self.held.current().is_some());
+                    self.fetch(FetchMode::Normal, reason, now, &mut out);
+                }
+            }
+            Event::PeerPublished { stored } => self.peer_published(*stored, now, &mut out),
+            Event::LeaseLost { sent, jitter } => self.lease_lost(sent, jitter, now, &mut out),
         }
         out
     }
 
     /// When [`Event::TimerDue`] is wanted.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        let ends = self.held.as_ref().map(|held| held.token.end);
-        [ends, self.due].into_iter().flatten().min()
+        let ends = self.held.current().map(|credential| credential.end);
+        [ends, self.schedule.due()].into_iter().flatten().min()
     }
 
     /// The paths whose success the machine wants to hear of, if they changed since the last call.
-    pub(crate) fn take_suspects(&mut self) -> Option<HashSet<Arc<str>>> {
-        self.paths.take_changed()
+    pub(crate) fn take_suspects(&mut self) -> Option<Suspects> {
+        self.blame.take_changed()
     }
 
     /// From now on no answer leads to another fetch.
     pub(crate) fn want_nothing_more(&mut self) {
-        self.wanted = None;
+        self.waiters.want_nothing_more();
+    }
+
+    /// What the store has to hold.
+    pub(crate) fn state(&mut self, now: Now) -> StoredState {
+        let (day, fetches) = self.ledger.today();
+        StoredState {
+            generation: self.held.generation(),
+            credential: self.held.stored(),
+            limits: self.limiter.stored(now),
+            day,
+            fetches,
+        }
+    }
+
+    /// What pages may show.
+    pub(crate) fn status(&self, appid: &str) -> CredentialStatus {
+        let calm = self.waiters.wanted().is_none() && self.flight.is_none();
+        let state = match (self.held.current(), self.schedule.trouble()) {
+            (Some(_), None) if calm => CredentialState::Fresh,
+            (Some(_), _) => CredentialState::Stale,
+            (None, Some(Trouble::Refused(..))) => CredentialState::Refused,
+            (None, _) if self.held.generation() > 0 => CredentialState::Expired,
+            (None, _) => CredentialState::Empty,
+        };
+        let (day, fetches) = self.ledger.today();
+        CredentialStatus {
+            id: self.id.clone(),
+            appid: appid.to_owned(),
+            issued_by: self.policy.name,
+            state,
+            generation: self.held.generation(),
+            held: self.held.times(),
+            day,
+            fetches,
+            quota: self.policy.daily_quota,
+            last_refresh: self.ledger.last_refresh.clone(),
+            last_error: self.ledger.last_error.clone(),
+            refreshes: self.ledger.refreshes.clone(),
+            task_restarts: 0,
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.schedule.due()
+    }
+
+    #[cfg(test)]
+    pub(super) fn flight_reason(&self) -> Option<Reason> {
+        self.flight.map(|flight| flight.reason)
+    }
+
+    fn start(&mut self, stored: Option<Box<StoredState>>, now: Now, out: &mut Vec<Action>) {
+        let stored = stored.map(|stored| *stored).unwrap_or_default();
+        self.schedule.at_once(now.mono);
+        self.held.restore_generation(stored.generation);
+        self.limiter.restore(&stored.limits, now);
+        self.ledger.merge(stored.day, stored.fetches);
+        if let Some(credential) = stored.credential {
+            match self.held.restore(credential, self.policy.overlap, now) {
+                Ok((left, life)) => {
+                    self.schedule.renewed(left, life, now.mono);
+                    self.publish(out);
+                    let generation = self.held.generation();
+                    out.push(Action::Log(LogEvent::StoredUsed { generation, left }));
+                }
+                Err(why) => out.push(Action::Log(LogEvent::StoredIgnored { why })),
+            }
+        }
+        if self.schedule.is_due(now.mono) {
+            let reason = self.schedule.reason(self.held.current().is_some());
+            self.fetch(FetchMode::Normal, reason, now, out);
+        }
     }
 
     fn expire(&mut self, now: Now, out: &mut Vec<Action>) {
-        if self.held.as_ref().is_none_or(|held| held.token.end > now.mono) {
-            return;
+        if self.held.expire(now.mono) {
+            self.limiter.forget_handed_back();
+            self.publish(out);
+            let refused = matches!(self.schedule.trouble(), Some(Trouble::Refused(..)));
+            out.push(Action::Log(LogEvent::Ended { generation: self.held.generation(), refused }));
         }
-        self.ended = self.held.take();
-        self.handed_back = None;
-        out.push(Action::Publish(Err(self.absent())));
-        let refused = matches!(self.trouble, Some(Trouble::Refused(..)));
-        out.push(Action::Log(LogEvent::Ended { generation: self.generation, refused }));
     }
 
-    fn reported(
+    fn refused(
         &mut self,
         generation: u64,
         path: Box<str>,
+        cause: Cause,
         id: Option<WaiterId>,
         now: Now,
         out: &mut Vec<Action>,
     ) {
-        if let Some(held) = &self.held
-            && generation < held.token.generation
+        if let Some(current) = self.held.current()
+            && generation < current.generation
         {
-            let newer = held.token.clone();
+            let newer = current.clone();
             out.extend(id.map(|id| Action::Answer(id, Renewal::Newer(newer))));
             return;
         }
         self.count_refusal(&path, generation, now, out);
-        let blocked = self.paths.blocked(&path, now.mono);
+        let blocked = self.blame.blocked(&path, now.mono);
         if self.flight.is_some() {
             if !blocked {
-                self.want(Wanted::Refused);
+                self.want(cause);
             }
-            return self.wait(Waiter { id, path: (!blocked).then_some(path) });
+            return self.waiters.join(Waiter { id, path: (!blocked).then_some(path) });
         }
-        if blocked && self.held.is_some() {
+        if blocked && self.held.current().is_some() {
             out.extend(id.map(|id| Action::Answer(id, Renewal::Limited)));
             return;
         }
         let waiter = Waiter { id, path: (!blocked).then_some(path) };
-        if self.held.is_none() || self.trouble.is_some() {
+        if self.held.current().is_none() || self.schedule.trouble().is_some() {
             // A fetch is coming anyway, at the time that the backoff says.
-            self.want(Wanted::Refused);
-            if self.due.is_none_or(|due| due <= now.mono + WORTH_WAITING) {
-                self.wait(waiter);
+            self.want(cause);
+            if self.schedule.is_near(now.mono) {
+                self.waiters.join(waiter);
             } else {
                 out.extend(id.map(|id| Action::Answer(id, Renewal::Failed)));
             }
             return;
         }
-        self.fetch_for(waiter, Reason::Forced, now, out);
+        self.fetch_for(waiter, cause, now, out);
     }
 
-    fn want(&mut self, why: Wanted) {
-        if self.held.is_some() || self.ended.is_some() {
-            self.wanted = self.wanted.max(Some(why));
-        }
-    }
-
-    /// Joins the fetch that is under way or near. Reports that nobody waits for are kept for their path's sake
-    /// alone, and only so many: nothing else bounds them.
-    fn wait(&mut self, waiter: Waiter) {
-        if waiter.id.is_some() || self.waiting.len() < MOST_UNATTENDED {
-            self.waiting.push(waiter);
+    fn want(&mut self, cause: Cause) {
+        if self.held.is_replaceable() {
+            self.waiters.want(cause);
         }
     }
 
     /// Sends a fetch that somebody caused, if the limits allow one.
-    fn fetch_for(&mut self, waiter: Waiter, reason: Reason, now: Now, out: &mut Vec<Action>) {
-        let allowed = match self.api {
-            TokenApi::Token => self.bucket.as_mut().is_some_and(|bucket| bucket.take(now.mono)),
-            // The normal mode is free, but there is nothing to gain from it in a spin.
-            TokenApi::StableToken => !self
-                .handed_back
-                .is_some_and(|(generation, until)| generation == self.generation && now.mono < until),
-        };
-        if allowed {
-            self.want(if reason == Reason::Admin { Wanted::ByHand } else { Wanted::Refused });
-            self.waiting.push(waiter);
-            self.fetch(self.usual(), reason, now, out);
+    fn fetch_for(&mut self, waiter: Waiter, cause: Cause, now: Now, out: &mut Vec<Action>) {
+        if self.limiter.allows(cause, self.held.generation(), now.mono) {
+            self.want(cause);
+            self.waiters.join(waiter);
+            let reason = if cause == Cause::ByHand { Reason::Admin } else { Reason::Forced };
+            self.fetch(FetchMode::Normal, reason, now, out);
         } else {
             out.extend(waiter.id.map(|id| Action::Answer(id, Renewal::Limited)));
-            self.say_limited(now, out);
+            self.log_limited(cause, now, out);
         }
     }
 
-    pub(super) fn fetch(&mut self, mode: FetchMode, reason: Reason, now: Now, out: &mut Vec<Action>) {
+    fn fetch(&mut self, mode: FetchMode, reason: Reason, now: Now, out: &mut Vec<Action>) {
         self.flight = Some(Flight { mode, reason });
-        self.due = None;
-        if mode == FetchMode::StableForced {
-            self.forced.spend(now);
+        self.schedule.fetching();
+        if mode == FetchMode::Forced {
+            self.limiter.spend_forced(self.waiters.wanted().unwrap_or(Cause::KnownPath), now);
         }
-        let today = beijing_day(now.wall);
-        if today != self.day {
-            (self.day, self.fetches) = (today, 0);
-        }
-        self.fetches = self.fetches.saturating_add(1);
+        self.ledger.book(now.wall);
         // A process that is killed before the answer has spent it all the same.
         out.push(Action::Store);
         out.push(Action::Fetch(mode));
     }
 
-    /// The fetch that was just booked was never sent: WeChat counts nothing.
-    pub(super) fn unbook(&mut self, mode: FetchMode, out: &mut Vec<Action>) {
-        self.fetches = self.fetches.saturating_sub(1);
-        if mode == FetchMode::StableForced {
-            self.forced.take_back();
+    /// The fetch that was just booked was never sent.
+    fn unbook(&mut self, mode: FetchMode, out: &mut Vec<Action>) {
+        self.ledger.unbook();
+        if mode == FetchMode::Forced {
+            self.limiter.take_back_forced();
         }
         out.push(Action::Store);
     }
 
-    /// The call that needs no permission of the daily count of `force_refresh`.
-    pub(super) fn usual(&self) -> FetchMode {
-        match self.api {
-            TokenApi::Token => FetchMode::Token,
-            TokenApi::StableToken => FetchMode::StableNormal,
-        }
-    }
-
-    pub(super) fn absent(&self) -> Absent {
-        match &self.trouble {
-            None => Absent::Waiting,
-            Some(Trouble::Passing(what)) => Absent::Passing { what: what.clone() },
-            Some(Trouble::Refused(errcode, errmsg)) => {
-                Absent::Refused { errcode: *errcode, errmsg: errmsg.clone() }
+    fn fetched(&mut self, answer: FetchAnswer, jitter: f64, now: Now, out: &mut Vec<Action>) {
+        // The task hands in one answer for each fetch; one too many would be its fault and changes nothing.
+        let Some(flight) = self.flight.take() else { return };
+        match answer {
+            FetchAnswer::Issued { value, .. } if value.is_empty() || value.expose().len() > LONGEST_VALUE => {
+                let what = "the upstream issued an empty or overlong access_token".to_owned();
+                self.failed(flight, Trouble::Passing(what), jitter, now, out);
+            }
+            FetchAnswer::Issued { value, expires_in } => {
+                let (life, believed) = life(expires_in);
+                if !believed {
+                    out.push(Action::Log(LogEvent::OddExpiresIn { said: expires_in, used: life }));
+                }
+                // What was refused and has ended meanwhile is not a newer one when it comes again.
+                if self.held.has(&value) {
+                    self.same(flight, life, now, out);
+                } else {
+                    self.renewed(flight, value, life, now, out);
+                }
+            }
+            FetchAnswer::Passing { what } => self.failed(flight, Trouble::Passing(what), jitter, now, out),
+            FetchAnswer::Unsent { what } => {
+                self.unbook(flight.mode, out);
+                self.failed(flight, Trouble::Passing(what), jitter, now, out);
+            }
+            FetchAnswer::Refused { errcode, errmsg } => {
+                self.failed(flight, Trouble::Refused(errcode, errmsg), jitter, now, out);
             }
         }
     }
 
-    pub(super) fn say_limited(&mut self, now: Now, out: &mut Vec<Action>) {
-        if self.warned_limited.is_none_or(|at| now.mono >= at + WARNING_SPAN) {
-            self.warned_limited = Some(now.mono);
-            out.push(Action::Log(LogEvent::Limited));
+    fn renewed(&mut self, flight: Flight, value: Secret, life: Duration, now: Now, out: &mut Vec<Action>) {
+        // A forced one ends the one before it at once.
+        let overlap = if flight.mode == FetchMode::Forced { Duration::ZERO } else { self.policy.overlap };
+        self.held.renew(value, life, overlap, now);
+        self.schedule.renewed(life, life, now.mono);
+        let refused = self.serve_new(now, out);
+        out.push(Action::Store);
+        self.settle(flight, Outcome::New, Some(life), now, out);
+        if refused
+            && flight.reason != Reason::Admin
+            && self.second_fetcher.forced(self.held.generation(), now.mono)
+        {
+            out.push(Action::Log(LogEvent::SecondFetcher));
+        }
+    }
+
+    /// Publishes the new credential to all readers and answers those that wait; whether a refusal had caused it.
+    fn serve_new(&mut self, now: Now, out: &mut Vec<Action>) -> bool {
+        self.limiter.forget_handed_back();
+        self.publish(out);
+        let Some(current) = self.held.current().cloned() else { return false };
+        let generation = current.generation;
+        let (paths, refused) = self.waiters.grant(&Renewal::Newer(current), out);
+        for path in paths {
+            self.blame.granted(&path, generation, now.mono);
+        }
+        refused
+    }
+
+    fn same(&mut self, flight: Flight, left: Duration, now: Now, out: &mut Vec<Action>) {
+        let Some((end, life)) = self.held.extend(left, now) else { return };
+        self.schedule.same(end, life, now.mono);
+        self.publish(out);
+        self.settle(flight, Outcome::Same, Some(left), now, out);
+        let may_follow = self.policy.force == Force::AfterNormal && flight.mode == FetchMode::Normal;
+        if let Some(cause) = self.waiters.wanted()
+            && may_follow
+            && self.limiter.allows_forced(cause, now.mono)
+        {
+            // The waiters go on waiting: this is still the refresh that they asked for.
+            let by_hand = flight.reason == Reason::Admin || cause == Cause::ByHand;
+            let reason = if by_hand { Reason::Admin } else { Reason::Forced };
+            return self.fetch(FetchMode::Forced, reason, now, out);
+        }
+        out.push(Action::Store);
+        let cause = self.waiters.wanted();
+        self.waiters.want_nothing_more();
+        let renewal = match self.policy.force {
+            Force::EachFetch => Renewal::Failed,
+            Force::AfterNormal => {
+                if let Some(cause) = cause {
+                    self.limiter.handed_back(self.held.generation(), now.mono);
+                    self.log_limited(cause, now, out);
+                }
+                Renewal::Limited
+            }
+        };
+        self.waiters.dismiss(&renewal, out);
+    }
+
+    fn failed(&mut self, flight: Flight, trouble: Trouble, jitter: f64, now: Now, out: &mut Vec<Action>) {
+        let (outcome, errcode, errmsg) = match &trouble {
+            Trouble::Passing(what) => (Outcome::Failed, -1, what.clone()),
+            Trouble::Refused(errcode, errmsg) => (Outcome::Refused, *errcode, errmsg.clone()),
+        };
+        self.schedule.failed(trouble, jitter, now.mono);
+        self.ledger.failed(errcode, errmsg, now.wall);
+        if self.held.current().is_none() {
+            self.publish(out);
+        }
+        self.waiters.dismiss(&Renewal::Failed, out);
+        self.settle(flight, outcome, None, now, out);
+    }
+
+    /// The books and the one log message of a fetch that is over.
+    fn settle(
+        &mut self,
+        flight: Flight,
+        outcome: Outcome,
+        expires_in: Option<Duration>,
+        now: Now,
+        out: &mut Vec<Action>,
+    ) {
+        self.ledger.settle(flight.reason, outcome, now.wall);
+        let failed = matches!(outcome, Outcome::Failed | Outcome::Refused);
+        let failure = self.ledger.last_error.as_ref().filter(|_| failed);
+        out.push(Action::Log(LogEvent::Fetched {
+            mode: flight.mode,
+            reason: flight.reason,
+            outcome,
+            generation: self.held.current().map_or(0, |credential| credential.generation),
+            expires_in,
+            fetches_today: self.ledger.today().1,
+            failure: failure.map(|e| (e.errcode, e.errmsg.clone())),
+            next_in: self
+                .schedule
+                .due()
+                .map_or(Duration::ZERO, |due| due.saturating_duration_since(now.mono)),
+        }));
+    }
+
+    fn peer_published(&mut self, stored: StoredState, now: Now, out: &mut Vec<Action>) {
+        self.limiter.merge(&stored.limits, now);
+        self.ledger.merge(stored.day, stored.fetches);
+        // Of two with one number this replica goes on with its own; a refusal would show which of them is dead.
+        if stored.generation <= self.held.generation() {
+            return;
+        }
+        self.held.restore_generation(stored.generation);
+        let Some(credential) = stored.credential else { return };
+        match self.held.restore(credential, self.policy.overlap, now) {
+            Ok((left, life)) => {
+                if self.flight.is_none() {
+                    self.schedule.renewed(left, life, now.mono);
+                }
+                self.serve_new(now, out);
+                let generation = self.held.generation();
+                out.push(Action::Log(LogEvent::PeerPublished { generation }));
+            }
+            Err(why) => out.push(Action::Log(LogEvent::StoredIgnored { why })),
+        }
+    }
+
+    fn lease_lost(&mut self, sent: bool, jitter: f64, now: Now, out: &mut Vec<Action>) {
+        let Some(flight) = self.flight.take() else { return };
+        if !sent {
+            self.unbook(flight.mode, out);
+        }
+        self.schedule.handed_over(flight.reason, jitter, now.mono);
+        out.push(Action::Log(LogEvent::LeaseLost));
+    }
+
+    fn publish(&self, out: &mut Vec<Action>) {
+        out.push(Action::Publish(CellContent {
+            current: self.held.current().cloned().ok_or_else(|| self.schedule.absent()),
+            previous: self.held.previous().cloned(),
+        }));
+    }
+
+    fn log_limited(&mut self, cause: Cause, now: Now, out: &mut Vec<Action>) {
+        let unknown_path = cause == Cause::UnknownPath;
+        if self.warned_limited[usize::from(unknown_path)].due(now.mono) {
+            out.push(Action::Log(LogEvent::Limited { unknown_path }));
         }
     }
 
     fn count_refusal(&mut self, path: &str, generation: u64, now: Now, out: &mut Vec<Action>) {
-        let verdict = self.paths.refused(path, generation, now.mono);
-        match verdict {
-            Verdict::Nothing => {}
-            // The refresh that brought this token was the path's doing, nobody else's.
-            Verdict::Counted | Verdict::Blocked(_) => {
-                self.forced_lately.retain(|&(_, forced)| forced != generation);
-            }
-            Verdict::TakenBack => self.forced_lately.push_back((now.mono, generation)),
+        let blame = self.blame.refused(path, generation, now.mono);
+        match blame {
+            Blame::Nothing => {}
+            // The refresh that brought this credential was the path's doing, nobody else's.
+            Blame::Counted | Blame::Blocked(_) => self.second_fetcher.forgive(generation),
+            Blame::TakenBack => self.second_fetcher.count(generation, now.mono),
         }
-        if let Verdict::Blocked(block) = verdict {
-            out.push(Action::Log(LogEvent::PathBlocked { path: path.into(), block }));
+        if let Blame::Blocked(block) = blame {
+            out.push(Action::Log(LogEvent::PathBlocked { path: path.into(), block, though_good: false }));
         }
     }
 }

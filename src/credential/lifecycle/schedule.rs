@@ -1,20 +1,150 @@
-//! When to fetch: ahead of a token's end, and after a failure. Arithmetic alone.
+//! When to fetch: ahead of a credential's end, and after a failure; and what is wrong meanwhile.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The old and the new token both work for so long, so a new one is fetched that long before the end.
-const OVERLAP: Duration = Duration::from_secs(300);
+use crate::credential::policy::Policy;
+use crate::credential::refusals;
+use crate::credential::types::{Absent, Reason};
+
 /// A life of this kind is counted where the upstream says none that makes sense.
 const FALLBACK_LIFE: Duration = Duration::from_secs(60);
-/// No token is believed to live longer.
+/// No credential is believed to live longer.
 pub(super) const LONGEST_LIFE: Duration = Duration::from_secs(86_400);
-/// A refusal is not over in seconds: asking more often only spends the quota.
-pub(super) const AFTER_REFUSAL: Duration = Duration::from_secs(60);
 /// A report that comes during the backoff waits for the next attempt if that is due within this time, which
 /// is the time that its reader waits.
-pub(super) const WORTH_WAITING: Duration = Duration::from_secs(5);
+const WORTH_WAITING: Duration = Duration::from_secs(5);
+/// A replica that was refused the lease asks again after about this long: the holder may have died.
+const LEASE_AGAIN: Duration = Duration::from_secs(2);
+
+/// Why the last fetch failed.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// It may go better next time; in words, without secrets.
+    Passing(String),
+    /// The upstream refuses: errcode and errmsg.
+    Refused(i64, String),
+}
+
+/// The time of the next fetch.
+#[derive(Debug)]
+pub(super) struct Schedule {
+    ahead: Duration,
+    ahead_part: u32,
+    /// `None` before the start and while a fetch is under way.
+    due: Option<Instant>,
+    /// Why the fetch was sent that another replica has taken over.
+    handed_over: Option<Reason>,
+    trouble: Option<Trouble>,
+    /// Passing failures since the last success.
+    failures: u32,
+}
+
+impl Schedule {
+    pub(super) fn new(policy: &Policy) -> Self {
+        Self {
+            ahead: policy.ahead,
+            ahead_part: policy.ahead_part,
+            due: None,
+            handed_over: None,
+            trouble: None,
+            failures: 0,
+        }
+    }
+
+    /// There is nothing to go on with: at once.
+    pub(super) fn at_once(&mut self, now: Instant) {
+        self.due = Some(now);
+    }
+
+    /// A fetch is under way.
+    pub(super) fn fetching(&mut self) {
+        (self.due, self.handed_over) = (None, None);
+    }
+
+    /// A credential has come that lives for `life` in all, and for `left` of it from now on.
+    pub(super) fn renewed(&mut self, left: Duration, life: Duration, now: Instant) {
+        self.well();
+        self.due = Some(now + left.saturating_sub(self.margin(life)));
+    }
+
+    /// The current credential has come once more: ask at the usual time if that is still ahead, else soon, but not
+    /// in a spin (asking before the issuer is willing is no failure).
+    pub(super) fn same(&mut self, ends: Instant, life: Duration, now: Instant) {
+        self.well();
+        let usual = ends.checked_sub(self.margin(life)).unwrap_or(now);
+        let left = ends.saturating_duration_since(now);
+        let soon = now + (left / 4).clamp(Duration::from_secs(1), Duration::from_secs(30));
+        self.due = Some(if usual > now { usual } else { soon });
+    }
+
+    /// The fetch failed.
+    pub(super) fn failed(&mut self, trouble: Trouble, jitter: f64, now: Instant) {
+        let wait = match &trouble {
+            Trouble::Passing(_) => {
+                self.failures = self.failures.saturating_add(1);
+                backoff(self.failures, jitter)
+            }
+            Trouble::Refused(errcode, _) => refusals::retry_after(*errcode),
+        };
+        self.trouble = Some(trouble);
+        self.due = Some(now + wait);
+    }
+
+    /// Another replica fetches instead; if it dies, this one tries again.
+    pub(super) fn handed_over(&mut self, reason: Reason, jitter: f64, now: Instant) {
+        self.handed_over = Some(reason);
+        self.due = Some(now + LEASE_AGAIN.mul_f64(sensible(jitter)));
+    }
+
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        self.due.is_some_and(|due| due <= now)
+    }
+
+    /// Whether the next fetch is near enough for a caller to wait for it.
+    pub(super) fn is_near(&self, now: Instant) -> bool {
+        self.due.is_none_or(|due| due <= now + WORTH_WAITING)
+    }
+
+    /// Why the fetch that is due is sent.
+    pub(super) fn reason(&self, held: bool) -> Reason {
+        match (self.handed_over, &self.trouble, held) {
+            (Some(reason), ..) => reason,
+            (None, Some(_), _) => Reason::Retry,
+            (None, None, true) => Reason::Ahead,
+            (None, None, false) => Reason::Start,
+        }
+    }
+
+    pub(super) fn trouble(&self) -> Option<&Trouble> {
+        self.trouble.as_ref()
+    }
+
+    /// Why there is no credential, where there is none.
+    pub(super) fn absent(&self) -> Absent {
+        match &self.trouble {
+            None => Absent::Waiting,
+            Some(Trouble::Passing(what)) => Absent::Passing { what: what.clone() },
+            Some(Trouble::Refused(errcode, errmsg)) => {
+                Absent::Refused { errcode: *errcode, errmsg: errmsg.clone() }
+            }
+        }
+    }
+
+    fn well(&mut self) {
+        (self.trouble, self.failures, self.handed_over) = (None, 0, None);
+    }
+
+    /// How long before its end a credential is replaced.
+    fn margin(&self, life: Duration) -> Duration {
+        self.ahead.min(life / self.ahead_part)
+    }
+}
 
 /// The life to count on, and whether that is what the upstream said.
 pub(super) fn life(expires_in: Option<i64>) -> (Duration, bool) {
@@ -27,33 +157,21 @@ pub(super) fn life(expires_in: Option<i64>) -> (Duration, bool) {
     }
 }
 
-/// How long before its end a token is replaced: five minutes, or a fifth of a life shorter than 25 minutes.
-pub(super) fn margin(life: Duration) -> Duration {
-    OVERLAP.min(life / 5)
-}
-
-/// When to ask again after the upstream handed out the current token once more: at the usual time if that is
-/// still ahead, else soon, but not in a spin (asking before the issuer is willing is no failure).
-pub(super) fn after_same(now: Instant, ends: Instant, life: Duration) -> Instant {
-    let usual = ends.checked_sub(margin(life)).unwrap_or(now);
-    if usual > now {
-        return usual;
-    }
-    let left = ends.saturating_duration_since(now);
-    now + (left / 4).clamp(Duration::from_secs(1), Duration::from_secs(30))
-}
-
 /// 1, 2, 4 … 60 s after the first, second, third … failure in a row, times `jitter`.
-pub(super) fn backoff(failures: u32, jitter: f64) -> Duration {
+fn backoff(failures: u32, jitter: f64) -> Duration {
     let secs = 2_u32.saturating_pow(failures.saturating_sub(1)).min(60);
-    // A jitter that is no sensible number must not panic in `mul_f64`.
-    let jitter = if jitter.is_finite() { jitter.clamp(0.8, 1.2) } else { 1.0 };
-    Duration::from_secs(secs.into()).mul_f64(jitter)
+    Duration::from_secs(secs.into()).mul_f64(sensible(jitter))
+}
+
+/// A jitter that is no sensible number must not panic in `mul_f64`.
+fn sensible(jitter: f64) -> f64 {
+    if jitter.is_finite() { jitter.clamp(0.8, 1.2) } else { 1.0 }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::credential::policy::TOKEN;
 
     #[test]
     fn expires_in_is_believed_within_reason() {
@@ -75,8 +193,9 @@ mod tests {
 
     #[test]
     fn five_minutes_ahead_or_a_fifth_of_a_short_life() {
+        let schedule = Schedule::new(&TOKEN);
         for (life, ahead) in [(7200, 300), (1500, 300), (1499, 299), (600, 120), (60, 12), (5, 1)] {
-            assert_eq!(margin(Duration::from_secs(life)).as_secs(), ahead, "{life}");
+            assert_eq!(schedule.margin(Duration::from_secs(life)).as_secs(), ahead, "{life}");
         }
     }
 
@@ -86,8 +205,9 @@ mod tests {
         for (left, life, next) in
             [(7200, 7200, 6900), (298, 7200, 30), (100, 7200, 25), (12, 60, 3), (2, 60, 1)]
         {
-            let at = after_same(now, now + Duration::from_secs(left), Duration::from_secs(life));
-            assert_eq!((at - now).as_secs(), next, "{left} s left");
+            let mut schedule = Schedule::new(&TOKEN);
+            schedule.same(now + Duration::from_secs(left), Duration::from_secs(life), now);
+            assert_eq!((schedule.due().unwrap() - now).as_secs(), next, "{left} s left");
         }
     }
 

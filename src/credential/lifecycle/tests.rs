@@ -7,15 +7,15 @@ use std::time::Duration;
 
 use harness::{DAY, Run, busy, issued, refused};
 
-use super::{FetchMode, LogEvent, Outcome, Reason};
-use crate::config::TokenApi::{StableToken, Token};
-use crate::credential::status::State;
-use crate::credential::types::Absent;
+use super::{FetchMode, LogEvent};
+use crate::credential::policy::{STABLE_TOKEN, TOKEN};
+use crate::credential::status::CredentialState;
+use crate::credential::types::{Absent, Outcome, Reason};
 
 #[test]
 fn without_a_stored_token_one_is_fetched_at_once() {
-    let mut run = Run::start(Token, None);
-    assert_eq!(run.flight(), Some(FetchMode::Token));
+    let mut run = Run::start(&TOKEN, None);
+    assert_eq!(run.flight(), Some(FetchMode::Normal));
     assert_eq!(run.cell(), Err(Absent::Waiting));
     run.answer(issued("A", 7200));
     assert_eq!(run.generation(), 1);
@@ -24,10 +24,10 @@ fn without_a_stored_token_one_is_fetched_at_once() {
 
 #[test]
 fn a_stored_token_is_used_and_nothing_is_fetched() {
-    let mut before = Run::start(Token, None);
+    let mut before = Run::start(&TOKEN, None);
     before.answer(issued("A", 7200));
     before.pass(1000);
-    let record = before.record();
+    let record = before.state();
     for (away, fetches, served) in [(0, 0, true), (5000, 0, true), (6000, 1, true), (6200, 1, false)] {
         let run = before.restart(record.clone(), away);
         assert_eq!(run.fetches(), fetches, "{away} s away");
@@ -40,9 +40,9 @@ fn a_stored_token_is_used_and_nothing_is_fetched() {
 
 #[test]
 fn a_stored_token_is_never_trusted_for_longer_than_its_life() {
-    let mut before = Run::start(Token, None);
+    let mut before = Run::start(&TOKEN, None);
     before.answer(issued("A", 7200));
-    let record = before.record();
+    let record = before.state();
     let set_back_a_little = before.restart_at(record.clone(), -200);
     assert_eq!(set_back_a_little.due_in(), 6900, "no more than expires_in");
     let set_back = before.restart_at(record.clone(), -301);
@@ -54,10 +54,10 @@ fn a_stored_token_is_never_trusted_for_longer_than_its_life() {
 
 #[test]
 fn a_stored_token_lives_for_a_day_at_most() {
-    let mut before = Run::start(Token, None);
+    let mut before = Run::start(&TOKEN, None);
     before.answer(issued("A", 7200));
-    let mut record = before.record();
-    let token = record.token.as_mut().unwrap();
+    let mut record = before.state();
+    let token = record.credential.as_mut().unwrap();
     (token.expires_in, token.expires_at) = (Duration::MAX, token.expires_at + Duration::from_secs(10 * DAY));
     let run = before.restart(record, 0);
     assert_eq!(run.due_in(), DAY - 300);
@@ -67,9 +67,9 @@ fn a_stored_token_lives_for_a_day_at_most() {
 
 #[test]
 fn the_next_token_is_fetched_five_minutes_ahead_or_at_four_fifths_of_a_short_life() {
-    for api in [Token, StableToken] {
+    for policy in [&TOKEN, &STABLE_TOKEN] {
         for (life, due) in [(7200, 6900), (1500, 1200), (1000, 800), (345, 276), (60, 48), (5, 4)] {
-            let mut run = Run::start(api, None);
+            let mut run = Run::start(policy, None);
             run.answer(issued("A", life));
             assert_eq!(run.due_in(), due, "{life}");
             run.pass(due - 1);
@@ -92,8 +92,8 @@ fn what_the_upstream_says_of_a_life_is_believed_within_a_minute_and_a_day() {
         (Some(100_000), 86_100, true),
         (Some(10), 8, false),
     ] {
-        let mut run = Run::start(Token, None);
-        run.answer(super::Answer::Issued { value: harness::secret("A"), expires_in: said });
+        let mut run = Run::start(&TOKEN, None);
+        run.answer(super::FetchAnswer::Issued { value: harness::secret("A"), expires_in: said });
         assert_eq!(run.due_in(), due);
         assert_eq!(run.logged(|n| matches!(n, LogEvent::OddExpiresIn { .. })), usize::from(odd), "{said:?}");
     }
@@ -101,7 +101,7 @@ fn what_the_upstream_says_of_a_life_is_believed_within_a_minute_and_a_day() {
 
 #[test]
 fn the_same_token_once_more_is_no_failure_and_no_new_generation() {
-    let mut run = Run::start(StableToken, None);
+    let mut run = Run::start(&STABLE_TOKEN, None);
     run.answer(issued("A", 7200));
     run.pass(6900);
     run.answer(issued("A", 300));
@@ -114,7 +114,7 @@ fn the_same_token_once_more_is_no_failure_and_no_new_generation() {
 
 #[test]
 fn the_old_token_is_served_until_it_ends_and_not_longer() {
-    let mut run = Run::start(Token, None);
+    let mut run = Run::start(&TOKEN, None);
     run.answer(issued("A", 60));
     run.pass(48);
     run.answer(busy());
@@ -123,12 +123,12 @@ fn the_old_token_is_served_until_it_ends_and_not_longer() {
     run.skip_to_end_of_life();
     assert!(matches!(run.cell(), Err(Absent::Passing { .. })));
     assert_eq!(run.logged(|n| matches!(n, LogEvent::Ended { generation: 1, refused: false })), 1);
-    assert_eq!(run.status().state, State::Expired);
+    assert_eq!(run.status().state, CredentialState::Expired);
 }
 
 #[test]
 fn a_passing_failure_is_tried_again_after_1_2_4_to_60_seconds() {
-    let mut run = Run::start(Token, None);
+    let mut run = Run::start(&TOKEN, None);
     for wait in [1, 2, 4, 8, 16, 32, 60, 60, 60] {
         run.answer(busy());
         assert!(matches!(run.cell(), Err(Absent::Passing { .. })));
@@ -143,22 +143,22 @@ fn a_passing_failure_is_tried_again_after_1_2_4_to_60_seconds() {
 
 #[test]
 fn a_refusal_is_tried_again_every_60_seconds() {
-    let mut run = Run::start(Token, None);
+    let mut run = Run::start(&TOKEN, None);
     for _ in 0..5 {
         run.answer(refused(40164));
         assert!(matches!(run.cell(), Err(Absent::Refused { errcode: 40164, .. })));
-        assert_eq!((run.due_in(), run.status().state), (60, State::Refused));
+        assert_eq!((run.due_in(), run.status().state), (60, CredentialState::Refused));
         run.pass(60);
         assert!(matches!(run.cell(), Err(Absent::Refused { .. })), "while it is tried again, too");
     }
     run.answer(issued("A", 7200));
-    assert_eq!((run.generation(), run.status().state), (1, State::Fresh));
+    assert_eq!((run.generation(), run.status().state), (1, CredentialState::Fresh));
     assert_eq!(run.status().last_error.unwrap().errcode, 40164);
 }
 
 #[test]
 fn any_number_of_reports_of_one_generation_cause_one_fetch() {
-    let mut run = Run::with_token(Token);
+    let mut run = Run::with_token(&TOKEN);
     for _ in 0..500 {
         run.report(1, "/a");
     }
@@ -169,7 +169,7 @@ fn any_number_of_reports_of_one_generation_cause_one_fetch() {
 
 #[test]
 fn a_report_of_an_older_generation_causes_no_fetch() {
-    let mut run = Run::with_token(Token);
+    let mut run = Run::with_token(&TOKEN);
     run.report(1, "/a");
     run.answer(issued("B", 7200));
     run.answers();
@@ -179,18 +179,18 @@ fn a_report_of_an_older_generation_causes_no_fetch() {
 
 #[test]
 fn a_fetch_ahead_of_time_serves_reports_too() {
-    let mut run = Run::with_token(Token);
+    let mut run = Run::with_token(&TOKEN);
     run.pass(6900);
     run.report(1, "/a");
     run.answer(issued("B", 7200));
     assert_eq!((run.fetches(), run.answers()), (2, "N2 ".to_owned()));
-    let bucket = run.record().bucket.unwrap();
+    let bucket = run.state().limits.bucket.unwrap();
     assert_eq!(bucket.level, 10, "and spends nothing of the bucket");
 }
 
 #[test]
 fn a_failed_fetch_answers_at_once_and_later_reports_wait_only_for_a_near_attempt() {
-    let mut run = Run::with_token(Token);
+    let mut run = Run::with_token(&TOKEN);
     run.report(1, "/a");
     run.answer(busy());
     assert_eq!(run.answers(), "F ");
@@ -210,12 +210,12 @@ fn a_failed_fetch_answers_at_once_and_later_reports_wait_only_for_a_near_attempt
     run.pass(5);
     run.answer(issued("C", 7200));
     assert_eq!(run.answers(), "N3 ");
-    assert_eq!(run.record().bucket.unwrap().level, 9, "one spent, one refilled, none for the retries");
+    assert_eq!(run.state().limits.bucket.unwrap().level, 9, "one spent, one refilled, none for the retries");
 }
 
 #[test]
 fn ten_forced_refreshes_then_one_a_minute() {
-    let mut run = Run::with_token(Token);
+    let mut run = Run::with_token(&TOKEN);
     for n in 1..=10 {
         run.report(n, &format!("/{n}"));
         run.answer(issued(&format!("T{n}"), 7200));
@@ -223,8 +223,8 @@ fn ten_forced_refreshes_then_one_a_minute() {
     run.answers();
     run.report(11, "/x");
     assert_eq!((run.answers(), run.fetches()), ("L ".to_owned(), 11));
-    assert_eq!(run.logged(|n| *n == LogEvent::Limited), 1);
-    let record = run.record();
+    assert_eq!(run.logged(|n| matches!(n, LogEvent::Limited { .. })), 1);
+    let record = run.state();
     let mut restarted = run.restart(record, 59);
     restarted.report(11, "/x");
     assert_eq!(restarted.answers(), "L ", "a restart does not fill it");
@@ -236,39 +236,39 @@ fn ten_forced_refreshes_then_one_a_minute() {
 
 #[test]
 fn without_any_token_the_bucket_is_not_touched() {
-    let mut run = Run::start(Token, None);
+    let mut run = Run::start(&TOKEN, None);
     for _ in 0..20 {
         run.report(0, "/a");
         run.answer(busy());
         run.pass(run.due_in());
     }
-    assert_eq!(run.record().bucket.unwrap().level, 10);
+    assert_eq!(run.state().limits.bucket.unwrap().level, 10);
 }
 
 #[test]
 fn stable_tokens_are_forced_only_when_the_normal_mode_hands_back_the_refused_one() {
-    let mut run = Run::with_token(StableToken);
+    let mut run = Run::with_token(&STABLE_TOKEN);
     run.report(1, "/a");
-    assert_eq!(run.flight(), Some(FetchMode::StableNormal));
+    assert_eq!(run.flight(), Some(FetchMode::Normal));
     run.answer(issued("B", 7200));
     assert_eq!(run.answers(), "N2 ");
     run.report(2, "/b");
     run.answer(issued("B", 7000));
-    assert_eq!((run.flight(), run.answers()), (Some(FetchMode::StableForced), String::new()));
+    assert_eq!((run.flight(), run.answers()), (Some(FetchMode::Forced), String::new()));
     run.answer(issued("C", 7200));
     assert_eq!((run.answers(), run.generation()), ("N3 ".to_owned(), 3));
 }
 
 #[test]
 fn forced_stable_tokens_are_30_seconds_apart() {
-    let mut run = Run::with_token(StableToken);
+    let mut run = Run::with_token(&STABLE_TOKEN);
     run.report(1, "/a");
     run.answer(issued("A", 7000));
     run.answer(issued("B", 7200));
     assert_eq!(run.answers(), "N2 ");
     run.pass(10);
     run.report(2, "/b");
-    assert_eq!(run.flight(), Some(FetchMode::StableNormal));
+    assert_eq!(run.flight(), Some(FetchMode::Normal));
     run.answer(issued("B", 7190));
     assert_eq!((run.answers(), run.flight()), ("L ".to_owned(), None));
     let sent = run.fetches();
@@ -278,19 +278,19 @@ fn forced_stable_tokens_are_30_seconds_apart() {
     run.pass(1);
     run.report(2, "/b");
     run.answer(issued("B", 7170));
-    assert_eq!(run.flight(), Some(FetchMode::StableForced));
+    assert_eq!(run.flight(), Some(FetchMode::Forced));
     run.answer(issued("C", 7200));
     assert_eq!(run.answers(), "N3 ");
 }
 
 #[test]
 fn a_report_that_joins_a_fetch_ahead_of_time_may_lead_to_a_forced_one() {
-    let mut run = Run::with_token(StableToken);
+    let mut run = Run::with_token(&STABLE_TOKEN);
     run.pass(6900);
     run.report(1, "/a");
     run.answer(issued("A", 300));
-    assert_eq!((run.flight(), run.answers()), (Some(FetchMode::StableForced), String::new()));
-    let mut alone = Run::with_token(StableToken);
+    assert_eq!((run.flight(), run.answers()), (Some(FetchMode::Forced), String::new()));
+    let mut alone = Run::with_token(&STABLE_TOKEN);
     alone.pass(6900);
     alone.answer(issued("A", 300));
     assert_eq!(alone.flight(), None, "nobody was refused: nothing is forced");
@@ -298,7 +298,7 @@ fn a_report_that_joins_a_fetch_ahead_of_time_may_lead_to_a_forced_one() {
 
 #[test]
 fn what_the_normal_mode_handed_back_is_forgotten_when_the_token_ends() {
-    let mut run = Run::with_token(StableToken);
+    let mut run = Run::with_token(&STABLE_TOKEN);
     run.report(1, "/a");
     run.answer(issued("A", 7000));
     run.answer(issued("B", 7200));
@@ -310,25 +310,25 @@ fn what_the_normal_mode_handed_back_is_forgotten_when_the_token_ends() {
     run.pass(5);
     assert!(run.cell().is_err());
     run.admin();
-    assert_eq!(run.flight(), Some(FetchMode::StableNormal));
+    assert_eq!(run.flight(), Some(FetchMode::Normal));
 }
 
 #[test]
 fn a_refused_token_that_ends_meanwhile_does_not_come_back_as_a_newer_one() {
-    let mut run = Run::start(StableToken, None);
+    let mut run = Run::start(&STABLE_TOKEN, None);
     run.answer(issued("A", 5));
     run.report(1, "/a");
     run.skip_to_end_of_life();
-    assert!(run.cell().is_err() && run.flight() == Some(FetchMode::StableNormal));
+    assert!(run.cell().is_err() && run.flight() == Some(FetchMode::Normal));
     run.answer(issued("A", 300));
-    assert_eq!((run.flight(), run.answers()), (Some(FetchMode::StableForced), String::new()));
+    assert_eq!((run.flight(), run.answers()), (Some(FetchMode::Forced), String::new()));
     run.answer(issued("B", 7200));
     assert_eq!((run.answers(), run.generation()), ("N2 ".to_owned(), 2));
 }
 
 #[test]
 fn eighteen_forced_stable_tokens_in_any_24_hours() {
-    let mut run = Run::with_token(StableToken);
+    let mut run = Run::with_token(&STABLE_TOKEN);
     let mut forced = 0;
     let mut value = "A".to_owned();
     // A quarter of an hour apart over a day: 96 reports, each of which the normal mode does not cure.
@@ -339,13 +339,13 @@ fn eighteen_forced_stable_tokens_in_any_24_hours() {
         }
         run.report(run.generation(), &format!("/{n}"));
         run.answer(issued(&value, 7200));
-        if run.flight() == Some(FetchMode::StableForced) {
+        if run.flight() == Some(FetchMode::Forced) {
             forced += 1;
             value = format!("V{n}");
             run.answer(issued(&value, 7200));
         }
         if n == 50 {
-            let record = run.record();
+            let record = run.state();
             run = run.restart(record, 0);
         }
     }
@@ -357,12 +357,12 @@ fn eighteen_forced_stable_tokens_in_any_24_hours() {
     }
     run.report(run.generation(), "/x");
     run.answer(issued(&value, 7200));
-    assert_eq!(run.flight(), Some(FetchMode::StableForced), "a day later they are there again");
+    assert_eq!(run.flight(), Some(FetchMode::Forced), "a day later they are there again");
 }
 
 #[test]
 fn the_token_call_handing_back_the_refused_one_is_a_failed_refresh() {
-    let mut run = Run::with_token(Token);
+    let mut run = Run::with_token(&TOKEN);
     run.report(1, "/a");
     run.answer(issued("A", 7200));
     assert_eq!((run.answers(), run.generation(), run.due_in()), ("F ".to_owned(), 1, 6900));
@@ -370,7 +370,7 @@ fn the_token_call_handing_back_the_refused_one_is_a_failed_refresh() {
 
 #[test]
 fn a_path_refused_twice_in_a_row_with_fresh_tokens_starts_no_fetch_for_ten_minutes() {
-    let mut run = Run::with_token(Token);
+    let mut run = Run::with_token(&TOKEN);
     for n in 1..=2 {
         (0..500).for_each(|_| run.report(n, "/bad"));
         run.answer(issued(&format!("T{n}"), 7200));
@@ -381,7 +381,7 @@ fn a_path_refused_twice_in_a_row_with_fresh_tokens_starts_no_fetch_for_ten_minut
     run.report(3, "/bad");
     assert_eq!((run.answers(), run.fetches()), ("L ".to_owned(), 3));
     // Another path, for which the token worked, still gets its fetch, and the blocked one is served by it.
-    run.proved(3);
+    run.known_good(3);
     run.report(3, "/good");
     run.report(3, "/bad");
     run.answer(issued("X", 7200));
@@ -397,21 +397,21 @@ fn a_path_refused_twice_in_a_row_with_fresh_tokens_starts_no_fetch_for_ten_minut
     run.report(5, "/bad");
     assert_eq!(run.answers(), "L ");
     // One success clears it.
-    assert!(run.suspects().contains("/bad"));
+    assert!(run.suspects().contains_key("/bad"));
     run.replayed("/bad", 0, false);
-    assert!(!run.suspects().contains("/bad"));
+    assert!(!run.suspects().contains_key("/bad"));
     run.report(5, "/bad");
     assert_eq!(run.last_flight_reason(), Reason::Forced);
 }
 
 #[test]
 fn a_path_that_is_always_refused_does_not_spend_the_days_forced_refreshes() {
-    let mut run = Run::with_token(StableToken);
+    let mut run = Run::with_token(&STABLE_TOKEN);
     let (mut forced, mut value) = (0, "A".to_owned());
     for n in 0..DAY / 60 {
         run.report(run.generation(), "/bad");
         while let Some(mode) = run.flight() {
-            if mode == FetchMode::StableForced {
+            if mode == FetchMode::Forced {
                 forced += 1;
                 value = format!("V{n}");
             }
@@ -427,7 +427,7 @@ fn a_path_that_is_always_refused_does_not_spend_the_days_forced_refreshes() {
 fn two_paths_refused(run: &mut Run, proven: bool) -> String {
     for n in 1..=3 {
         if proven {
-            run.proved(n);
+            run.known_good(n);
         }
         run.report(n, "/a");
         run.report(n, "/b");
@@ -435,7 +435,7 @@ fn two_paths_refused(run: &mut Run, proven: bool) -> String {
         if run.flight().is_some() {
             run.answer(issued(&format!("T{n}"), 7200));
             if proven {
-                run.proved(n + 1);
+                run.known_good(n + 1);
             }
             run.replayed("/a", n + 1, true);
             run.replayed("/b", n + 1, true);
@@ -446,9 +446,9 @@ fn two_paths_refused(run: &mut Run, proven: bool) -> String {
 
 #[test]
 fn tokens_that_die_at_once_block_nobody_and_a_proven_one_clears_nobody() {
-    let mut stolen = Run::with_token(Token);
+    let mut stolen = Run::with_token(&TOKEN);
     assert_eq!(two_paths_refused(&mut stolen, false), "N4 N4 ");
-    let mut good = Run::with_token(Token);
+    let mut good = Run::with_token(&TOKEN);
     two_paths_refused(&mut good, true);
     assert_eq!(good.fetches(), 3);
     assert_eq!(good.logged(|x| matches!(x, LogEvent::PathBlocked { .. })), 2);
@@ -456,7 +456,7 @@ fn tokens_that_die_at_once_block_nobody_and_a_proven_one_clears_nobody() {
 
 #[test]
 fn a_success_in_between_starts_the_count_anew() {
-    let mut run = Run::with_token(Token);
+    let mut run = Run::with_token(&TOKEN);
     for n in 1..=6 {
         run.report(n, "/flaky");
         run.answer(issued(&format!("T{n}"), 7200));
@@ -467,7 +467,7 @@ fn a_success_in_between_starts_the_count_anew() {
 
 #[test]
 fn a_path_too_large_to_replay_is_counted_by_its_next_report() {
-    let mut run = Run::with_token(Token);
+    let mut run = Run::with_token(&TOKEN);
     for n in 1..=2 {
         run.report_without_waiting(n, "/upload");
         run.answer(issued(&format!("T{n}"), 7200));
@@ -478,53 +478,53 @@ fn a_path_too_large_to_replay_is_counted_by_its_next_report() {
 
 #[test]
 fn three_forced_refreshes_in_ten_minutes_are_said_once_in_ten_minutes() {
-    for api in [Token, StableToken] {
-        let mut run = Run::with_token(api);
+    for policy in [&TOKEN, &STABLE_TOKEN] {
+        let mut run = Run::with_token(policy);
         let mut said = Vec::new();
         for n in 1..=12 {
             run.report(n, &format!("/{n}"));
             run.answer(issued(&format!("T{n}"), 7200));
-            said.push(run.logged(|x| *x == LogEvent::SomebodyElse));
+            said.push(run.logged(|x| *x == LogEvent::SecondFetcher));
             run.pass(120);
         }
-        assert_eq!(said, [0, 0, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2], "{api:?}");
+        assert_eq!(said, [0, 0, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2], "{}", policy.name);
     }
-    let mut rare = Run::with_token(Token);
+    let mut rare = Run::with_token(&TOKEN);
     for n in 1..=12 {
         rare.report(n, &format!("/{n}"));
         rare.answer(issued(&format!("T{n}"), 7200));
         rare.pass(301);
     }
-    assert_eq!(rare.logged(|x| *x == LogEvent::SomebodyElse), 0);
+    assert_eq!(rare.logged(|x| *x == LogEvent::SecondFetcher), 0);
 }
 
 #[test]
 fn refreshes_that_a_bad_call_or_a_person_caused_are_nobody_elses() {
-    let mut bad_call = Run::with_token(Token);
+    let mut bad_call = Run::with_token(&TOKEN);
     for n in 1..=6 {
-        bad_call.proved(n);
+        bad_call.known_good(n);
         bad_call.report(n, &format!("/bad/{n}"));
         bad_call.answer(issued(&format!("T{n}"), 7200));
         bad_call.replayed(&format!("/bad/{n}"), n + 1, true);
     }
-    assert_eq!(bad_call.logged(|x| *x == LogEvent::SomebodyElse), 0);
-    let mut by_hand = Run::with_token(Token);
+    assert_eq!(bad_call.logged(|x| *x == LogEvent::SecondFetcher), 0);
+    let mut by_hand = Run::with_token(&TOKEN);
     for n in 1..=6 {
         by_hand.pass(48);
         by_hand.admin();
         by_hand.answer(issued(&format!("T{n}"), 60));
     }
-    assert_eq!(by_hand.logged(|x| *x == LogEvent::SomebodyElse), 0);
+    assert_eq!(by_hand.logged(|x| *x == LogEvent::SecondFetcher), 0);
     assert_eq!(by_hand.last_fetched().0, Reason::Ahead, "it joined");
 }
 
 #[test]
 fn fetches_are_counted_by_beijings_day_and_over_restarts() {
     // The harness starts at 12:00 in Beijing.
-    let mut run = Run::with_token(Token);
+    let mut run = Run::with_token(&TOKEN);
     run.report(1, "/a");
     run.answer(issued("B", 86_400));
-    let record = run.record();
+    let record = run.state();
     let same_day = run.restart(record.clone(), 12 * 3600 - 1);
     assert_eq!(same_day.status().fetches_today(same_day.now().wall), 2);
     let next_day = run.restart(record, 12 * 3600);
@@ -533,26 +533,26 @@ fn fetches_are_counted_by_beijings_day_and_over_restarts() {
 
 #[test]
 fn what_never_reached_the_upstream_is_not_counted() {
-    let unsent = || super::Answer::Unsent { what: "no connection".to_owned() };
-    let mut run = Run::with_token(StableToken);
+    let unsent = || super::FetchAnswer::Unsent { what: "no connection".to_owned() };
+    let mut run = Run::with_token(&STABLE_TOKEN);
     run.report(1, "/a");
     run.answer(unsent());
-    assert_eq!((run.answers(), run.due_in(), run.record().fetches), ("F ".to_owned(), 1, 1));
+    assert_eq!((run.answers(), run.due_in(), run.state().fetches), ("F ".to_owned(), 1, 1));
     run.report(1, "/a");
     run.pass(1);
     run.answer(issued("A", 7000));
-    assert_eq!((run.flight(), run.record().forced.len()), (Some(FetchMode::StableForced), 1));
+    assert_eq!((run.flight(), run.state().limits.forced.len()), (Some(FetchMode::Forced), 1));
     run.answer(unsent());
-    assert_eq!((run.record().forced.len(), run.record().fetches), (0, 2));
+    assert_eq!((run.state().limits.forced.len(), run.state().fetches), (0, 2));
     run.pass(1);
     run.answer(busy());
-    assert_eq!(run.record().fetches, 3, "what was sent counts, whatever came of it");
+    assert_eq!(run.state().fetches, 3, "what was sent counts, whatever came of it");
 }
 
 #[test]
 fn the_end_of_a_token_is_said_with_what_callers_get() {
     for (answer, refusal) in [(busy(), false), (refused(40001), true)] {
-        let mut run = Run::start(Token, None);
+        let mut run = Run::start(&TOKEN, None);
         run.answer(issued("A", 60));
         run.pass(48);
         run.answer(answer);
@@ -563,7 +563,7 @@ fn the_end_of_a_token_is_said_with_what_callers_get() {
 
 #[test]
 fn a_refresh_by_hand_spends_like_a_forced_one() {
-    let mut run = Run::with_token(Token);
+    let mut run = Run::with_token(&TOKEN);
     for n in 1..=10 {
         run.admin();
         run.answer(issued(&format!("T{n}"), 7200));
@@ -571,18 +571,18 @@ fn a_refresh_by_hand_spends_like_a_forced_one() {
     assert!(run.answers().ends_with("N11 "));
     run.admin();
     assert_eq!(run.answers(), "L ");
-    assert_eq!(run.logged(|n| *n == LogEvent::SomebodyElse), 0);
-    let mut stable = Run::with_token(StableToken);
+    assert_eq!(run.logged(|n| *n == LogEvent::SecondFetcher), 0);
+    let mut stable = Run::with_token(&STABLE_TOKEN);
     stable.admin();
     stable.answer(issued("A", 7000));
-    assert_eq!(stable.flight(), Some(FetchMode::StableForced));
+    assert_eq!(stable.flight(), Some(FetchMode::Forced));
     stable.answer(issued("B", 7200));
     assert_eq!((stable.answers(), stable.last_fetched().0), ("N2 ".to_owned(), Reason::Admin));
 }
 
 #[test]
 fn a_late_timer_serves_no_ended_token() {
-    let mut run = Run::with_token(Token);
+    let mut run = Run::with_token(&TOKEN);
     run.jump(Duration::from_secs(90_000));
     run.report(1, "/a");
     assert!(run.cell().is_err());
@@ -594,9 +594,9 @@ fn a_late_timer_serves_no_ended_token() {
 
 #[test]
 fn an_upstream_that_refuses_for_a_day_is_asked_once_a_minute_at_most() {
-    for api in [Token, StableToken] {
+    for policy in [&TOKEN, &STABLE_TOKEN] {
         for answer in [refused(40001), busy()] {
-            let mut run = Run::with_token(api);
+            let mut run = Run::with_token(policy);
             for n in 0..DAY {
                 run.report(1, &format!("/{}", n % 7));
                 while run.flight().is_some() {
@@ -604,8 +604,8 @@ fn an_upstream_that_refuses_for_a_day_is_asked_once_a_minute_at_most() {
                 }
                 run.pass_failing(1, &answer);
             }
-            assert!(run.fetches() <= 1 + 1440 + 8, "{api:?}: {}", run.fetches());
-            assert!(run.fetches() >= 1400, "{api:?}: {}", run.fetches());
+            assert!(run.fetches() <= 1 + 1440 + 8, "{}: {}", policy.name, run.fetches());
+            assert!(run.fetches() >= 1400, "{}: {}", policy.name, run.fetches());
         }
     }
 }
@@ -613,7 +613,7 @@ fn an_upstream_that_refuses_for_a_day_is_asked_once_a_minute_at_most() {
 #[test]
 fn reports_without_end_never_burn_the_days_quota() {
     // Every token that is issued is refused at once, on ever new paths.
-    let mut run = Run::with_token(Token);
+    let mut run = Run::with_token(&TOKEN);
     for n in 0..DAY {
         run.report(run.generation(), &format!("/{n}"));
         while run.flight().is_some() {
@@ -622,4 +622,164 @@ fn reports_without_end_never_burn_the_days_quota() {
         run.pass(1);
     }
     assert!(run.fetches() < 1500, "{}", run.fetches());
+}
+
+#[test]
+fn the_token_before_goes_on_working_for_five_minutes_unless_a_forced_one_ended_it() {
+    let mut run = Run::with_token(&TOKEN);
+    run.pass(6900);
+    run.answer(issued("B", 7200));
+    assert_eq!(run.previous(), Some((1, 300)));
+    let mut short = Run::start(&TOKEN, None);
+    short.answer(issued("A", 60));
+    short.pass(48);
+    short.answer(issued("B", 60));
+    assert_eq!(short.previous(), Some((1, 12)), "not beyond its own end");
+    short.answer_all("C", 48, 60);
+    assert_eq!(short.previous(), Some((2, 12)), "one is remembered, not all");
+    let mut forced = Run::with_token(&STABLE_TOKEN);
+    forced.report(1, "/a");
+    forced.answer(issued("A", 7000));
+    forced.answer(issued("B", 7200));
+    assert_eq!(forced.previous(), Some((1, 0)));
+}
+
+#[test]
+fn paths_without_an_accepted_call_take_three_of_the_ten_together() {
+    let mut run = Run::with_token(&TOKEN);
+    for n in 1..=40 {
+        run.report_unknown(run.generation(), &format!("/made-up/{n}"));
+        if run.flight().is_some() {
+            run.answer(issued(&format!("T{n}"), 7200));
+        }
+    }
+    assert_eq!(run.fetches(), 4);
+    assert_eq!(run.logged(|x| *x == LogEvent::Limited { unknown_path: true }), 1);
+    assert_eq!(run.logged(|x| *x == LogEvent::Limited { unknown_path: false }), 0);
+    // A real theft is healed for the others as ever.
+    run.answers();
+    for n in 1..=7 {
+        run.report(run.generation(), &format!("/known/{n}"));
+        run.answer(issued(&format!("U{n}"), 7200));
+    }
+    run.report(run.generation(), "/known");
+    assert!(run.answers().ends_with("N11 L "), "ten in all");
+}
+
+#[test]
+fn paths_without_an_accepted_call_force_six_of_the_eighteen_stable_tokens() {
+    let mut run = Run::with_token(&STABLE_TOKEN);
+    let mut forced = 0;
+    let mut value = "A".to_owned();
+    for n in 0..20 {
+        run.report_unknown(run.generation(), &format!("/made-up/{n}"));
+        while let Some(mode) = run.flight() {
+            if mode == FetchMode::Forced {
+                (forced, value) = (forced + 1, format!("T{n}"));
+            }
+            run.answer(issued(&value, 7200));
+        }
+        run.pass(31);
+    }
+    assert_eq!(forced, 6);
+    run.report(run.generation(), "/known");
+    run.answer(issued(&value, 7200));
+    assert_eq!(run.flight(), Some(FetchMode::Forced), "the others have theirs");
+}
+
+#[test]
+fn a_refusal_of_an_administrator_is_not_hammered() {
+    for (errcode, wait) in [(40243, 60), (61004, 60), (89503, 60), (89507, 3600), (89506, DAY)] {
+        let mut run = Run::start(&TOKEN, None);
+        run.answer(refused(errcode));
+        assert_eq!(run.due_in(), wait, "{errcode}");
+        run.pass(wait - 1);
+        assert_eq!(run.fetches(), 1, "{errcode}");
+        run.pass(1);
+        assert_eq!(run.fetches(), 2, "{errcode}");
+    }
+}
+
+#[test]
+fn what_a_peer_publishes_is_adopted_and_answers_those_who_wait() {
+    let mut peer = Run::with_token(&TOKEN);
+    let mut run = Run::start(&TOKEN, Some(peer.state()));
+    assert_eq!((run.generation(), run.fetches()), (1, 0));
+    peer.report(1, "/a");
+    peer.answer(issued("B", 7200));
+    run.report(1, "/a");
+    run.lease_lost(false);
+    assert_eq!(run.answers(), "", "they wait for the peer's");
+    run.peer_published(peer.state());
+    assert_eq!((run.answers(), run.generation(), run.due_in()), ("N2 ".to_owned(), 2, 6900));
+    assert_eq!(run.previous(), Some((1, 300)));
+    // What both spent together is spent here too.
+    assert_eq!((run.state().limits.bucket.unwrap().level, run.state().fetches), (9, 2));
+    assert_eq!(run.logged(|x| *x == LogEvent::PeerPublished { generation: 2 }), 1);
+}
+
+#[test]
+fn an_older_or_equal_generation_of_a_peer_changes_no_token() {
+    let mut run = Run::with_token(&TOKEN);
+    let old = run.state();
+    run.report(1, "/a");
+    run.answer(issued("B", 7200));
+    run.peer_published(old);
+    assert_eq!(run.generation(), 2);
+    let mut twin = Run::with_token(&TOKEN);
+    twin.report(1, "/a");
+    twin.answer(issued("OTHER", 7200));
+    run.peer_published(twin.state());
+    assert_eq!((run.generation(), run.state().credential.unwrap().value.expose()), (2, "B"));
+}
+
+#[test]
+fn a_peers_token_without_life_left_moves_the_generation_on_and_nothing_else() {
+    let mut peer = Run::with_token(&TOKEN);
+    peer.report(1, "/a");
+    peer.answer(issued("B", 60));
+    let state = peer.state();
+    let mut run = Run::with_token(&TOKEN);
+    run.pass(100);
+    run.peer_published(state);
+    assert_eq!(run.generation(), 1, "its own is still valid");
+    run.report(1, "/b");
+    run.answer(issued("C", 7200));
+    assert_eq!(run.answers(), "N3 ", "no number is given twice");
+}
+
+#[test]
+fn a_lease_that_is_lost_ends_the_fetch_and_another_attempt_follows_unless_the_peer_publishes() {
+    for sent in [false, true] {
+        let mut run = Run::with_token(&TOKEN);
+        run.report(1, "/a");
+        run.lease_lost(sent);
+        assert_eq!((run.answers(), run.flight(), run.due_in()), (String::new(), None, 2));
+        assert_eq!(run.state().fetches, if sent { 2 } else { 1 }, "what was not sent is not counted");
+        assert_eq!(run.state().limits.bucket.unwrap().level, 9);
+        // The peer died: this one fetches, for the same reason as before.
+        run.pass(2);
+        assert_eq!(run.last_flight_reason(), Reason::Forced);
+        run.answer(issued("B", 7200));
+        assert_eq!(run.answers(), "N2 ");
+    }
+    let mut without_a_fetch = Run::with_token(&TOKEN);
+    without_a_fetch.lease_lost(true);
+    assert_eq!((without_a_fetch.fetches(), without_a_fetch.due_in()), (1, 6900));
+}
+
+#[test]
+fn calls_refused_though_the_token_is_good_block_their_path_and_fetch_nothing() {
+    let mut run = Run::with_token(&TOKEN);
+    for _ in 0..2 {
+        run.refused_though_good("/sick");
+        run.pass(2);
+    }
+    assert_eq!(run.logged(|x| matches!(x, LogEvent::PathBlocked { though_good: true, .. })), 1);
+    assert!(run.suspects()["/sick"].is_some());
+    run.report(1, "/sick");
+    assert_eq!((run.answers(), run.fetches()), ("L ".to_owned(), 1));
+    run.replayed("/sick", 1, false);
+    run.report(1, "/sick");
+    assert_eq!(run.last_flight_reason(), Reason::Forced, "one success clears it");
 }

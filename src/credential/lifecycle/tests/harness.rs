@@ -1,18 +1,18 @@
 //! A machine, a clock that only the test moves, and a record of what the machine wanted done.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-use crate::config::TokenApi;
-use crate::credential::lifecycle::{
-    Action, Answer, Event, FetchMode, LogEvent, Machine, Now, Outcome, Reason, Record,
+use crate::credential::lifecycle::{Action, Event, LogEvent, Machine, Now};
+use crate::credential::policy::Policy;
+use crate::credential::status::CredentialStatus;
+use crate::credential::types::{
+    Absent, Credential, CredentialId, FetchAnswer, FetchMode, Outcome, Previous, Reason, Renewal, Suspects,
 };
-use crate::credential::status::Status;
-use crate::credential::types::{Absent, Credential, CredentialId, Renewal};
 use crate::secret::Secret;
+use crate::store::StoredState;
 
 pub(super) const DAY: u64 = 86_400;
 
@@ -20,21 +20,21 @@ pub(super) fn secret(text: &str) -> Secret {
     Secret::new(text.to_owned())
 }
 
-pub(super) fn issued(value: &str, expires_in: u64) -> Answer {
-    Answer::Issued { value: secret(value), expires_in: Some(i64::try_from(expires_in).unwrap()) }
+pub(super) fn issued(value: &str, expires_in: u64) -> FetchAnswer {
+    FetchAnswer::Issued { value: secret(value), expires_in: Some(i64::try_from(expires_in).unwrap()) }
 }
 
-pub(super) fn refused(errcode: i64) -> Answer {
-    Answer::Refused { errcode, errmsg: "no".to_owned() }
+pub(super) fn refused(errcode: i64) -> FetchAnswer {
+    FetchAnswer::Refused { errcode, errmsg: "no".to_owned() }
 }
 
-pub(super) fn busy() -> Answer {
-    Answer::Passing { what: "busy".to_owned() }
+pub(super) fn busy() -> FetchAnswer {
+    FetchAnswer::Passing { what: "busy".to_owned() }
 }
 
 #[derive(Debug)]
 pub(super) struct Run {
-    api: TokenApi,
+    policy: &'static Policy,
     machine: Machine,
     now: Now,
     cell: Result<Arc<Credential>, Absent>,
@@ -42,50 +42,52 @@ pub(super) struct Run {
     fetches: usize,
     answers: String,
     logged: Vec<LogEvent>,
-    suspects: HashSet<Arc<str>>,
+    previous: Option<Previous>,
+    suspects: Suspects,
     waiters: u64,
 }
 
 impl Run {
-    pub(super) fn start(api: TokenApi, stored: Option<Record>) -> Self {
+    pub(super) fn start(policy: &'static Policy, stored: Option<StoredState>) -> Self {
         // 2027-01-15 04:00:00 UTC, noon in Beijing.
         let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(1_799_985_600);
-        Self::start_at(api, stored, Now { mono: Instant::now() + Duration::from_secs(1), wall })
+        Self::start_at(policy, stored, Now { mono: Instant::now() + Duration::from_secs(1), wall })
     }
 
-    fn start_at(api: TokenApi, stored: Option<Record>, now: Now) -> Self {
+    fn start_at(policy: &'static Policy, stored: Option<StoredState>, now: Now) -> Self {
         let mut run = Self {
-            api,
-            machine: Machine::new(CredentialId::access_token("main"), api),
+            policy,
+            machine: Machine::new(CredentialId::access_token("main"), policy),
             now,
             cell: Err(Absent::Waiting),
             flight: None,
             fetches: 0,
             answers: String::new(),
             logged: Vec::new(),
-            suspects: HashSet::new(),
+            previous: None,
+            suspects: Suspects::new(),
             waiters: 0,
         };
-        run.event(Event::Started { stored });
+        run.event(Event::Started { stored: stored.map(Box::new) });
         run
     }
 
     /// Generation 1 is `A`, just issued for two hours.
-    pub(super) fn with_token(api: TokenApi) -> Self {
-        let mut run = Self::start(api, None);
+    pub(super) fn with_token(policy: &'static Policy) -> Self {
+        let mut run = Self::start(policy, None);
         run.answer(issued("A", 7200));
         run
     }
 
-    pub(super) fn restart(&self, record: Record, away: u64) -> Self {
+    pub(super) fn restart(&self, record: StoredState, away: u64) -> Self {
         self.restart_at(record, i64::try_from(away).unwrap())
     }
 
     /// A restart after `wall` seconds by the wall clock.
-    pub(super) fn restart_at(&self, record: Record, wall: i64) -> Self {
+    pub(super) fn restart_at(&self, record: StoredState, wall: i64) -> Self {
         let by = Duration::from_secs(wall.unsigned_abs());
         let wall = if wall < 0 { self.now.wall - by } else { self.now.wall + by };
-        Self::start_at(self.api, Some(record), Now { mono: self.now.mono + by, wall })
+        Self::start_at(self.policy, Some(record), Now { mono: self.now.mono + by, wall })
     }
 
     pub(super) fn event(&mut self, event: Event) {
@@ -95,7 +97,9 @@ impl Run {
                     assert_eq!(self.flight.replace(mode), None, "two fetches at once");
                     self.fetches += 1;
                 }
-                Action::Publish(slot) => {
+                Action::Publish(content) => {
+                    self.previous = content.previous;
+                    let slot = content.current;
                     if let (Ok(old), Ok(new)) = (&self.cell, &slot) {
                         assert!(new.generation >= old.generation);
                         assert_eq!(new.generation == old.generation, new.value == old.value);
@@ -119,30 +123,68 @@ impl Run {
         }
     }
 
-    pub(super) fn answer(&mut self, answer: Answer) {
+    pub(super) fn answer(&mut self, answer: FetchAnswer) {
         assert!(self.flight.take().is_some(), "nothing was asked");
         self.event(Event::Fetched { answer, jitter: 1.0 });
     }
 
     pub(super) fn report(&mut self, generation: u64, path: &str) {
         self.waiters += 1;
-        self.event(Event::Reported { generation, path: path.into(), waiter: Some(self.waiters) });
+        let waiter = Some(self.waiters);
+        self.event(Event::Refused { generation, path: path.into(), known: true, waiter });
+    }
+
+    /// A report of a path that had no accepted call in the last hour.
+    pub(super) fn report_unknown(&mut self, generation: u64, path: &str) {
+        self.waiters += 1;
+        let waiter = Some(self.waiters);
+        self.event(Event::Refused { generation, path: path.into(), known: false, waiter });
     }
 
     pub(super) fn report_without_waiting(&mut self, generation: u64, path: &str) {
-        self.event(Event::Reported { generation, path: path.into(), waiter: None });
+        self.event(Event::Refused { generation, path: path.into(), known: true, waiter: None });
     }
 
     pub(super) fn replayed(&mut self, path: &str, generation: u64, refused: bool) {
         if refused {
             return self.event(Event::RefusedAgain { path: path.into(), generation });
         }
-        self.proved(generation);
+        self.known_good(generation);
         self.event(Event::Succeeded { path: path.into() });
     }
 
-    pub(super) fn proved(&mut self, generation: u64) {
-        self.event(Event::Proved { generation });
+    pub(super) fn known_good(&mut self, generation: u64) {
+        self.event(Event::KnownGood { generation });
+    }
+
+    /// Another replica has published this state.
+    pub(super) fn peer_published(&mut self, stored: StoredState) {
+        self.event(Event::PeerPublished { stored: Box::new(stored) });
+    }
+
+    /// Another replica has taken the lease over, before or after the fetch was sent.
+    pub(super) fn lease_lost(&mut self, sent: bool) {
+        self.flight = None;
+        self.event(Event::LeaseLost { sent, jitter: 1.0 });
+    }
+
+    /// The next fetch is due in `secs` and brings this value.
+    pub(super) fn answer_all(&mut self, value: &str, secs: u64, life: u64) {
+        self.pass(secs);
+        self.answer(issued(value, life));
+    }
+
+    /// A call of this path, begun now, was refused with all its sendings, which took a second.
+    pub(super) fn refused_though_good(&mut self, path: &str) {
+        let began = self.now.mono;
+        self.jump(Duration::from_secs(1));
+        self.event(Event::RefusedThoughGood { path: path.into(), began });
+    }
+
+    /// The one before the current, and for how many seconds it goes on working.
+    pub(super) fn previous(&self) -> Option<(u64, u64)> {
+        let left = |previous: &Previous| previous.until.saturating_duration_since(self.now.mono).as_secs();
+        self.previous.as_ref().map(|previous| (previous.credential.generation, left(previous)))
     }
 
     pub(super) fn admin(&mut self) {
@@ -161,7 +203,7 @@ impl Run {
     }
 
     /// The same with an upstream that always gives this answer.
-    pub(super) fn pass_failing(&mut self, secs: u64, answer: &Answer) {
+    pub(super) fn pass_failing(&mut self, secs: u64, answer: &FetchAnswer) {
         self.pass(secs);
         if self.flight.is_some() {
             self.answer(answer.clone());
@@ -199,7 +241,7 @@ impl Run {
 
     /// Seconds until the next fetch; panics while one is under way.
     pub(super) fn due_in(&self) -> u64 {
-        let due = self.machine.due.unwrap();
+        let due = self.machine.due().unwrap();
         due.saturating_duration_since(self.now.mono).as_secs_f64().round() as u64
     }
 
@@ -221,23 +263,23 @@ impl Run {
     }
 
     pub(super) fn last_fetched(&self) -> (Reason, Outcome) {
-        let last = self.machine.last_refresh.as_ref().unwrap();
+        let last = self.status().last_refresh.unwrap();
         (last.reason, last.outcome)
     }
 
     pub(super) fn last_flight_reason(&self) -> Reason {
-        self.machine.flight.unwrap().reason
+        self.machine.flight_reason().unwrap()
     }
 
-    pub(super) fn suspects(&self) -> &HashSet<Arc<str>> {
+    pub(super) fn suspects(&self) -> &Suspects {
         &self.suspects
     }
 
-    pub(super) fn record(&mut self) -> Record {
-        self.machine.record(self.now)
+    pub(super) fn state(&mut self) -> StoredState {
+        self.machine.state(self.now)
     }
 
-    pub(super) fn status(&self) -> Status {
+    pub(super) fn status(&self) -> CredentialStatus {
         self.machine.status("wx1")
     }
 }

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::harness::{Run, busy, issued, refused};
-use crate::config::TokenApi;
-use crate::credential::lifecycle::FetchMode;
+use super::harness::{Run, busy, issued, refused, secret};
+use crate::credential::policy::{STABLE_TOKEN, TOKEN};
+use crate::credential::types::FetchMode;
+use crate::store::StoredCredential;
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -18,6 +19,8 @@ enum Step {
     Timer,
     Admin,
     Restart(u64),
+    PeerPublished { ahead: u64, life: u64 },
+    LeaseLost { sent: bool },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -31,6 +34,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Timer),
         1 => Just(Step::Admin),
         1 => (0..9000_u64).prop_map(Step::Restart),
+        1 => (0..4_u64, 0..9000_u64).prop_map(|(ahead, life)| Step::PeerPublished { ahead, life }),
+        1 => any::<bool>().prop_map(|sent| Step::LeaseLost { sent }),
     ]
 }
 
@@ -41,8 +46,8 @@ proptest! {
     /// event, generations never fall, and one generation is one value.
     #[test]
     fn nothing_breaks_the_invariants(stable in any::<bool>(), steps in prop::collection::vec(step(), 1..120)) {
-        let api = if stable { TokenApi::StableToken } else { TokenApi::Token };
-        let mut run = Run::start(api, None);
+        let policy = if stable { &STABLE_TOKEN } else { &TOKEN };
+        let mut run = Run::start(policy, None);
         let (mut value, mut seconds, mut highest) = (0_u32, 0_u64, 0_u64);
         let (mut caused, mut forced) = (0_u64, Vec::new());
         for step in steps {
@@ -80,23 +85,37 @@ proptest! {
                     by_report = true;
                     run.admin();
                 }
+                Step::PeerPublished { ahead, life } => {
+                    value += 1;
+                    let now = run.now().wall;
+                    let mut state = run.state();
+                    state.generation = (state.generation + ahead).saturating_sub(1);
+                    state.credential = Some(StoredCredential {
+                        value: secret(&format!("P{value}")),
+                        issued_at: now,
+                        expires_at: now + Duration::from_secs(life),
+                        expires_in: Duration::from_secs(life),
+                    });
+                    run.peer_published(state);
+                }
+                Step::LeaseLost { sent } => run.lease_lost(sent),
                 Step::Restart(secs) => {
                     seconds += secs;
-                    let record = run.record();
+                    let record = run.state();
                     run = run.restart(record, secs);
                 }
             }
             if by_report && run.fetches() > before {
                 caused += 1;
             }
-            if run.flight() == Some(FetchMode::StableForced) && flying != run.flight() {
+            if run.flight() == Some(FetchMode::Forced) && flying != run.flight() {
                 forced.push(seconds);
             }
             if let Ok(generation) = run.cell() {
                 prop_assert!(generation >= highest);
                 highest = generation;
             }
-            if let Some(bucket) = run.record().bucket {
+            if let Some(bucket) = run.state().limits.bucket {
                 prop_assert!(bucket.level <= 10);
             }
         }

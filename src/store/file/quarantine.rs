@@ -1,6 +1,6 @@
-//! Which files of a state directory are wxgate's own, and what becomes of token files that are of no use.
+//! Which files of a state directory are wxgate's own, and what becomes of token files that are unusable.
 //!
-//! Such a file is set aside as `wx1.json.damaged-1800000000`, for an operator to look at; it may hold a token that
+//! Such a file is quarantined as `wx1.json.damaged-1800000000`, for an operator to look at; it may hold a token that
 //! still works, so only the newest one of each appid is kept. Names are all that is known here, not contents.
 
 use std::ffi::OsStr;
@@ -22,13 +22,13 @@ pub(super) const OTHER_UPSTREAM: &str = "other-upstream";
 
 const KINDS: [&str; 4] = [DAMAGED, OTHER_VERSION, OTHER_APPID, OTHER_UPSTREAM];
 
-/// The name of an appid's file that is set aside at this time (in seconds).
+/// The name of an appid's file that is quarantined at this time (in seconds).
 pub(super) fn name(appid: &str, kind: &str, at: u64) -> String {
     format!("{appid}.json.{kind}-{at}")
 }
 
-/// When a file of this name was set aside, if it is one of this appid's.
-fn set_aside_at(name: &str, appid: &str) -> Option<u64> {
+/// When a file of this name was quarantined, if it is one of this appid's.
+fn quarantined_at(name: &str, appid: &str) -> Option<u64> {
     let rest = name.strip_prefix(appid)?.strip_prefix(".json.")?;
     let (kind, at) = rest.rsplit_once('-')?;
     (KINDS.contains(&kind) && at.bytes().all(|b| b.is_ascii_digit())).then(|| at.parse().ok()).flatten()
@@ -51,20 +51,20 @@ pub(super) fn is_ours(name: &OsStr, appid: &str) -> bool {
     });
     [Some(appid), other].into_iter().flatten().any(|appid| {
         name.strip_prefix(appid) == Some(".json")
-            || set_aside_at(name, appid).is_some()
+            || quarantined_at(name, appid).is_some()
             || is_temp(name, appid)
             || name == lock::name(appid)
     })
 }
 
-/// Removes what a killed process left half written, and all files set aside but the newest.
+/// Removes what a killed process left half written, and all quarantined files but the newest.
 pub(super) fn clean(dir: &Path, appid: &str) {
     let Ok(entries) = fs::read_dir(dir) else { return };
     let names: Vec<String> =
         entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
-    let newest = names.iter().filter_map(|name| Some((set_aside_at(name, appid)?, name))).max();
+    let newest = names.iter().filter_map(|name| Some((quarantined_at(name, appid)?, name))).max();
     for name in &names {
-        let old = set_aside_at(name, appid).is_some() && newest.is_none_or(|(_, newest)| newest != name);
+        let old = quarantined_at(name, appid).is_some() && newest.is_none_or(|(_, newest)| newest != name);
         if (old || is_temp(name, appid))
             && let Err(e) = fs::remove_file(dir.join(name))
         {

@@ -8,21 +8,27 @@
 //! But a refused token may be a dead one: while another system goes on fetching, every path is refused, and to
 //! block them all would leave nobody to heal the account. So a refusal counts against its path in two cases:
 //!
-//! - the token was good: some request, of whatever path, was not refused with that generation (it is proven);
-//! - or the path stands alone: no other path was refused with that generation. When another one follows, the count
-//!   is taken back. A path that has been blocked before is no such company: it is refused in any case.
+//! - the token is known good: some request, of whatever path, was not refused with that generation;
+//! - or the path is the sole one: no other path was refused with that generation. When another one follows, the
+//!   refusal is corroborated, and the count is taken back. A path that has been blocked before corroborates nothing:
+//!   it is refused in any case.
 //!
 //! A single bad path is thus blocked whether or not anybody else calls; several bad paths are once one good call
-//! proves a token, and until then spend what the limits in `bucket.rs` allow.
+//! shows that a token is good, and until then spend what the limits in `limiter.rs` allow.
+//!
+//! A call that is refused with each of its sendings while other calls show that the token is good causes no fetch at
+//! all; two such calls in a row block their path just the same, since each of them was held up by its repetitions.
 //!
 //! The records are bounded: callers choose paths. Which calls are refused, and what a refusal is, is not decided
 //! here.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
+
+use crate::credential::types::Suspects;
 
 /// Refusals in a row, each with a token fetched for the path, that stop its fetches.
 const IN_A_ROW: u32 = 2;
@@ -34,8 +40,8 @@ const LONGEST_BLOCK: Duration = Duration::from_secs(86_400);
 const MOST: usize = 1024;
 
 #[derive(Debug, Clone)]
-struct Record {
-    /// The generation last fetched for this path.
+struct PathRecord {
+    /// The generation last fetched for this path; 0 for none.
     granted: u64,
     tally: Tally,
     touched: Instant,
@@ -47,6 +53,9 @@ struct Tally {
     /// The generation whose refusal was counted last: any number of requests that were refused with one
     /// generation say the same thing once.
     counted: u64,
+    /// When a call was counted last that was refused although the token is good: calls that began before say the
+    /// same thing once.
+    counted_at: Option<Instant>,
     in_a_row: u32,
     /// Blocks so far.
     blocks: u32,
@@ -57,9 +66,21 @@ impl Tally {
     fn was_blocked(self) -> bool {
         self.blocks > 0
     }
+
+    /// One more refusal that is the path's fault.
+    fn count(&mut self, now: Instant) -> Blame {
+        self.in_a_row = self.in_a_row.saturating_add(1);
+        if self.in_a_row < IN_A_ROW {
+            return Blame::Counted;
+        }
+        let block = block(self.blocks);
+        self.blocks = self.blocks.saturating_add(1);
+        self.blocked_until = Some(now + block);
+        Blame::Blocked(block)
+    }
 }
 
-/// Who was refused with the newest generation that anybody was refused with.
+/// The paths that were refused with the newest generation that any was refused with.
 #[derive(Debug, Clone, Default)]
 struct Refusals {
     generation: u64,
@@ -68,12 +89,12 @@ struct Refusals {
     /// What was held against the first path before this generation counted against it.
     before: Option<Tally>,
     /// Others were refused too.
-    several: bool,
+    corroborated: bool,
 }
 
 /// What a refusal means for its path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum Blame {
     /// Nothing new.
     Nothing,
     /// It counts against the path.
@@ -84,73 +105,70 @@ pub(super) enum Verdict {
     TakenBack,
 }
 
-/// The records of one account.
+/// The records of one credential.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Paths {
-    records: HashMap<Arc<str>, Record>,
+pub(super) struct PathBlame {
+    records: HashMap<Arc<str>, PathRecord>,
     /// The newest generation with which a request was not refused.
-    proven: u64,
+    known_good: u64,
     refusals: Refusals,
     changed: bool,
 }
 
-impl Paths {
+impl PathBlame {
     /// `generation` was fetched for a request of this path.
     pub(super) fn granted(&mut self, path: &str, generation: u64, now: Instant) {
-        if let Some(record) = self.records.get_mut(path) {
-            record.granted = generation;
-            record.touched = now;
-            return;
-        }
-        if self.records.len() >= MOST
-            && let Some(oldest) = self.records.iter().min_by_key(|(_, r)| r.touched).map(|(p, _)| p.clone())
-        {
-            self.records.remove(&oldest);
-        }
-        let record = Record { granted: generation, tally: Tally::default(), touched: now };
-        self.records.insert(path.into(), record);
-        self.changed = true;
+        let record = self.record(path, now);
+        record.granted = generation;
+        record.touched = now;
     }
 
     /// A request, of whatever path, was not refused with `generation`.
-    pub(super) fn proved(&mut self, generation: u64) {
-        self.proven = self.proven.max(generation);
+    pub(super) fn known_good(&mut self, generation: u64) {
+        self.known_good = self.known_good.max(generation);
     }
 
     /// A request of this path was refused with `generation`.
-    pub(super) fn refused(&mut self, path: &str, generation: u64, now: Instant) -> Verdict {
-        if generation != self.proven
-            && let Some(verdict) = self.company(path, generation)
+    pub(super) fn refused(&mut self, path: &str, generation: u64, now: Instant) -> Blame {
+        if generation != self.known_good
+            && let Some(blame) = self.corroborate(path, generation)
         {
-            return verdict;
+            return blame;
         }
-        let Some(record) = self.records.get_mut(path) else { return Verdict::Nothing };
+        let Some(record) = self.records.get_mut(path) else { return Blame::Nothing };
         if record.granted != generation || record.tally.counted >= generation {
-            return Verdict::Nothing;
+            return Blame::Nothing;
         }
         if self.refusals.generation == generation && self.refusals.first.as_deref() == Some(path) {
             self.refusals.before = Some(record.tally);
         }
         record.touched = now;
-        let tally = &mut record.tally;
-        tally.counted = generation;
-        tally.in_a_row = tally.in_a_row.saturating_add(1);
-        if tally.in_a_row < IN_A_ROW {
-            return Verdict::Counted;
-        }
-        let block = block(tally.blocks);
-        tally.blocks = tally.blocks.saturating_add(1);
-        tally.blocked_until = Some(now + block);
-        Verdict::Blocked(block)
+        record.tally.counted = generation;
+        self.changed = true;
+        record.tally.count(now)
     }
 
-    /// Enters a refusal with a generation that nobody has proved; a verdict when it does not count because the
-    /// path is not the only one.
-    fn company(&mut self, path: &str, generation: u64) -> Option<Verdict> {
+    /// A call of this path, begun at this time, was refused with each of its sendings although others show that the
+    /// token is good.
+    pub(super) fn refused_though_good(&mut self, path: &str, began: Instant, now: Instant) -> Blame {
+        let record = self.record(path, now);
+        record.touched = now;
+        if record.tally.counted_at.is_some_and(|counted| began <= counted) {
+            return Blame::Nothing;
+        }
+        record.tally.counted_at = Some(now);
+        let blame = record.tally.count(now);
+        self.changed = true;
+        blame
+    }
+
+    /// Enters a refusal with a generation that is not known good; a verdict when it does not count because the path
+    /// is not the sole one.
+    fn corroborate(&mut self, path: &str, generation: u64) -> Option<Blame> {
         let refusals = &mut self.refusals;
         if generation < refusals.generation {
-            // Late news of a token that is gone: who else was refused with it is not known any more.
-            return Some(Verdict::Nothing);
+            // Late news of a token that is gone: which others were refused with it is not known any more.
+            return Some(Blame::Nothing);
         }
         if generation > refusals.generation {
             *refusals = Refusals { generation, ..Refusals::default() };
@@ -161,17 +179,18 @@ impl Paths {
             _ if was_blocked => {}
             None => refusals.first = Some(path.into()),
             Some(first) => {
-                refusals.several = true;
+                refusals.corroborated = true;
                 if let Some(before) = refusals.before.take()
                     && let Some(record) = self.records.get_mut(first)
                     && record.tally.counted == generation
                 {
                     record.tally = before;
-                    return Some(Verdict::TakenBack);
+                    self.changed = true;
+                    return Some(Blame::TakenBack);
                 }
             }
         }
-        refusals.several.then_some(Verdict::Nothing)
+        refusals.corroborated.then_some(Blame::Nothing)
     }
 
     /// A request of this path was not refused: nothing is held against it any more.
@@ -184,9 +203,26 @@ impl Paths {
         self.records.get(path).and_then(|record| record.tally.blocked_until).is_some_and(|until| now < until)
     }
 
-    /// The paths whose success the task wants to hear of, if they changed since the last time.
-    pub(super) fn take_changed(&mut self) -> Option<HashSet<Arc<str>>> {
-        std::mem::take(&mut self.changed).then(|| self.records.keys().cloned().collect())
+    /// The paths whose success the task wants to hear of, and until when each is blocked, if they changed since the
+    /// last time.
+    pub(super) fn take_changed(&mut self) -> Option<Suspects> {
+        let suspects =
+            || self.records.iter().map(|(path, record)| (path.clone(), record.tally.blocked_until));
+        std::mem::take(&mut self.changed).then(|| suspects().collect())
+    }
+
+    fn record(&mut self, path: &str, now: Instant) -> &mut PathRecord {
+        if !self.records.contains_key(path) {
+            if self.records.len() >= MOST
+                && let Some(oldest) =
+                    self.records.iter().min_by_key(|(_, r)| r.touched).map(|(p, _)| p.clone())
+            {
+                self.records.remove(&oldest);
+            }
+            self.changed = true;
+        }
+        let fresh = || PathRecord { granted: 0, tally: Tally::default(), touched: now };
+        self.records.entry(path.into()).or_insert_with(fresh)
     }
 }
 
@@ -202,36 +238,33 @@ mod tests {
     #[test]
     fn one_generation_counts_once() {
         let now = Instant::now();
-        let mut paths = Paths::default();
+        let mut paths = PathBlame::default();
         paths.granted("/a", 2, now);
-        assert!((0..500).all(|n| (paths.refused("/a", 2, now) == Verdict::Counted) == (n == 0)));
+        assert!((0..500).all(|n| (paths.refused("/a", 2, now) == Blame::Counted) == (n == 0)));
         assert!(!paths.blocked("/a", now));
         paths.granted("/a", 3, now);
-        assert!(
-            paths.refused("/a", 3, now) == Verdict::Blocked(FIRST_BLOCK),
-            "the second generation in a row"
-        );
+        assert!(paths.refused("/a", 3, now) == Blame::Blocked(FIRST_BLOCK), "the second generation in a row");
         assert!(paths.blocked("/a", now) && !paths.blocked("/b", now));
     }
 
     #[test]
     fn only_a_token_fetched_for_the_path_counts() {
         let now = Instant::now();
-        let mut paths = Paths::default();
-        assert!([2, 3].iter().all(|&n| paths.refused("/a", n, now) == Verdict::Nothing));
+        let mut paths = PathBlame::default();
+        assert!([2, 3].iter().all(|&n| paths.refused("/a", n, now) == Blame::Nothing));
         paths.granted("/a", 4, now);
-        assert!([5, 6].iter().all(|&n| paths.refused("/a", n, now) == Verdict::Nothing));
+        assert!([5, 6].iter().all(|&n| paths.refused("/a", n, now) == Blame::Nothing));
         assert!(!paths.blocked("/a", now));
     }
 
     #[test]
     fn each_further_block_is_twice_as_long_up_to_a_day() {
         let mut now = Instant::now();
-        let mut paths = Paths::default();
+        let mut paths = PathBlame::default();
         let mut minutes = Vec::new();
         for generation in 2..13 {
             paths.granted("/a", generation, now);
-            let Verdict::Blocked(block) = paths.refused("/a", generation, now) else { continue };
+            let Blame::Blocked(block) = paths.refused("/a", generation, now) else { continue };
             minutes.push(block.as_secs() / 60);
             assert!(paths.blocked("/a", now + block - Duration::from_secs(1)));
             now += block;
@@ -240,14 +273,14 @@ mod tests {
         assert_eq!(minutes, [10, 20, 40, 80, 160, 320, 640, 1280, 1440, 1440]);
         assert_eq!(block(u32::MAX), LONGEST_BLOCK);
         paths.succeeded("/a");
-        for (generation, blocked) in [(20, Verdict::Counted), (21, Verdict::Blocked(FIRST_BLOCK))] {
+        for (generation, blocked) in [(20, Blame::Counted), (21, Blame::Blocked(FIRST_BLOCK))] {
             paths.granted("/a", generation, now);
             assert_eq!(paths.refused("/a", generation, now), blocked, "a success starts anew");
         }
     }
 
     /// Fetched for both paths, refused on both, and that so often.
-    fn both_refused(paths: &mut Paths, generations: std::ops::Range<u64>, now: Instant) {
+    fn both_refused(paths: &mut PathBlame, generations: std::ops::Range<u64>, now: Instant) {
         for generation in generations {
             ["/a", "/b"].iter().for_each(|path| paths.granted(path, generation, now));
             for path in ["/a", "/b", "/a"] {
@@ -259,7 +292,7 @@ mod tests {
     #[test]
     fn a_dead_token_is_no_paths_fault() {
         let now = Instant::now();
-        let mut paths = Paths::default();
+        let mut paths = PathBlame::default();
         both_refused(&mut paths, 2..12, now);
         assert!(!paths.blocked("/a", now) && !paths.blocked("/b", now));
         // Blocked alone, and let go when the next path is refused with the same token.
@@ -268,27 +301,27 @@ mod tests {
             paths.refused("/a", generation, now);
         }
         assert!(paths.blocked("/a", now));
-        assert_eq!(paths.refused("/c", 13, now), Verdict::TakenBack);
+        assert_eq!(paths.refused("/c", 13, now), Blame::TakenBack);
         assert!(!paths.blocked("/a", now));
-        assert_eq!(paths.refused("/a", 13, now), Verdict::Nothing);
+        assert_eq!(paths.refused("/a", 13, now), Blame::Nothing);
     }
 
     #[test]
-    fn a_proven_token_is_not_to_blame() {
+    fn a_token_known_good_is_not_to_blame() {
         let now = Instant::now();
-        let mut paths = Paths::default();
+        let mut paths = PathBlame::default();
         both_refused(&mut paths, 2..4, now);
         for generation in [4, 5] {
-            paths.proved(generation);
+            paths.known_good(generation);
             both_refused(&mut paths, generation..generation + 1, now);
         }
         assert!(paths.blocked("/a", now) && paths.blocked("/b", now));
     }
 
     #[test]
-    fn a_path_that_was_blocked_before_is_no_company() {
+    fn a_path_that_was_blocked_before_corroborates_nothing() {
         let now = Instant::now();
-        let mut paths = Paths::default();
+        let mut paths = PathBlame::default();
         for (path, generation) in [("/a", 2), ("/a", 3), ("/b", 4), ("/b", 5)] {
             paths.granted(path, generation, now);
             paths.refused("/a", generation, now);
@@ -298,17 +331,32 @@ mod tests {
     }
 
     #[test]
+    fn calls_refused_though_the_token_is_good_block_their_path_after_two_in_a_row() {
+        let start = Instant::now();
+        let at = |secs| start + Duration::from_secs(secs);
+        let mut paths = PathBlame::default();
+        assert_eq!(paths.refused_though_good("/a", at(0), at(2)), Blame::Counted);
+        // A hundred calls at once say the same thing once.
+        assert!((0..100).all(|_| paths.refused_though_good("/a", at(1), at(3)) == Blame::Nothing));
+        assert_eq!(paths.refused_though_good("/a", at(3), at(5)), Blame::Blocked(FIRST_BLOCK));
+        assert!(paths.blocked("/a", at(6)) && paths.take_changed().unwrap()["/a"].is_some());
+        paths.succeeded("/a");
+        assert!(!paths.blocked("/a", at(6)));
+        assert_eq!(paths.refused_though_good("/a", at(7), at(8)), Blame::Counted, "a success starts anew");
+    }
+
+    #[test]
     fn the_records_are_bounded_and_the_oldest_goes() {
         let now = Instant::now();
-        let mut paths = Paths::default();
+        let mut paths = PathBlame::default();
         for n in 0..3000_u64 {
             paths.granted(&format!("/{n}"), n + 1, now + Duration::from_millis(n));
         }
         let kept = paths.take_changed().unwrap();
         assert_eq!(kept.len(), MOST);
-        assert!(kept.contains("/2999") && !kept.contains("/0"));
+        assert!(kept.contains_key("/2999") && !kept.contains_key("/0"));
         assert!(paths.take_changed().is_none());
         paths.succeeded("/2999");
-        assert!(!paths.take_changed().unwrap().contains("/2999"));
+        assert!(!paths.take_changed().unwrap().contains_key("/2999"));
     }
 }

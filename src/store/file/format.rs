@@ -1,4 +1,4 @@
-//! How a record is spelled in the file: one JSON object, times in milliseconds since 1970.
+//! How a state is spelled in the file: one JSON object, times in milliseconds since 1970.
 //!
 //! Whatever is not exactly as this version writes it is damage, said in words; no text of the file is quoted,
 //! for it may be the token. Reading and writing files is not done here.
@@ -8,11 +8,9 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Deserializer, Serialize};
 use zeroize::Zeroizing;
 
-use super::{LONGEST_FILE, StoreKey, aside};
-use crate::config::TokenApi;
-use crate::credential::lifecycle::{Record, StoredBucket, StoredToken};
-use crate::credential::types::LONGEST_TOKEN;
+use super::{LONGEST_FILE, StoreKey, quarantine};
 use crate::secret::Secret;
+use crate::store::{LONGEST_VALUE, StoredBucket, StoredCredential, StoredForced, StoredLimits, StoredState};
 
 /// Grows when an older wxgate could misread the file.
 const VERSION: u32 = 1;
@@ -28,7 +26,10 @@ struct Written<'a> {
     token: Option<WrittenToken<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     bucket: Option<FileBucket>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unknown_paths_bucket: Option<FileBucket>,
     forced_ms: Vec<u64>,
+    forced_by_unknown_paths_ms: Vec<u64>,
     day: i64,
     fetches: u32,
 }
@@ -50,8 +51,11 @@ struct Read {
     generation: u64,
     token: Option<ReadToken>,
     bucket: Option<FileBucket>,
+    unknown_paths_bucket: Option<FileBucket>,
     #[serde(default)]
     forced_ms: Vec<u64>,
+    #[serde(default)]
+    forced_by_unknown_paths_ms: Vec<u64>,
     day: i64,
     fetches: u32,
 }
@@ -77,7 +81,20 @@ struct FileBucket {
     at_ms: u64,
 }
 
-/// A file of no use here.
+impl From<StoredBucket> for FileBucket {
+    fn from(bucket: StoredBucket) -> Self {
+        Self { level: bucket.level, next_in_ms: millis(bucket.next_in), at_ms: to_ms(bucket.at) }
+    }
+}
+
+impl From<FileBucket> for StoredBucket {
+    fn from(bucket: FileBucket) -> Self {
+        let next_in = Duration::from_millis(bucket.next_in_ms);
+        Self { level: bucket.level, next_in, at: from_ms(bucket.at_ms) }
+    }
+}
+
+/// A file that is unusable here.
 #[derive(Debug)]
 pub(super) struct Unusable {
     /// What it is, in one word or two that may end a file name.
@@ -88,44 +105,44 @@ pub(super) struct Unusable {
 
 impl Unusable {
     pub(super) fn damaged(why: impl Into<String>) -> Self {
-        Self { kind: aside::DAMAGED, why: why.into() }
+        Self { kind: quarantine::DAMAGED, why: why.into() }
     }
 }
 
-/// A file that is of use.
+/// A file that is usable.
 #[derive(Debug)]
 pub(super) struct Parsed {
-    pub(super) record: Record,
-    /// Why its token is left out, if it is.
-    pub(super) token_ignored: Option<String>,
+    pub(super) state: StoredState,
+    /// Why its credential is left out, if it is.
+    pub(super) credential_ignored: Option<String>,
 }
 
 /// The file's content, wiped after use.
-pub(super) fn render(record: &Record, key: &StoreKey) -> Zeroizing<Vec<u8>> {
+pub(super) fn render(state: &StoredState, key: &StoreKey) -> Zeroizing<Vec<u8>> {
+    let unknown = state.limits.forced.iter().filter(|forced| forced.unknown_path);
     let written = Written {
         version: VERSION,
         appid: &key.appid,
         upstream: &key.upstream,
-        token_api: api_name(key.api),
-        generation: record.generation,
-        token: record.token.as_ref().map(|token| WrittenToken {
+        token_api: key.issued_by,
+        generation: state.generation,
+        token: state.credential.as_ref().map(|token| WrittenToken {
             access_token: token.value.expose(),
             issued_at_ms: to_ms(token.issued_at),
             expires_at_ms: to_ms(token.expires_at),
             expires_in_ms: millis(token.expires_in),
         }),
-        bucket: record.bucket.map(|bucket| FileBucket {
-            level: bucket.level,
-            next_in_ms: millis(bucket.next_in),
-            at_ms: to_ms(bucket.at),
-        }),
-        forced_ms: record.forced.iter().copied().map(to_ms).collect(),
-        day: record.day,
-        fetches: record.fetches,
+        bucket: state.limits.bucket.map(FileBucket::from),
+        unknown_paths_bucket: state.limits.unknown_paths.map(FileBucket::from),
+        // An older wxgate reads this list alone, so it has all of them.
+        forced_ms: state.limits.forced.iter().map(|forced| to_ms(forced.at)).collect(),
+        forced_by_unknown_paths_ms: unknown.map(|forced| to_ms(forced.at)).collect(),
+        day: state.day,
+        fetches: state.fetches,
     };
     // Room for a token of control characters, six bytes each: a buffer that grows leaves copies behind.
-    let mut text = Zeroizing::new(Vec::with_capacity(6 * LONGEST_TOKEN + 4096));
-    // Writing plain numbers and strings to memory cannot fail; an empty file would be set aside as damaged.
+    let mut text = Zeroizing::new(Vec::with_capacity(6 * LONGEST_VALUE + 4096));
+    // Writing plain numbers and strings to memory cannot fail; an empty file would be quarantined as damaged.
     let _ = serde_json::to_writer(&mut *text, &written);
     text.push(b'\n');
     text
@@ -146,49 +163,48 @@ pub(super) fn parse(text: &[u8], key: &StoreKey) -> Result<Parsed, Unusable> {
     })?;
     if read.version != VERSION {
         let why = format!("it is of format version {}, this wxgate reads version {VERSION}", read.version);
-        return Err(Unusable { kind: aside::OTHER_VERSION, why });
+        return Err(Unusable { kind: quarantine::OTHER_VERSION, why });
     }
     if read.appid != key.appid {
-        return Err(Unusable { kind: aside::OTHER_APPID, why: "it belongs to another appid".to_owned() });
+        return Err(Unusable {
+            kind: quarantine::OTHER_APPID,
+            why: "it belongs to another appid".to_owned(),
+        });
     }
     if read.upstream != key.upstream {
         let why = format!("its token and its counts are of another upstream, not of {}", key.upstream);
-        return Err(Unusable { kind: aside::OTHER_UPSTREAM, why });
+        return Err(Unusable { kind: quarantine::OTHER_UPSTREAM, why });
     }
-    let token = read.token.map(|token| StoredToken {
+    let token = read.token.map(|token| StoredCredential {
         value: token.access_token,
         issued_at: from_ms(token.issued_at_ms),
         expires_at: from_ms(token.expires_at_ms),
         expires_in: Duration::from_millis(token.expires_in_ms),
     });
-    if token.as_ref().is_some_and(|t| t.value.is_empty() || t.value.expose().len() > LONGEST_TOKEN) {
+    if token.as_ref().is_some_and(|t| t.value.is_empty() || t.value.expose().len() > LONGEST_VALUE) {
         return Err(Unusable::damaged("its token is empty or longer than 2048 bytes"));
     }
-    let other_api = read.token_api != api_name(key.api);
-    let record = Record {
+    // More than were ever allowed in a day say nothing more.
+    let unknown = read.forced_by_unknown_paths_ms;
+    let forced = read.forced_ms.into_iter().take(64);
+    let forced =
+        forced.map(|ms| StoredForced { at: from_ms(ms), unknown_path: unknown.contains(&ms) }).collect();
+    let other_api = read.token_api != key.issued_by;
+    let state = StoredState {
         generation: read.generation,
         // The two calls issue independent tokens; the counters still hold.
-        token: token.filter(|_| !other_api),
-        bucket: read.bucket.map(|bucket| StoredBucket {
-            level: bucket.level,
-            next_in: Duration::from_millis(bucket.next_in_ms),
-            at: from_ms(bucket.at_ms),
-        }),
-        // More than were ever allowed in a day say nothing more.
-        forced: read.forced_ms.into_iter().take(64).map(from_ms).collect(),
+        credential: token.filter(|_| !other_api),
+        limits: StoredLimits {
+            bucket: read.bucket.map(StoredBucket::from),
+            unknown_paths: read.unknown_paths_bucket.map(StoredBucket::from),
+            forced,
+        },
         day: read.day,
         fetches: read.fetches,
     };
-    let token_ignored = other_api
-        .then(|| format!("it was issued by another call than token_api = \"{}\"", api_name(key.api)));
-    Ok(Parsed { record, token_ignored })
-}
-
-fn api_name(api: TokenApi) -> &'static str {
-    match api {
-        TokenApi::Token => "token",
-        TokenApi::StableToken => "stable_token",
-    }
+    let credential_ignored =
+        other_api.then(|| format!("it was issued by another call than token_api = \"{}\"", key.issued_by));
+    Ok(Parsed { state, credential_ignored })
 }
 
 fn millis(span: Duration) -> u64 {

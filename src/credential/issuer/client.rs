@@ -1,0 +1,166 @@
+//! Sends one call of an issuer and reads its answer, and nothing else of WeChat's API.
+//!
+//! One call, one answer: no retry, no redirect, no proxy, no cookie. What is asked for is the issuer's business. The
+//! secret leaves here in the query or body of the call; reqwest's own errors, which quote the URL, never do.
+
+use std::error::Error as StdError;
+use std::io;
+use std::time::Duration;
+
+use reqwest::{Client, RequestBuilder, Response, redirect};
+use rustls::ClientConfig;
+use zeroize::Zeroizing;
+
+use super::answer::{parse, status_words};
+use crate::credential::types::FetchAnswer;
+use crate::secret::Secret;
+use crate::upstream::{ApiHost, Settings};
+
+/// More than this is no answer to a token call.
+const LONGEST_BODY: usize = 64 * 1024;
+
+/// A token call that takes longer has failed.
+const LONGEST_CALL: Duration = Duration::from_secs(30);
+
+/// Asks the upstream on behalf of one account.
+#[derive(Debug)]
+pub struct IssuerClient {
+    client: Client,
+    /// `https://host:port`, without a slash at the end.
+    base: String,
+    pub(super) appid: String,
+    pub(super) secret: Secret,
+}
+
+/// Why there can be no issuer; the text says what to do.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("cannot make the HTTP client for token calls: {0}")]
+pub struct IssuerError(String);
+
+impl IssuerClient {
+    /// Its connections are made as `host` says, as those of forwarded calls are.
+    ///
+    /// # Errors
+    /// When no HTTP client can be made from these settings.
+    pub fn new(host: &ApiHost, appid: &str, secret: Secret) -> Result<Self, IssuerError> {
+        let (endpoint, settings) = (host.endpoint(), host.settings());
+        let client = Client::builder()
+            .tls_backend_preconfigured(ClientConfig::clone(endpoint.trust.client()))
+            // A proxy from the environment would see the secret, and WeChat would see its address.
+            .no_proxy()
+            .redirect(redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .http1_only()
+            // Hours lie between two fetches: a kept connection would be dead by then.
+            .pool_max_idle_per_host(0)
+            // With one address family bound, the connector tries destinations of that family alone.
+            .local_address(endpoint.egress)
+            .connect_timeout(settings.connect_timeout)
+            .timeout(time_limit(settings))
+            .build()
+            .map_err(|e| IssuerError(root_cause(&e).unwrap_or_else(|| "no reason given".to_owned())))?;
+        Ok(Self { client, base: endpoint.base.to_string(), appid: appid.to_owned(), secret })
+    }
+
+    /// `GET` of this path and query, which may hold the secret.
+    pub(super) async fn get(&self, path_and_query: &str) -> FetchAnswer {
+        let url = Zeroizing::new(format!("{}{path_and_query}", self.base));
+        self.send(self.client.get(url.as_str())).await
+    }
+
+    /// `POST` of JSON to this path.
+    pub(super) async fn post(&self, path: &str, body: &impl serde::Serialize) -> FetchAnswer {
+        // What issuers ask with always makes JSON; an empty body would get WeChat's 44002.
+        let body = serde_json::to_vec(body).unwrap_or_default();
+        // A body of known length is sent with Content-Length: WeChat answers 412 to a chunked one.
+        let call = self.client.post(format!("{}{path}", self.base));
+        self.send(call.header(http::header::CONTENT_TYPE, "application/json").body(body)).await
+    }
+
+    async fn send(&self, call: RequestBuilder) -> FetchAnswer {
+        match call.send().await {
+            Ok(response) => self.take(response).await.unwrap_or_else(|what| FetchAnswer::Passing { what }),
+            Err(e) if e.is_connect() => FetchAnswer::Unsent { what: self.words(&e) },
+            Err(e) => FetchAnswer::Passing { what: self.words(&e) },
+        }
+    }
+
+    async fn read(&self, mut response: Response) -> Result<Zeroizing<Vec<u8>>, String> {
+        let mut body = Zeroizing::new(Vec::with_capacity(4096));
+        while let Some(chunk) = response.chunk().await.map_err(|e| self.words(&e))? {
+            if body.len() + chunk.len() > LONGEST_BODY {
+                return Err(format!(
+                    "{} answered with more than 64 KiB; does `upstream.url` lead to the WeChat API?",
+                    self.base
+                ));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body)
+    }
+
+    async fn take(&self, response: Response) -> Result<FetchAnswer, String> {
+        let status = response.status();
+        if !status.is_success() {
+            return Err(status_words(status, &self.base));
+        }
+        let body = self.read(response).await?;
+        Ok(parse(&body, &self.secret))
+    }
+
+    /// reqwest's error in own words: its text would hold the URL, the secret with it.
+    fn words(&self, e: &reqwest::Error) -> String {
+        let base = &self.base;
+        let cause = root_cause(e).map(|cause| format!(": {cause}")).unwrap_or_default();
+        if e.is_timeout() && e.is_connect() {
+            format!("no connection to {base} in time")
+        } else if e.is_timeout() {
+            format!("{base} did not answer in time")
+        } else if e.is_connect() {
+            format!("cannot connect to {base}{cause}")
+        } else {
+            format!("the connection to {base} broke before the whole answer was there{cause}")
+        }
+    }
+}
+
+/// For a whole token call. All callers may wait for it, so a `response_timeout` made long for slow interfaces
+/// is not for it.
+fn time_limit(settings: &Settings) -> Duration {
+    settings.response_timeout.min(LONGEST_CALL)
+}
+
+/// The innermost cause, if it is of a kind whose text holds no URL.
+fn root_cause(e: &reqwest::Error) -> Option<String> {
+    let mut found = None;
+    let mut next: Option<&(dyn StdError + 'static)> = e.source();
+    while let Some(error) = next {
+        if let Some(tls) = error.downcast_ref::<rustls::Error>() {
+            return Some(format!("TLS: {tls} (is `upstream.ca` right, and the port?)"));
+        }
+        next = error.source();
+        if let Some(io) = error.downcast_ref::<io::Error>() {
+            found = Some(io.to_string());
+            // `source` of a wrapping io::Error steps over the error that it wraps.
+            if let Some(inner) = io.get_ref() {
+                next = Some(inner);
+            }
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_call_takes_half_a_minute_at_most() {
+        for (response_timeout, limit) in [(1, 1), (30, 30), (31, 30), (86_400, 30)] {
+            let response_timeout = Duration::from_secs(response_timeout);
+            let connect_timeout = Duration::from_secs(3);
+            let settings = Settings { connect_timeout, response_timeout, warm_connections: 0 };
+            assert_eq!(time_limit(&settings).as_secs(), limit);
+        }
+    }
+}

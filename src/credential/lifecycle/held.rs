@@ -1,0 +1,176 @@
+//! The credential that is served, the one before it, and the generations that number them.
+//!
+//! A generation never goes back, and one generation is one value.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+
+use super::Now;
+use super::schedule::LONGEST_LIFE;
+use crate::credential::status::HeldTimes;
+use crate::credential::types::{Credential, CredentialId, Previous};
+use crate::secret::Secret;
+use crate::store::{LONGEST_VALUE, StoredCredential};
+
+/// A credential that was issued further in the future than this was not issued by this clock.
+const CLOCK_SLACK: Duration = Duration::from_secs(300);
+
+/// A credential and what is known of its times.
+#[derive(Debug)]
+struct Live {
+    credential: Arc<Credential>,
+    /// The longest `expires_in` that was said of it.
+    life: Duration,
+    issued_at: SystemTime,
+    expires_at: SystemTime,
+}
+
+/// All credentials that the machine remembers.
+#[derive(Debug)]
+pub(super) struct Held {
+    id: CredentialId,
+    generation: u64,
+    current: Option<Live>,
+    /// The last one after its end, until there is another: an upstream may hand out its value once more.
+    ended: Option<Live>,
+    /// The one before the current, while it may go on working.
+    previous: Option<Previous>,
+}
+
+impl Held {
+    pub(super) fn new(id: CredentialId) -> Self {
+        Self { id, generation: 0, current: None, ended: None, previous: None }
+    }
+
+    pub(super) fn current(&self) -> Option<&Arc<Credential>> {
+        self.current.as_ref().map(|live| &live.credential)
+    }
+
+    pub(super) fn previous(&self) -> Option<&Previous> {
+        self.previous.as_ref()
+    }
+
+    /// The last generation issued, valid or not; 0 when there has never been one.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Whether there is, or was, one to be replaced.
+    pub(super) fn is_replaceable(&self) -> bool {
+        self.current.is_some() || self.ended.is_some()
+    }
+
+    /// Goes on counting where the store has got to.
+    pub(super) fn restore_generation(&mut self, generation: u64) {
+        self.generation = self.generation.max(generation);
+    }
+
+    /// Takes a stored credential over, with the generation that was restored; what is left of its life, and all of
+    /// it. One that is replaced by it goes on working for `overlap`.
+    ///
+    /// # Errors
+    /// Why it is unusable, in words.
+    pub(super) fn restore(
+        &mut self,
+        stored: StoredCredential,
+        overlap: Duration,
+        now: Now,
+    ) -> Result<(Duration, Duration), &'static str> {
+        // No credential lives longer than a day, whatever the store says.
+        let life = stored.expires_in.min(LONGEST_LIFE);
+        let left = stored.expires_at.duration_since(now.wall).unwrap_or_default().min(life);
+        if stored.value.is_empty() || stored.value.expose().len() > LONGEST_VALUE {
+            return Err("it is no token");
+        }
+        if left.is_zero() {
+            return Err("it has ended");
+        }
+        if stored.issued_at.duration_since(now.wall).is_ok_and(|ahead| ahead > CLOCK_SLACK) {
+            return Err("it was issued in the future: has the clock been set back?");
+        }
+        self.generation = self.generation.max(1);
+        let age = now.wall.duration_since(stored.issued_at).unwrap_or_default();
+        let credential = Credential::new(self.id.clone(), self.generation, stored.value, now.mono + left)
+            .aged(age, now.mono);
+        let next = Live {
+            credential: Arc::new(credential),
+            life,
+            issued_at: stored.issued_at,
+            expires_at: now.wall + left,
+        };
+        self.replace(next, overlap, now.mono);
+        Ok((left, life))
+    }
+
+    fn replace(&mut self, next: Live, overlap: Duration, now: Instant) {
+        let before = self.current.replace(next);
+        self.previous = before.map(|live| Previous {
+            until: live.credential.end.min(now + overlap),
+            credential: live.credential,
+        });
+        self.ended = None;
+    }
+
+    /// A value has been issued that is another than the current one: the next generation. The current one goes on
+    /// working for `overlap`.
+    pub(super) fn renew(&mut self, value: Secret, life: Duration, overlap: Duration, now: Now) {
+        self.generation = self.generation.saturating_add(1);
+        let credential = Credential::new(self.id.clone(), self.generation, value, now.mono + life);
+        let next = Live {
+            credential: Arc::new(credential.aged(Duration::ZERO, now.mono)),
+            life,
+            issued_at: now.wall,
+            expires_at: now.wall + life,
+        };
+        self.replace(next, overlap, now.mono);
+    }
+
+    /// Whether this value is the current one, or the one that has ended meanwhile: then it is current again.
+    pub(super) fn has(&mut self, value: &Secret) -> bool {
+        if self.current.is_none() {
+            self.current = self.ended.take_if(|live| live.credential.value == *value);
+        }
+        self.current.as_ref().is_some_and(|live| live.credential.value == *value)
+    }
+
+    /// The current value has been handed out once more, with so much left; its end, and its whole life.
+    pub(super) fn extend(&mut self, left: Duration, now: Now) -> Option<(Instant, Duration)> {
+        let live = self.current.as_mut()?;
+        let end = now.mono + left;
+        live.credential = Arc::new(Credential { end, ..Credential::clone(&live.credential) });
+        live.expires_at = now.wall + left;
+        live.life = live.life.max(left);
+        Some((end, live.life))
+    }
+
+    /// Whether the current one has just ended.
+    pub(super) fn expire(&mut self, now: Instant) -> bool {
+        self.previous.take_if(|previous| previous.until <= now);
+        if self.current().is_none_or(|credential| credential.end > now) {
+            return false;
+        }
+        self.ended = self.current.take();
+        true
+    }
+
+    /// For the store.
+    pub(super) fn stored(&self) -> Option<StoredCredential> {
+        self.current.as_ref().map(|live| StoredCredential {
+            value: live.credential.value.clone(),
+            issued_at: live.issued_at,
+            expires_at: live.expires_at,
+            expires_in: live.life,
+        })
+    }
+
+    /// For pages.
+    pub(super) fn times(&self) -> Option<HeldTimes> {
+        self.current.as_ref().map(|live| HeldTimes {
+            issued_at: live.issued_at,
+            expires_at: live.expires_at,
+            ends: live.credential.end,
+        })
+    }
+}

@@ -1,0 +1,432 @@
+//! What keeps refusals from burning the upstream's quota: a bucket (`token`) or a daily count (`stable_token`).
+//!
+//! Callers choose paths, so those without an accepted call in the last hour have a share of their own in both:
+//! whoever makes up paths cannot empty them. All runs on the monotonic clock; the wall clock is only in what is
+//! stored. A wall clock that was set back never hands out more than there is, one that was set forward at most fills
+//! the bucket. No fetch in here.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Now;
+use super::waiters::Cause;
+use crate::credential::policy::Limit;
+use crate::store::{StoredBucket, StoredForced, StoredLimits};
+
+/// "Any 24 hours".
+pub(super) const DAY: Duration = Duration::from_secs(86_400);
+/// The normal mode handed back the refused one: asking again before then is no use.
+const NOTHING_NEW: Duration = Duration::from_secs(30);
+
+/// The limit on forced refreshes of one credential.
+#[derive(Debug)]
+pub(super) struct Limiter {
+    limit: Limit,
+    bucket: Option<Bucket>,
+    unknown_paths: Option<Bucket>,
+    forced: ForcedLog,
+    /// The normal mode handed out this refused generation: until then asking again is no use.
+    handed_back: Option<(u64, Instant)>,
+}
+
+impl Limiter {
+    /// Before [`Limiter::restore`].
+    pub(super) fn new(limit: Limit) -> Self {
+        Self { limit, bucket: None, unknown_paths: None, forced: ForcedLog::default(), handed_back: None }
+    }
+
+    /// As stored, plus what came in since; what is not stored is full.
+    pub(super) fn restore(&mut self, stored: &StoredLimits, now: Now) {
+        if let Limit::Bucket { size, refill, unknown_paths } = self.limit {
+            // A share refills by its share, or it would take all that comes in.
+            let slower = refill * size / unknown_paths.max(1);
+            let bucket = |stored, size, refill| {
+                let full = Bucket::full(size, refill, now.mono);
+                Some(match stored {
+                    Some(stored) => full.restored(stored, now),
+                    None => full,
+                })
+            };
+            self.bucket = bucket(stored.bucket, size, refill);
+            self.unknown_paths = bucket(stored.unknown_paths, unknown_paths, slower);
+        }
+        self.forced = ForcedLog::restore(&stored.forced, now);
+    }
+
+    /// Another replica has spent of the same limits.
+    pub(super) fn merge(&mut self, stored: &StoredLimits, now: Now) {
+        for (mine, theirs) in
+            [(&mut self.bucket, stored.bucket), (&mut self.unknown_paths, stored.unknown_paths)]
+        {
+            if let (Some(bucket), Some(theirs)) = (mine, theirs) {
+                bucket.merge(theirs, now);
+            }
+        }
+        self.forced.merge(&stored.forced, now);
+    }
+
+    /// Takes the permission for a fetch in normal mode, if there is one.
+    pub(super) fn allows(&mut self, cause: Cause, generation: u64, now: Instant) -> bool {
+        match self.limit {
+            Limit::Bucket { .. } => {
+                let unknown = (cause == Cause::UnknownPath).then_some(&mut self.unknown_paths);
+                let Some(bucket) = &mut self.bucket else { return false };
+                let share = unknown.is_none_or(|share| share.as_mut().is_some_and(|b| b.has(now)));
+                if !share || !bucket.take(now) {
+                    return false;
+                }
+                if cause == Cause::UnknownPath
+                    && let Some(share) = &mut self.unknown_paths
+                {
+                    share.take(now);
+                }
+                true
+            }
+            // The normal mode is free, but there is nothing to gain from it in a spin, unless a forced one may follow.
+            Limit::Daily { .. } => {
+                let in_vain =
+                    self.handed_back.is_some_and(|(handed, until)| handed == generation && now < until);
+                !in_vain || self.allows_forced(cause, now)
+            }
+        }
+    }
+
+    /// Whether a fetch in forced mode may follow now, the normal mode having handed back the refused one.
+    pub(super) fn allows_forced(&mut self, cause: Cause, now: Instant) -> bool {
+        match self.limit {
+            Limit::Bucket { .. } => false,
+            Limit::Daily { count, apart, unknown_paths } => {
+                let share = (cause == Cause::UnknownPath).then_some(unknown_paths);
+                self.forced.allowed_at(count, share, apart, now) <= now
+            }
+        }
+    }
+
+    /// The normal mode handed back this generation, and no forced one may follow.
+    pub(super) fn handed_back(&mut self, generation: u64, now: Instant) {
+        self.handed_back = Some((generation, now + NOTHING_NEW));
+    }
+
+    /// There is another credential, or none.
+    pub(super) fn forget_handed_back(&mut self) {
+        self.handed_back = None;
+    }
+
+    /// A fetch in forced mode is being sent.
+    pub(super) fn spend_forced(&mut self, cause: Cause, now: Now) {
+        if let Limit::Daily { apart, .. } = self.limit {
+            self.forced.spend(cause == Cause::UnknownPath, apart, now);
+        }
+    }
+
+    /// It was not sent after all. The next one still waits its time.
+    pub(super) fn take_back_forced(&mut self) {
+        self.forced.sent.pop_back();
+    }
+
+    /// For the store.
+    pub(super) fn stored(&mut self, now: Now) -> StoredLimits {
+        StoredLimits {
+            bucket: self.bucket.as_mut().map(|bucket| bucket.stored(now)),
+            unknown_paths: self.unknown_paths.as_mut().map(|bucket| bucket.stored(now)),
+            forced: self.forced.stored(),
+        }
+    }
+}
+
+/// So many at once, then one after each `refill`.
+#[derive(Debug, Clone)]
+struct Bucket {
+    size: u32,
+    refill: Duration,
+    level: u32,
+    next: Instant,
+}
+
+impl Bucket {
+    fn full(size: u32, refill: Duration, now: Instant) -> Self {
+        Self { size, refill, level: size, next: now + refill }
+    }
+
+    fn restored(self, stored: StoredBucket, now: Now) -> Self {
+        let (size, refill) = (self.size, self.refill);
+        let passed = now.wall.duration_since(stored.at).unwrap_or_default();
+        let mut next_in = stored.next_in.min(refill);
+        let mut level = stored.level.min(size);
+        if passed < next_in {
+            next_in -= passed;
+        } else {
+            let beyond = (passed - next_in).as_secs();
+            let more = 1 + beyond / refill.as_secs();
+            level = size.min(level.saturating_add(u32::try_from(more).unwrap_or(size)));
+            next_in = refill - Duration::from_secs(beyond % refill.as_secs());
+        }
+        Self { size, refill, level, next: now.mono + next_in }
+    }
+
+    fn merge(&mut self, stored: StoredBucket, now: Now) {
+        self.advance(now.mono);
+        let theirs = self.clone().restored(stored, now);
+        if theirs.level < self.level {
+            *self = theirs;
+        }
+    }
+
+    fn stored(&mut self, now: Now) -> StoredBucket {
+        self.advance(now.mono);
+        StoredBucket {
+            level: self.level,
+            next_in: self.next.saturating_duration_since(now.mono).min(self.refill),
+            at: now.wall,
+        }
+    }
+
+    fn has(&mut self, now: Instant) -> bool {
+        self.advance(now);
+        self.level > 0
+    }
+
+    /// Takes one if there is one.
+    fn take(&mut self, now: Instant) -> bool {
+        let taken = self.has(now);
+        if self.level == self.size {
+            self.next = now + self.refill;
+        }
+        self.level = self.level.saturating_sub(1);
+        taken
+    }
+
+    fn advance(&mut self, now: Instant) {
+        while self.level < self.size && self.next <= now {
+            self.level += 1;
+            self.next += self.refill;
+        }
+    }
+}
+
+/// The fetches in forced mode of the last 24 hours, oldest first.
+#[derive(Debug, Clone, Default)]
+struct ForcedLog {
+    /// When each leaves the 24 hours, and what is stored of it.
+    sent: VecDeque<(Instant, StoredForced)>,
+    /// The earliest instant for the next one, also when the last one was not sent after all.
+    apart: Option<Instant>,
+}
+
+impl ForcedLog {
+    /// From the stored times. One in the future (the clock was set back) counts as sent just now.
+    fn restore(stored: &[StoredForced], now: Now) -> Self {
+        let mut log = Self::default();
+        log.merge(stored, now);
+        log
+    }
+
+    fn merge(&mut self, stored: &[StoredForced], now: Now) {
+        for &forced in stored {
+            let age = now.wall.duration_since(forced.at).unwrap_or_default();
+            if age < DAY && !self.sent.iter().any(|(_, known)| *known == forced) {
+                self.sent.push_back((now.mono + (DAY - age), forced));
+            }
+        }
+        self.sent.make_contiguous().sort_unstable_by_key(|(leaves, _)| *leaves);
+    }
+
+    /// The earliest instant, now or later, for one more.
+    fn allowed_at(&mut self, count: usize, share: Option<usize>, apart: Duration, now: Instant) -> Instant {
+        while self.sent.front().is_some_and(|&(leaves, _)| leaves <= now) {
+            self.sent.pop_front();
+        }
+        let mut at = self.apart.unwrap_or(now).max(now);
+        if let Some((leaves, _)) = self.sent.back() {
+            at = at.max(now + leaves.saturating_duration_since(now).saturating_sub(DAY - apart));
+        }
+        let all = self.sent.iter().map(|(leaves, _)| *leaves);
+        let unknown = self.sent.iter().filter(|(_, forced)| forced.unknown_path).map(|(leaves, _)| *leaves);
+        at = at.max(room(all, self.sent.len(), count, now));
+        if let Some(share) = share {
+            let there = unknown.clone().count();
+            at = at.max(room(unknown, there, share, now));
+        }
+        at
+    }
+
+    fn spend(&mut self, unknown_path: bool, apart: Duration, now: Now) {
+        self.sent.push_back((now.mono + DAY, StoredForced { at: now.wall, unknown_path }));
+        self.apart = Some(now.mono + apart);
+    }
+
+    fn stored(&self) -> Vec<StoredForced> {
+        self.sent.iter().map(|&(_, forced)| forced).collect()
+    }
+}
+
+/// When there is room for one more among `most`, given when those that are `there` leave.
+fn room(mut leaving: impl Iterator<Item = Instant>, there: usize, most: usize, now: Instant) -> Instant {
+    match there.checked_sub(most) {
+        Some(excess) => leaving.nth(excess).unwrap_or(now),
+        None => now,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::credential::policy::{STABLE_TOKEN, TOKEN};
+
+    fn now() -> Now {
+        Now { mono: Instant::now(), wall: SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000) }
+    }
+
+    fn later(now: Now, secs: u64) -> Now {
+        let by = Duration::from_secs(secs);
+        Now { mono: now.mono + by, wall: now.wall + by }
+    }
+
+    fn bucket(stored: &StoredLimits, now: Now) -> Limiter {
+        let mut limiter = Limiter::new(TOKEN.limit);
+        limiter.restore(stored, now);
+        limiter
+    }
+
+    fn daily(stored: &StoredLimits, now: Now) -> Limiter {
+        let mut limiter = Limiter::new(STABLE_TOKEN.limit);
+        limiter.restore(stored, now);
+        limiter
+    }
+
+    /// How many of 20 fetches are allowed at this moment.
+    fn allowed(limiter: &mut Limiter, cause: Cause, now: Now) -> usize {
+        (0..20).filter(|_| limiter.allows(cause, 1, now.mono)).count()
+    }
+
+    #[test]
+    fn ten_at_once_then_one_a_minute() {
+        let start = now();
+        let mut limiter = bucket(&StoredLimits::default(), start);
+        assert_eq!(allowed(&mut limiter, Cause::KnownPath, start), 10);
+        for (secs, right) in [(59, 0), (60, 1), (119, 0), (120, 1), (86_400, 10)] {
+            assert_eq!(allowed(&mut limiter, Cause::KnownPath, later(start, secs)), right, "{secs}");
+        }
+    }
+
+    #[test]
+    fn unknown_paths_take_three_of_the_ten_and_come_back_in_the_same_measure() {
+        let start = now();
+        let mut limiter = bucket(&StoredLimits::default(), start);
+        assert_eq!(allowed(&mut limiter, Cause::UnknownPath, start), 3);
+        assert_eq!(allowed(&mut limiter, Cause::KnownPath, start), 7, "the rest is the others'");
+        // An hour of trying: 18 of the 60 that come in.
+        let mut taken = 0;
+        for secs in 1..=3600 {
+            taken += allowed(&mut limiter, Cause::UnknownPath, later(start, secs));
+        }
+        assert_eq!(taken, 18);
+        assert!(
+            allowed(&mut limiter, Cause::KnownPath, later(start, 3600)) >= 9,
+            "it has filled up meanwhile"
+        );
+    }
+
+    #[test]
+    fn a_restart_neither_fills_nor_empties_the_bucket() {
+        let start = now();
+        let mut limiter = bucket(&StoredLimits::default(), start);
+        allowed(&mut limiter, Cause::UnknownPath, start);
+        allowed(&mut limiter, Cause::KnownPath, start);
+        let stored = limiter.stored(later(start, 30));
+        for (away, left) in [(0, 0), (29, 0), (30, 1), (89, 1), (90, 2), (100_000, 10)] {
+            let back = later(start, 30 + away);
+            assert_eq!(
+                allowed(&mut bucket(&stored, back), Cause::KnownPath, back),
+                left,
+                "away for {away} s"
+            );
+        }
+        for (away, left) in [(169, 0), (170, 1), (370, 2), (100_000, 3)] {
+            let back = later(start, 30 + away);
+            let unknown = allowed(&mut bucket(&stored, back), Cause::UnknownPath, back);
+            assert_eq!(unknown, left, "away for {away} s");
+        }
+        let set_back = Now { wall: start.wall - DAY, ..start };
+        assert_eq!(allowed(&mut bucket(&stored, set_back), Cause::KnownPath, start), 0);
+    }
+
+    #[test]
+    fn what_another_replica_spent_is_spent_here_too() {
+        let start = now();
+        let mut other = bucket(&StoredLimits::default(), start);
+        allowed(&mut other, Cause::UnknownPath, start);
+        let mut limiter = bucket(&StoredLimits::default(), start);
+        limiter.merge(&other.stored(start), start);
+        assert_eq!(allowed(&mut limiter, Cause::UnknownPath, start), 0);
+        assert_eq!(allowed(&mut limiter, Cause::KnownPath, start), 7);
+        limiter.merge(&other.stored(start), start);
+        assert_eq!(allowed(&mut limiter, Cause::KnownPath, start), 0, "a merge gives nothing back");
+    }
+
+    /// When the next one is allowed, in seconds from `start`.
+    fn next(limiter: &mut Limiter, cause: Cause, start: Now, from: u64) -> u64 {
+        (from..from + 200_000)
+            .find(|secs| limiter.allows_forced(cause, later(start, *secs).mono))
+            .expect("within two days")
+    }
+
+    #[test]
+    fn eighteen_in_any_24_hours_and_30_s_apart() {
+        let start = now();
+        let mut limiter = daily(&StoredLimits::default(), start);
+        for n in 0..18 {
+            let at = later(start, 30 * n);
+            assert!(limiter.allows_forced(Cause::KnownPath, at.mono));
+            limiter.spend_forced(Cause::KnownPath, at);
+            let right = if n < 17 { 30 * n + 30 } else { 86_400 };
+            assert_eq!(next(&mut limiter, Cause::KnownPath, start, 30 * n), right);
+        }
+        let mut limiter = daily(&StoredLimits::default(), start);
+        (0..18).for_each(|n| limiter.spend_forced(Cause::KnownPath, later(start, 30 * n)));
+        let restored = later(start, 2_000);
+        let mut again = daily(&limiter.stored(restored), restored);
+        assert_eq!(next(&mut again, Cause::KnownPath, start, 2_000), 86_400);
+    }
+
+    #[test]
+    fn unknown_paths_cause_six_of_the_eighteen() {
+        let start = now();
+        let mut limiter = daily(&StoredLimits::default(), start);
+        for n in 0..6 {
+            limiter.spend_forced(Cause::UnknownPath, later(start, 60 * n));
+        }
+        let stored = limiter.stored(later(start, 400));
+        let mut again = daily(&stored, later(start, 400));
+        for limiter in [&mut limiter, &mut again] {
+            assert_eq!(next(limiter, Cause::KnownPath, start, 400), 400);
+            assert_eq!(next(limiter, Cause::UnknownPath, start, 400), 86_400);
+        }
+    }
+
+    #[test]
+    fn a_handed_back_token_is_not_asked_for_in_a_spin_by_those_who_may_not_force() {
+        let start = now();
+        let mut limiter = daily(&StoredLimits::default(), start);
+        for n in 0..6 {
+            limiter.spend_forced(Cause::UnknownPath, later(start, 60 * n));
+        }
+        let at = later(start, 400).mono;
+        limiter.handed_back(1, at);
+        assert!(!limiter.allows(Cause::UnknownPath, 1, at));
+        assert!(limiter.allows(Cause::KnownPath, 1, at), "the others are not held up by it");
+        assert!(limiter.allows(Cause::UnknownPath, 2, at), "another token is another matter");
+    }
+
+    #[test]
+    fn forced_times_in_the_future_count_as_just_sent() {
+        let start = now();
+        let forced = vec![StoredForced { at: start.wall + DAY * 300, unknown_path: false }];
+        let mut limiter = daily(&StoredLimits { forced, ..StoredLimits::default() }, start);
+        assert_eq!(next(&mut limiter, Cause::KnownPath, start, 0), 30);
+    }
+}

@@ -1,0 +1,125 @@
+//! What distinguishes one kind of credential from another: data, no trait. The lifecycle serves all of them by it.
+//!
+//! A new kind is an entry here and an issuer's file. What an entry means is carried out elsewhere.
+
+use std::time::Duration;
+
+use super::issuer::{self, Issuer, IssuerClient};
+use super::types::CredentialKind;
+use crate::store::file::StoreKey;
+use crate::upstream::BaseUrl;
+
+/// The ways in which the configuration can have an access token issued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenApi {
+    /// `GET /cgi-bin/token`.
+    Token,
+    /// `POST /cgi-bin/stable_token`.
+    StableToken,
+}
+
+/// How one kind of credential lives, and how one call issues it.
+#[derive(Debug)]
+pub struct Policy {
+    /// The kind.
+    pub kind: CredentialKind,
+    /// What configuration, logs and pages call the way in which it is issued.
+    pub name: &'static str,
+    /// Makes the issuer of one account.
+    pub issuer: fn(IssuerClient) -> Box<dyn Issuer>,
+    /// The credential that a fetch needs first; fetches wait for it.
+    pub needs: Option<CredentialKind>,
+    /// A new one is fetched so long before the end …
+    pub ahead: Duration,
+    /// … but a life shorter than this many times `ahead` is used up to all but that part of it.
+    pub ahead_part: u32,
+    /// So long the previous one goes on working after a fetch in normal mode.
+    pub overlap: Duration,
+    /// A refusal with one of these errcodes proves nothing by itself: nodes that lag behind answer so too.
+    pub doubtful: &'static [i64],
+    /// Whether a refused credential can be replaced, and by what.
+    pub force: Force,
+    /// What limits the fetches that refusals cause.
+    pub limit: Limit,
+    /// Fetches a day that the upstream allows; `None` where the number means nothing in practice.
+    pub daily_quota: Option<u32>,
+}
+
+impl Policy {
+    /// Whose state is stored under this policy.
+    pub fn store_key(&self, appid: &str, upstream: &BaseUrl) -> StoreKey {
+        StoreKey {
+            appid: appid.to_owned(),
+            kind: self.kind.as_str(),
+            upstream: upstream.to_string(),
+            issued_by: self.name,
+        }
+    }
+}
+
+/// What replaces a refused credential.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Force {
+    /// Each fetch issues a new one.
+    EachFetch,
+    /// A fetch in forced mode, where the normal mode hands back the refused one.
+    AfterNormal,
+}
+
+/// The limit on fetches that refusals cause.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// A bucket: so many at once, one more after each `refill`.
+    Bucket {
+        /// How many it holds.
+        size: u32,
+        /// How long one takes to come back.
+        refill: Duration,
+        /// How many of them paths without an accepted call may take together.
+        unknown_paths: u32,
+    },
+    /// So many fetches in forced mode in any 24 hours; those in normal mode are free.
+    Daily {
+        /// How many.
+        count: usize,
+        /// No two of them are closer together.
+        apart: Duration,
+        /// How many of them paths without an accepted call may cause together.
+        unknown_paths: usize,
+    },
+}
+
+/// `GET /cgi-bin/token`: each call ends the token before, after an overlap of five minutes.
+pub static TOKEN: Policy = Policy {
+    kind: CredentialKind::AccessToken,
+    name: "token",
+    issuer: issuer::token::issuer,
+    needs: None,
+    ahead: Duration::from_secs(300),
+    ahead_part: 5,
+    overlap: Duration::from_secs(300),
+    doubtful: &[40001, 40014],
+    force: Force::EachFetch,
+    limit: Limit::Bucket { size: 10, refill: Duration::from_secs(60), unknown_paths: 3 },
+    daily_quota: Some(2000),
+};
+
+/// `POST /cgi-bin/stable_token`: its normal mode ends no one's token.
+pub static STABLE_TOKEN: Policy = Policy {
+    name: "stable_token",
+    issuer: issuer::stable::issuer,
+    force: Force::AfterNormal,
+    // WeChat allows 20 a day, and refreshes nothing within 30 s of the last one.
+    limit: Limit::Daily { count: 18, apart: Duration::from_secs(30), unknown_paths: 6 },
+    // The 500,000 of its normal mode are out of reach.
+    daily_quota: None,
+    ..TOKEN
+};
+
+/// The policy that a configuration asks for.
+pub fn of(api: TokenApi) -> &'static Policy {
+    match api {
+        TokenApi::Token => &TOKEN,
+        TokenApi::StableToken => &STABLE_TOKEN,
+    }
+}

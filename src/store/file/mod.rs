@@ -1,0 +1,179 @@
+//! The state file: `state_dir/<appid>.json`, mode 0600 in a folder of mode 0700.
+//!
+//! A new content goes to a new name (created exclusively, 0600), is synced, renamed over the old one, and the
+//! folder is synced: a process that is killed in between leaves the old file or the new one, never a torn one. The
+//! file's lock makes this process the only one that fetches, so its lease is always granted and no peer publishes.
+//! What the state means is the lifecycle's business; how it is spelled is in `format.rs`.
+
+mod error;
+mod files;
+mod folder;
+mod format;
+mod lock;
+mod open;
+mod quarantine;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
+use std::time::Duration;
+
+use tracing::error;
+
+pub use self::error::OpenError;
+use self::files::Files;
+use self::lock::Lock;
+use super::{Lease, Pending, PublishError, Published, Store, StoreEvent, StoredState};
+use crate::beside::{READING, beside};
+
+/// No state is longer; a longer file is damaged.
+const LONGEST_FILE: usize = 64 * 1024;
+
+/// Whose state a file holds; one of somebody else is never used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreKey {
+    /// The account's appid.
+    pub appid: String,
+    /// Which of the account's credentials, `access_token` for example.
+    pub kind: &'static str,
+    /// Where it was issued: `https://host:port`.
+    pub upstream: String,
+    /// Which call issues it; two calls issue independent credentials.
+    pub issued_by: &'static str,
+}
+
+impl StoreKey {
+    /// What the names of its files begin with.
+    fn stem(&self) -> String {
+        match self.kind {
+            "access_token" => self.appid.clone(),
+            kind => format!("{}-{kind}", self.appid),
+        }
+    }
+}
+
+/// What a look at a state file showed.
+#[derive(Debug)]
+pub enum Look {
+    /// There is no file.
+    Missing,
+    /// It is unusable, in words; the next start quarantines it.
+    Unusable(String),
+    /// The state of this credential. What it holds may have ended.
+    Held(StoredState),
+}
+
+/// Looks at a credential's file and changes nothing: neither the folder nor its files, which may belong to a
+/// running wxgate. To use what is there, open a [`FileStore`].
+pub async fn look(dir: &Path, key: &StoreKey) -> Look {
+    let (dir, key) = (dir.to_owned(), key.clone());
+    let looked = beside(READING, move || {
+        let files = Files::new(&dir, key);
+        match files.read() {
+            Ok(None) => Look::Missing,
+            Ok(Some(text)) => format::parse(&text, &files.key)
+                .map_or_else(|unusable| Look::Unusable(unusable.why), |parsed| Look::Held(parsed.state)),
+            Err(e) => Look::Unusable(format!("it cannot be read: {e}")),
+        }
+    });
+    looked.await.unwrap_or_else(|e| Look::Unusable(format!("it cannot be read: {e}")))
+}
+
+/// One credential's file, locked for this process.
+#[derive(Debug)]
+pub struct FileStore {
+    files: Arc<Files>,
+    lock: Arc<Lock>,
+    /// The generation in the file.
+    stored: Arc<Mutex<u64>>,
+}
+
+impl FileStore {
+    /// Makes the folder if it is missing, proves that it can be written by writing to it, and removes what a
+    /// killed process left half written. A folder that is only full will do while it holds a valid token.
+    ///
+    /// While another process has this file open, it waits for up to 5 s: after that, a restart whose predecessor
+    /// is still draining has to be tried again.
+    ///
+    /// # Errors
+    /// When the folder cannot be made or written, or another wxgate goes on using the file.
+    pub async fn open(dir: &Path, key: StoreKey) -> Result<Self, OpenError> {
+        Self::open_within(lock::PATIENCE, dir, key).await
+    }
+
+    async fn open_within(patience: Duration, dir: &Path, key: StoreKey) -> Result<Self, OpenError> {
+        let files = Arc::new(Files::new(dir, key));
+        let opening = Arc::clone(&files);
+        let opened = beside(patience + READING, move || opening.open(patience)).await;
+        let failed = |e| OpenError::NotWritable { dir: dir.to_owned(), source: io::Error::other(e) };
+        let lock = opened.map_err(failed)??;
+        Ok(Self { files, lock: Arc::new(lock), stored: Arc::default() })
+    }
+
+    /// The same file for another key of the same appid, under the lock that this store holds: for an account that
+    /// is started anew with another upstream or token call.
+    pub fn rekeyed(&self, key: StoreKey) -> Option<Self> {
+        let files = Files::new(&self.files.dir, key);
+        (files.file == self.files.file).then(|| Self {
+            files: Arc::new(files),
+            lock: Arc::clone(&self.lock),
+            stored: Arc::default(),
+        })
+    }
+}
+
+impl Store for FileStore {
+    fn load(&self) -> Pending<'_, Option<StoredState>> {
+        let (files, stored) = (Arc::clone(&self.files), Arc::clone(&self.stored));
+        Box::pin(async move {
+            let loaded = beside(READING, move || {
+                let state = files.load();
+                *stored.lock().unwrap_or_else(PoisonError::into_inner) =
+                    state.as_ref().map_or(0, |state| state.generation);
+                state
+            });
+            loaded.await.unwrap_or_else(|e| {
+                error!("`{}` cannot be read: {e}; a token is fetched", self.files.file.display());
+                None
+            })
+        })
+    }
+
+    fn publish(&self, state: StoredState, over: u64) -> Pending<'_, Result<Published, PublishError>> {
+        let (files, stored) = (Arc::clone(&self.files), Arc::clone(&self.stored));
+        Box::pin(async move {
+            let written = beside(READING, move || {
+                // Held for the whole write; a write that hangs must not gather others behind it.
+                let mut stored = match stored.try_lock() {
+                    Ok(stored) => stored,
+                    Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+                    Err(TryLockError::WouldBlock) => {
+                        return Err(io::Error::other("the write before this one has not come back"));
+                    }
+                };
+                if *stored != over
+                    && let Some(newer) = files.load().filter(|newer| newer.generation != over)
+                {
+                    *stored = newer.generation;
+                    return Ok(Published::Superseded(Box::new(newer)));
+                }
+                files.write(&state)?;
+                *stored = state.generation;
+                Ok(Published::Stored)
+            });
+            let written = written.await.map_err(io::Error::other).and_then(|written| written);
+            written
+                .map_err(|e| PublishError(format!("`{}` cannot be written: {e}", self.files.file.display())))
+        })
+    }
+
+    fn lease(&self) -> Pending<'_, Lease> {
+        Box::pin(std::future::ready(Lease::Granted))
+    }
+
+    fn watch(&self) -> Pending<'_, StoreEvent> {
+        Box::pin(std::future::pending())
+    }
+}
