@@ -3,16 +3,13 @@
 //!
 //! Whether an appid and its secret belong together is known to WeChat alone; `wxgate check` asks.
 
+use super::parse::{address, path};
 use super::report::Report;
 use super::table::{Given, Table};
 use super::value::Value;
 use super::{Account, TokenApi, keys, parse, secret, upstream};
 use crate::proxy::route::PathPattern;
 use crate::upstream::BaseUrl;
-
-/// What an entry of `untouched` looks like.
-const UNTOUCHED_WANTED: &str =
-    r#"a path like "/wxa/gettemplatelist", or with a `*` at its end, "/wxa/third/*", for any rest"#;
 
 /// A value and the line to name when it clashes with another account's.
 struct At<T> {
@@ -92,11 +89,11 @@ fn read_one(mut table: Table<'_>, default_url: &BaseUrl) -> Draft {
     let upstream = table.optional("upstream", upstream::url).unwrap_or_else(|| default_url.clone());
     let (hosts_given, hosts) = table.given_or_default("hosts", hosts);
     let (prefix_given, prefix) =
-        table.given_or_default("prefix", |v| v.parsed(r#"a prefix like "/shop" in quotes"#, parse::prefix));
+        table.given_or_default("prefix", |v| v.parsed(r#"a prefix like "/shop" in quotes"#, path::prefix));
     let prefix = At { line: table.line_of("prefix"), value: prefix };
     let routes_known = hosts_given != Given::Wrong && prefix_given != Given::Wrong;
-    let paths = table.key("paths", paths);
-    let untouched = table.key("untouched", untouched);
+    let paths = table.key("paths", |v| paths(v, &prefix.value));
+    let untouched = table.key("untouched", |v| untouched(v, &paths));
     let refresh_on = table.key("refresh_on", refresh_on);
     table.finish();
 
@@ -118,17 +115,23 @@ fn read_one(mut table: Table<'_>, default_url: &BaseUrl) -> Draft {
 
 fn hosts(value: &Value<'_>) -> Option<Vec<At<String>>> {
     value.list(r#"an array of host names like ["wx.example.com"]"#, |v| {
-        let host = v.parsed(r#"a host name in quotes, like "wx.example.com""#, parse::host)?;
+        let host = v.parsed(r#"a host name in quotes, like "wx.example.com""#, address::host)?;
         Some(At { line: v.line(), value: host })
     })
 }
 
-fn paths(value: &Value<'_>) -> Option<Vec<String>> {
+fn paths(value: &Value<'_>, prefix: &str) -> Option<Vec<String>> {
     const WANT: &str = r#"an array of path beginnings like ["/cgi-bin/"]"#;
     let paths = value.list(WANT, |v| {
-        let path = v.parsed(r#"the beginning of a path in quotes, like "/cgi-bin/""#, parse::api_path)?;
+        let path = v.parsed(r#"the beginning of a path in quotes, like "/cgi-bin/""#, path::api_path)?;
         if path.len() > 1 && path.matches('/').count() == 1 {
             let words = format!("\"{path}\" also admits \"{path}x\"; \"{path}/\" is most likely meant");
+            v.report.warn(v.line(), v.key(), &words);
+        }
+        if !prefix.is_empty() && path.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('/')) {
+            let words = format!(
+                "\"{path}\" begins with the account's `prefix`, which is taken off before: write it without"
+            );
             v.report.warn(v.line(), v.key(), &words);
         }
         Some(path)
@@ -139,9 +142,14 @@ fn paths(value: &Value<'_>) -> Option<Vec<String>> {
     Some(paths)
 }
 
-fn untouched(value: &Value<'_>) -> Option<Vec<PathPattern>> {
+fn untouched(value: &Value<'_>, paths: &[String]) -> Option<Vec<PathPattern>> {
     value.list(r#"an array of paths like ["/wxa/gettemplatelist"]"#, |v| {
-        v.parsed(UNTOUCHED_WANTED, |text| PathPattern::parse(text).ok_or_else(|| UNTOUCHED_WANTED.to_owned()))
+        let pattern = v.parsed(path::PATTERN_WANTED, path::pattern)?;
+        if !path::could_fit(&pattern, paths) {
+            let words = format!("no call fits \"{pattern}\": none of the account's `paths` admits one");
+            v.report.warn(v.line(), v.key(), &words);
+        }
+        Some(pattern)
     })
 }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::{ConfigErrors, Problem, shown};
 use super::files::Files;
+use super::parse::address;
 use super::{Env, Loaded, Source, parse, secret, state_dir};
 use crate::secret::Secret;
 
@@ -38,8 +39,8 @@ pub(super) fn load(files: &Files, env: Env<'_>) -> Result<Loaded, ConfigErrors> 
     let appid = reader.appid();
     let secret = reader.secret();
     let listen = reader.listen();
-    let url = reader.parsed(UPSTREAM, parse::url_may_be_shown, parse::upstream_url);
-    let egress_ip = reader.parsed(EGRESS_IP, |_| true, parse::egress_ip);
+    let url = reader.parsed(UPSTREAM, address::url_may_be_shown, address::upstream_url);
+    let egress_ip = reader.parsed(EGRESS_IP, |_| true, address::egress_ip);
     let state_dir = reader.state_dir();
     let (Some(mut config), Some(appid), Some(secret), Some(state_dir), []) =
         (base, appid, secret, state_dir, reader.problems.as_slice())
@@ -138,12 +139,12 @@ impl Reader<'_> {
         let listen = self.parsed(
             LISTEN,
             |_| true,
-            |text| text.split(',').map(parse::listen).collect::<Result<Vec<_>, _>>(),
+            |text| text.split(',').map(address::listen).collect::<Result<Vec<_>, _>>(),
         )?;
-        if let Some(twice) = parse::twice(&listen) {
+        if let Some(twice) = address::twice(&listen) {
             self.problem(LISTEN, Some(format!("{twice} twice")), "each address once");
         }
-        if let Some(open) = listen.iter().find(|address| !parse::is_loopback(address.ip())) {
+        if let Some(open) = listen.iter().find(|listen| !address::is_loopback(listen.ip())) {
             let words = "a loopback address such as \"127.0.0.1:8080\": whoever reaches this one could use the \
                          WeChat account. Opening it takes a wxgate.toml, with a [[caller]] or open_to_everyone = true";
             self.problem(LISTEN, Some(format!("\"{open}\"")), words);

@@ -12,13 +12,12 @@ use zeroize::Zeroizing;
 use super::error::{ConfigErrors, Problem};
 use super::files::Files;
 use super::keys::{self, TOP};
+use super::parse::address;
 use super::report::{Findings, Finished, Report};
 use super::secret::is_exposed;
 use super::table::Table;
 use super::value::Value;
-use super::{
-    Config, Env, Loaded, LogFormat, Source, account, caller, limits, parse, state_dir, tls, upstream,
-};
+use super::{Config, Env, Loaded, LogFormat, Source, account, caller, limits, state_dir, tls, upstream};
 use crate::regular_file::ReadError;
 
 /// More than any configuration.
@@ -107,7 +106,7 @@ fn read_top<'r>(
     // Files are the only kind of store so far.
     top.table_or_defaults("store", empty).finish();
     let (accounts, names) = account::read_all(&mut top, &upstream.url);
-    let callers = caller::read_all(&mut top, &names);
+    let callers = caller::read_all(&mut top, &accounts, &names);
     if !open_to_everyone && !top.has_elements("caller") {
         refuse_open_relay(&plain, &top, "listen");
         // A client certificate guards the listener that asks for it, and no other.
@@ -134,15 +133,15 @@ fn read_top<'r>(
 
 /// `listen`: an array of addresses, or a single one.
 pub(super) fn listen(value: &Value<'_>) -> Option<Vec<SocketAddr>> {
-    let address = |v: &Value<'_>| v.parsed(parse::LISTEN_WANTED, parse::listen);
+    let one = |v: &Value<'_>| v.parsed(address::LISTEN_WANTED, address::listen);
     let addresses = match value.toml() {
-        DeValue::String(_) => vec![address(value)?],
-        _ => value.list(r#"an array of addresses like ["127.0.0.1:8080"]"#, address)?,
+        DeValue::String(_) => vec![one(value)?],
+        _ => value.list(r#"an array of addresses like ["127.0.0.1:8080"]"#, one)?,
     };
     if addresses.is_empty() {
         return value.wrong_as("an empty array", "at least one address: nobody could call");
     }
-    if let Some(twice) = parse::twice(&addresses) {
+    if let Some(twice) = address::twice(&addresses) {
         return value.wrong_as(format!("{twice} twice"), "each address once");
     }
     Some(addresses)
@@ -150,7 +149,7 @@ pub(super) fn listen(value: &Value<'_>) -> Option<Vec<SocketAddr>> {
 
 /// An open relay to someone's WeChat account is never an accident.
 fn refuse_open_relay(listen: &[SocketAddr], top: &Table<'_>, key: &str) {
-    if let Some(open) = listen.iter().find(|address| !parse::is_loopback(address.ip())) {
+    if let Some(open) = listen.iter().find(|listen| !address::is_loopback(listen.ip())) {
         let named = if key == "listen" { key.to_owned() } else { format!("{key}.listen") };
         let words = "a loopback address such as \"127.0.0.1:8080\": whoever reaches this one could use the \
                      WeChat account. Say in [[caller]] who may call (or, for [tls], ask for certificates with `client_ca`); set open_to_everyone = true only if something else (a firewall, a private \

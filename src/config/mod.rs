@@ -12,7 +12,7 @@ mod files;
 mod keys;
 mod limits;
 mod loader;
-pub(crate) mod parse;
+mod parse;
 mod pem;
 mod report;
 mod schema;
@@ -37,6 +37,7 @@ use ipnet::IpNet;
 pub use crate::credential::TokenApi;
 pub use error::{ConfigErrors, Problem};
 pub use loader::Loader;
+pub(crate) use parse::address::is_loopback;
 pub use schema::schema;
 
 use files::Files;

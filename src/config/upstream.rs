@@ -2,16 +2,17 @@
 //!
 //! Names are not looked up and nothing is connected to; that is what `wxgate check` does.
 
+use super::parse::address;
 use super::table::Table;
 use super::value::Value;
-use super::{Upstream, parse, pem};
+use super::{Upstream, pem};
 use crate::tls::Pem;
 use crate::upstream::BaseUrl;
 
 pub(super) fn read(mut table: Table<'_>) -> Upstream {
     let upstream = Upstream {
         url: table.key("url", url),
-        egress_ip: table.optional("egress_ip", |v| v.parsed(parse::IP_WANTED, parse::egress_ip)),
+        egress_ip: table.optional("egress_ip", |v| v.parsed(address::IP_WANTED, address::egress_ip)),
         ca: table.optional("ca", ca),
         connect_timeout: table.key("connect_timeout", Value::time),
         response_timeout: table.key("response_timeout", Value::time),
@@ -25,10 +26,10 @@ pub(super) fn read(mut table: Table<'_>) -> Upstream {
 pub(super) fn url(value: &Value<'_>) -> Option<BaseUrl> {
     let hidden = value.secret();
     let value = match value.toml().as_str() {
-        Some(text) if parse::url_may_be_shown(text) => value,
+        Some(text) if address::url_may_be_shown(text) => value,
         _ => &hidden,
     };
-    value.parsed(parse::URL_WANTED, parse::upstream_url)
+    value.parsed(address::URL_WANTED, address::upstream_url)
 }
 
 /// Further trust roots; whether each of them is usable is seen when the TLS client is made.

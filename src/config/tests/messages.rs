@@ -29,7 +29,7 @@ fn keys_at_the_top() {
             ("listen = 8080", r#"listen: found 8080, want an array of addresses like ["127.0.0.1:8080"]"#),
             (
                 "listen = ['localhost:80']",
-                r#"listen[0]: found "localhost:80", want ADDRESS:PORT such as "127.0.0.1:8080" or "[::1]:8080""#,
+                r#"listen[0]: found "localhost:80", want "127.0.0.1:80": an address and a port"#,
             ),
             ("listen = ['[::1]:1', '[::1]:1']", "listen: found [::1]:1 twice, want each address once"),
             (
@@ -92,6 +92,10 @@ fn keys_of_a_caller() {
         (
             "name = 'a'\nkey = 'k'\naccounts = ['other']",
             "8: caller[0].accounts[0]: found \"other\", want the `name` of an [[account]]".to_owned(),
+        ),
+        (
+            "name = 'a'\nkey = 'k'\naccounts = ['*']",
+            "8: caller[0].accounts[0]: found \"*\", want the key left out: without `accounts` it may use all".to_owned(),
         ),
         (
             "name = 'a'\nkey = 'k'\naccounts = []",
@@ -247,7 +251,7 @@ fn keys_of_an_account() {
             ("token_api = 'old'", r#"account[0].token_api: found "old", want "token" or "stable_token""#),
             (
                 "hosts = ['a.example', 'a.example:80']",
-                "account[0].hosts[1]: found \"a.example:80\", want a host name or IP address without port, like \"wx.example.com\"",
+                "account[0].hosts[1]: found \"a.example:80\", want \"a.example\": a name or an address alone, without port",
             ),
             (
                 "hosts = ['a.example', 'A.example.']",
@@ -255,12 +259,16 @@ fn keys_of_an_account() {
             ),
             (
                 "prefix = '/shop/'",
-                "account[0].prefix: found \"/shop/\", want \"\" or a prefix like \"/shop\": one `/` before each part, \
-                 none at the end, no `.` or `..`, no `?`, `#`, `%`, `;`",
+                "account[0].prefix: found \"/shop/\", want \"/shop\": what comes behind a prefix is not part of it",
             ),
             (
                 "paths = []",
                 "account[0].paths: found an empty array, want at least one path: nothing could be called",
+            ),
+            (
+                "paths = ['/cgi-bin/*']",
+                "account[0].paths[0]: found \"/cgi-bin/*\", want \"/cgi-bin/\": an entry of `paths` is the beginning of a \
+                 path, and has no `*` for the rest",
             ),
             (
                 "paths = ['cgi-bin/']",

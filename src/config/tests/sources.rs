@@ -182,6 +182,32 @@ fn a_path_without_a_slash_at_its_end_is_allowed_and_warned_about() {
 }
 
 #[test]
+fn rules_that_no_call_fits_are_warned_about() {
+    let account = "[[account]]\nappid = 'wx1'\nsecret = 's3cret'\nprefix = '/shop'\n";
+    let warnings = |account_more: &str, allow: &str| {
+        let caller = format!("[[caller]]\nname = 'a'\nkey = 'k'\nallow = [{allow}]\n");
+        load_text(&format!("{account}{account_more}\n{caller}")).unwrap().warnings
+    };
+    assert_eq!(
+        warnings("untouched = ['/cgi-bin/x', '/cgi-bin/*']", "'* /*', 'GET /cgi-bin/user/get'"),
+        [""; 0]
+    );
+    assert_eq!(
+        warnings("paths = ['/shop/cgi-bin/', '/shopping/']", "'* /shop/*'"),
+        [
+            r#"wxgate.toml:5: account[0].paths[0]: "/shop/cgi-bin/" begins with the account's `prefix`, which is taken off before: write it without"#
+        ]
+    );
+    assert_eq!(
+        warnings("untouched = ['/wxa/x']", "'GET /shop/cgi-bin/*'"),
+        [
+            r#"wxgate.toml:5: account[0].untouched[0]: no call fits "/wxa/x": none of the account's `paths` admits one"#,
+            "wxgate.toml:9: caller[0].allow[0]: no call fits `/shop/cgi-bin/*`: the `paths` of no account admit one"
+        ]
+    );
+}
+
+#[test]
 fn state_goes_where_the_system_says() {
     for (pairs, expected) in [
         (vec![("STATE_DIRECTORY", "/var/lib/a:/var/lib/b"), ("XDG_STATE_HOME", "/x")], "/var/lib/a"),
