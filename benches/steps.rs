@@ -142,7 +142,7 @@ mod framing {
     use super::*;
 
     fn read(head: &str) -> Head {
-        let end = end_of_head(head.as_bytes(), 0).expect("no bare line feed").expect("a whole head");
+        let end = end_of_head(head.as_bytes(), 0).expect("line ends of one kind").end.expect("a whole head");
         wxgate::http1::head::read(&head.as_bytes()[..end]).expect("a head that is taken")
     }
 

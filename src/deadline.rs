@@ -21,11 +21,6 @@ impl Deadline {
         self.since = None;
     }
 
-    /// Whether the limit is running: it has been polled since the last event.
-    pub(crate) fn is_running(&self) -> bool {
-        self.since.is_some()
-    }
-
     /// Ready once nothing has happened for `limit`.
     pub(crate) fn poll(&mut self, limit: Duration, cx: &mut Context<'_>) -> Poll<()> {
         let deadline = *self.since.get_or_insert_with(Instant::now) + limit;

@@ -19,7 +19,6 @@ pub mod demo;
 pub mod errcodes;
 #[doc(hidden)]
 pub mod http1;
-mod hush;
 pub mod listener;
 pub mod logging;
 pub mod metrics;

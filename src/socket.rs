@@ -53,15 +53,6 @@ impl Socket {
         self.stream.poll_read_ready(cx)
     }
 
-    /// Ready when the other side has left: it has closed its end, and everything that it had sent was read.
-    pub(crate) fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
-        match ready!(self.stream.poll_peek(cx, &mut ReadBuf::new(&mut [0]))) {
-            // Its next bytes wait; it will be seen leaving when they have been read.
-            Ok(1..) => Poll::Pending,
-            Ok(0) | Err(_) => Poll::Ready(()),
-        }
-    }
-
     fn poll_send(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         if !self.ending {
             return Pin::new(&mut self.stream).poll_write(cx, bytes);

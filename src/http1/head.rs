@@ -1,6 +1,6 @@
-//! Reads an HTTP/1 request head, strictly: its framing, and what else the guard has to know of it.
+//! Reads an HTTP/1 request head, strictly: its framing, and what else the listener has to know of it.
 //!
-//! Pure. It decides where a message ends, so that the guard and hyper can never disagree about it: whatever
+//! Pure. It decides where a message ends, so that the listener and hyper can never disagree about it: whatever
 //! two programs could read in two ways (RFC 9112 sections 2.2, 6.1 and 6.3) is refused before hyper sees it.
 //! It knows neither sockets nor WeChat; what a target may look like is checked again, and in full, by the
 //! proxy's `admit` step.
@@ -8,7 +8,7 @@
 use std::mem::MaybeUninit;
 
 use super::chunks::is_token;
-use crate::http1::target::{check_query, why_not_in_path};
+use super::target::{check_query, why_not_in_path};
 
 /// The fields one head may have; hyper's own limit.
 const MOST_FIELDS: usize = 100;
@@ -27,6 +27,8 @@ pub enum HeadError {
     TooLarge(&'static str),
 }
 
+const MIXED_LINE_ENDS: &str = "the empty line behind the request head has another line end than the lines before it; end all lines with CR LF";
+
 /// A head over `max_header_bytes`.
 pub const TOO_LARGE: HeadError =
     HeadError::TooLarge("the request head is too large; send less, or raise limits.max_header_bytes");
@@ -40,36 +42,54 @@ pub enum Framing {
     Chunked,
 }
 
-/// What the guard has to know of a head.
+/// What the listener has to know of a head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Head {
     /// Where its body ends.
     pub framing: Framing,
-    /// Whether every field name is spelt in the way in which hyper writes names by itself, `Content-Type`: then
-    /// nobody needs to remember the spelling.
-    pub usual_names: bool,
     /// Whether hyper ends the connection behind the answer, because the caller asks for that in plain words.
     pub last: bool,
 }
 
-/// The length of a complete head at the beginning of `bytes`, its empty line included. `from` is where to
-/// look first, so that a head that comes byte by byte is not searched again and again.
+/// What is known of a head's end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct End {
+    /// The length of the head, its empty line included; `None` while it has not come to its end.
+    pub end: Option<usize>,
+    /// Whether a line, of those that were looked at, ends in a bare line feed.
+    pub bare_line_feed: bool,
+}
+
+/// Looks for the end of a head at the beginning of `bytes`. `from` is where to look first, so that a head that
+/// comes byte by byte is not searched again and again.
 ///
 /// # Errors
-/// [`HeadError::Malformed`] at the first line that ends in a bare line feed.
-pub fn end_of_head(bytes: &[u8], from: usize) -> Result<Option<usize>, HeadError> {
+/// [`HeadError::Malformed`] when it could end here or elsewhere: at an empty line whose line end is of another kind
+/// than those before it.
+pub fn end_of_head(bytes: &[u8], from: usize) -> Result<End, HeadError> {
     let mut at = from;
+    let mut bare_line_feed = false;
     while let Some(found) = memchr::memchr(b'\n', &bytes[at..]) {
         let line_feed = at + found;
-        if line_feed == 0 || bytes[line_feed - 1] != b'\r' {
-            return bad("a line of the request head ends in a bare line feed");
-        }
-        if line_feed >= 3 && &bytes[line_feed - 3..line_feed] == b"\r\n\r" {
-            return Ok(Some(line_feed + 1));
-        }
         at = line_feed + 1;
+        let end = match &bytes[..line_feed] {
+            [.., b'\r', b'\n', b'\r'] => true,
+            [.., b'\n', b'\r'] => return malformed(MIXED_LINE_ENDS),
+            [.., b'\r'] => false,
+            before => {
+                bare_line_feed = true;
+                let empty = matches!(before, [] | [.., b'\n']);
+                if empty && memchr::memmem::find(before, b"\r\n").is_some() {
+                    return malformed(MIXED_LINE_ENDS);
+                }
+                empty
+            }
+        };
+        if end {
+            return Ok(End { end: Some(at), bare_line_feed });
+        }
     }
-    Ok(None)
+    Ok(End { end: None, bare_line_feed })
 }
 
 /// How many bytes of empty lines stand before a request line; old clients send one after a POST body
@@ -88,10 +108,15 @@ pub fn check_beginning(first: u8) -> Result<(), HeadError> {
         b'\r' => Ok(()),
         byte if is_token(byte) => Ok(()),
         // The first byte of a TLS handshake.
-        0x16 => bad(
+        0x16 => malformed(
             "this is a listener for plain HTTP, and the caller speaks TLS; use http://, or a listener of [tls]",
         ),
-        _ => bad("the request head is malformed"),
+        b'\n' => malformed("the request begins with a bare line feed; begin it with the method"),
+        b' ' | b'\t' => malformed("the request line begins with a space; begin it with the method"),
+        0x80.. => malformed(
+            "the request begins with a byte outside ASCII; begin it with the method, without a byte order mark",
+        ),
+        _ => malformed("the request begins with a character that no method has; send HTTP/1.1"),
     }
 }
 
@@ -107,9 +132,14 @@ pub fn look_alike(name: &str) -> bool {
         || is(b"transferencoding") && !name.eq_ignore_ascii_case("transfer-encoding")
 }
 
+/// Several Content-Lengths, even where they agree.
+pub const SEVERAL_LENGTHS: HeadError =
+    HeadError::Malformed("there is more than one Content-Length; send one");
+
 /// A field that is a [`look_alike`].
 pub const LOOK_ALIKE: HeadError = HeadError::Malformed(
-    "a field name differs from Content-Length or Transfer-Encoding in its punctuation alone",
+    "a header name differs from Content-Length or Transfer-Encoding in its punctuation alone; spell it as they do, or \
+     leave it out",
 );
 
 /// Reads one complete head.
@@ -122,33 +152,34 @@ pub fn read(head: &[u8]) -> Result<Head, HeadError> {
     let mut request = httparse::Request::new(&mut []);
     match request.parse_with_uninit_headers(head, &mut fields) {
         Ok(httparse::Status::Complete(length)) if length == head.len() => {}
-        Ok(_) => return bad("the request head is malformed"),
         Err(httparse::Error::TooManyHeaders) => {
             return Err(HeadError::TooLarge("the request has more than 100 header fields; send fewer"));
         }
-        Err(httparse::Error::Version) => return bad("the request is not HTTP/1.0 or HTTP/1.1"),
-        Err(_) => return bad("the request head is malformed"),
+        // [`super::lenient`] names the cause.
+        Ok(_) | Err(_) => return malformed("the request head is malformed"),
     }
-    check_target(request.path.unwrap_or_default())?;
+    check_target(request.path.unwrap_or_default().as_bytes())?;
     let mut length = None;
     let mut chunked = false;
-    let mut usual_names = true;
     // Nothing said is a word of its own; two lines are not plain.
     let mut options = None;
     let mut plain = true;
     for field in request.headers.iter() {
-        usual_names = usual_names && is_usual(field.name);
         if field.name.eq_ignore_ascii_case("content-length") {
             if length.is_some() {
-                return bad("there is more than one Content-Length");
+                return Err(SEVERAL_LENGTHS);
             }
             length = Some(content_length(field.value)?);
         } else if field.name.eq_ignore_ascii_case("transfer-encoding") {
             if chunked {
-                return bad("there is more than one Transfer-Encoding");
+                return malformed(
+                    "there is more than one Transfer-Encoding; send one `chunked`, or a Content-Length",
+                );
             }
             if request.version != Some(1) || !field.value.eq_ignore_ascii_case(b"chunked") {
-                return bad("the only Transfer-Encoding that is understood is one `chunked`, in HTTP/1.1");
+                return malformed(
+                    "the only Transfer-Encoding that is understood is one `chunked`, in HTTP/1.1; send a Content-Length instead",
+                );
             }
             chunked = true;
         } else if field.name.eq_ignore_ascii_case("connection") {
@@ -158,31 +189,26 @@ pub fn read(head: &[u8]) -> Result<Head, HeadError> {
         }
     }
     let framing = match (length, chunked) {
-        (Some(_), true) => return bad("there are both Content-Length and Transfer-Encoding"),
+        (Some(_), true) => {
+            return malformed("there are both Content-Length and Transfer-Encoding; send one of them");
+        }
         (None, true) => Framing::Chunked,
         (length, false) => Framing::Sized(length.unwrap_or(0)),
     };
     let last = match options {
         None => request.version == Some(0),
-        Some(line) => plain && request.version == Some(1) && has_close(line),
+        Some(line) => {
+            plain && (has(line, b"close") || request.version == Some(0) && !has(line, b"keep-alive"))
+        }
     };
-    Ok(Head { framing, usual_names, last })
+    Ok(Head { framing, last })
 }
 
-fn has_close(options: &[u8]) -> bool {
-    options.split(|b| *b == b',').any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
+fn has(options: &[u8], name: &[u8]) -> bool {
+    options.split(|b| *b == b',').any(|option| option.trim_ascii().eq_ignore_ascii_case(name))
 }
 
-/// Whether the first letter of each word of a field name is upper case, and no other.
-fn is_usual(name: &str) -> bool {
-    let mut before = b'-';
-    name.bytes().all(|byte| {
-        let first = std::mem::replace(&mut before, byte) == b'-';
-        if first { !byte.is_ascii_lowercase() } else { !byte.is_ascii_uppercase() }
-    })
-}
-
-fn bad<T>(text: &'static str) -> Result<T, HeadError> {
+pub(super) fn malformed<T>(text: &'static str) -> Result<T, HeadError> {
     Err(HeadError::Malformed(text))
 }
 
@@ -193,29 +219,33 @@ fn content_length(value: &[u8]) -> Result<u64, HeadError> {
     match digits.and_then(|digits| digits.parse().ok()) {
         // hyper keeps the two largest values for itself.
         Some(length) if length < u64::MAX - 2 => Ok(length),
-        _ => bad("the Content-Length is not a number"),
+        _ => malformed("the Content-Length is not a number; send digits alone"),
     }
 }
 
-/// What hyper would answer or repair by itself: it drops a fragment without a word, and refuses some bytes
+/// Checks what hyper would answer or repair by itself: it drops a fragment without a word, and refuses some bytes
 /// with an empty answer.
-fn check_target(target: &str) -> Result<(), HeadError> {
+///
+/// # Errors
+/// Which character is not allowed, and how to send it.
+pub(super) fn check_target(target: &[u8]) -> Result<(), HeadError> {
     if target.len() > LONGEST_TARGET {
         return Err(HeadError::TooLarge("the request target is longer than 56 KiB; send less in the query"));
     }
-    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let (path, query) = target.split_at(memchr::memchr(b'?', target).unwrap_or(target.len()));
     let refused = |b: u8| matches!(b, 0..=b' ' | b'#' | b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}' | 0x7f..);
     // To its end, as in `check_query`.
-    if path.bytes().fold(false, |found, byte| found | refused(byte)) {
-        return bad(why_not_in_path(path.bytes().find(|byte| refused(*byte)).unwrap_or_default()));
+    if path.iter().fold(false, |found, &byte| found | refused(byte)) {
+        let first = path.iter().copied().find(|&byte| refused(byte)).unwrap_or_default();
+        return malformed(why_not_in_path(first));
     }
-    check_query(query.as_bytes()).map_err(|e| HeadError::Malformed(e.0))?;
+    check_query(query.get(1..).unwrap_or_default()).map_err(|e| HeadError::Malformed(e.0))?;
     // What begins with a slash and has these bytes alone is a path to hyper too. Of the other forms hyper
     // refuses some, with an empty answer.
-    if target.starts_with('/') || target.parse::<http::Uri>().is_ok() {
+    if target.starts_with(b"/") || http::Uri::try_from(target).is_ok() {
         return Ok(());
     }
-    bad("the request target is neither a path nor a URL")
+    malformed("the request target is neither a path nor a URL; send a path that begins with `/`")
 }
 
 #[cfg(test)]
@@ -224,47 +254,53 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn heads_end_at_an_empty_line_of_crlf() {
+    fn heads_end_at_an_empty_line() {
         for (bytes, right) in [
-            (&b"GET / HTTP/1.1\r\n\r\n"[..], Some(Some(18))),
-            (b"GET / HTTP/1.1\r\nA: b\r\n\r\nrest", Some(Some(24))),
-            (b"GET / HTTP/1.1\r\nA: b\r\n", Some(None)),
-            (b"", Some(None)),
-            (b"GET / HTTP/1.1\n\n", None),
-            (b"GET / HTTP/1.1\r\nA: b\n\r\n", None),
-            (b"\n", None),
+            (&b"GET / HTTP/1.1\r\n\r\n"[..], Ok((Some(18), false))),
+            (b"GET / HTTP/1.1\r\nA: b\r\n\r\nrest", Ok((Some(24), false))),
+            (b"GET / HTTP/1.1\r\nA: b\r\n", Ok((None, false))),
+            (b"", Ok((None, false))),
+            (b"GET / HTTP/1.1\n\nrest", Ok((Some(16), true))),
+            (b"GET / HTTP/1.1\r\nA: b\nC: d\r\n\r\n", Ok((Some(29), true))),
+            (b"GET / HTTP/1.1\nA: b\r\n\r\n", Ok((Some(23), true))),
+            (b"GET / HTTP/1.1\nA: b\n", Ok((None, true))),
+            // It could end here, or later.
+            (b"GET / HTTP/1.1\r\nA: b\n\r\n", Err(())),
+            (b"GET / HTTP/1.1\r\nA: b\n\n", Err(())),
+            (b"GET / HTTP/1.1\r\nA: b\r\n\n", Err(())),
+            (b"GET / HTTP/1.1\n\r\n", Err(())),
         ] {
-            assert_eq!(end_of_head(bytes, 0).ok(), right, "{}", String::from_utf8_lossy(bytes));
-        }
-        // Found however the bytes are cut.
-        let head = b"GET / HTTP/1.1\r\nA: b\r\n\r\n";
-        for cut in 0..head.len() {
-            assert_eq!(end_of_head(head, cut).unwrap().is_some(), cut < head.len());
+            let found = end_of_head(bytes, 0).map(|found| (found.end, found.bare_line_feed)).map_err(|_| ());
+            assert_eq!(found, right, "{}", bytes.escape_ascii());
+            // Found however the bytes are cut.
+            let mut bare = false;
+            let cut = (1..=bytes.len()).find_map(|come| {
+                let found = end_of_head(&bytes[..come], come - 1);
+                bare |= found.is_ok_and(|found| found.bare_line_feed);
+                found.map(|found| found.end.map(|end| (Some(end), bare))).map_err(|_| ()).transpose()
+            });
+            assert_eq!(cut.unwrap_or(Ok((None, bare))), right, "{}", bytes.escape_ascii());
         }
         assert_eq!(leading_empty_lines(b"\r\n\r\nGET"), 4);
         assert_eq!(leading_empty_lines(b"GET"), 0);
     }
 
     #[test]
-    fn what_else_the_guard_knows() {
-        for (version, fields, usual_names, last) in [
-            (1, "", true, false),
-            (1, "Host: h\r\nX-Wx-1a: 1\r\nX--A: 1\r\n", true, false),
-            (1, "host: h\r\n", false, false),
-            (1, "HOST: h\r\n", false, false),
-            (1, "Host: h\r\nContent-type: a\r\n", false, false),
-            (1, "ETag: a\r\n", false, false),
-            (1, "Connection: close\r\n", true, true),
-            (1, "connection: x ,CLOSE\r\n", false, true),
-            (1, "Connection: keep-alive\r\n", true, false),
-            (1, "Connection: closed\r\n", true, false),
+    fn the_last_request_of_a_connection_is_known() {
+        for (version, fields, last) in [
+            (1, "", false),
+            (1, "Connection: close\r\n", true),
+            (1, "connection: x ,CLOSE\r\n", true),
+            (1, "Connection: keep-alive\r\n", false),
+            (1, "Connection: closed\r\n", false),
             // hyper goes by the last line.
-            (1, "Connection: close\r\nConnection: keep-alive\r\n", true, false),
-            (0, "", true, true),
-            (0, "Connection: keep-alive\r\n", true, false),
+            (1, "Connection: close\r\nConnection: keep-alive\r\n", false),
+            (0, "", true),
+            (0, "Connection: close\r\n", true),
+            (0, "Connection: keep-alive\r\n", false),
         ] {
             let head = read(format!("GET / HTTP/1.{version}\r\n{fields}\r\n").as_bytes()).unwrap();
-            assert_eq!((head.usual_names, head.last), (usual_names, last), "{version} {fields:?}");
+            assert_eq!(head.last, last, "{version} {fields:?}");
         }
     }
 
@@ -342,7 +378,7 @@ mod tests {
     proptest! {
         #[test]
         fn hyper_can_read_every_target_that_passes(target in "/[\\PC]{0,30}") {
-            if check_target(&target).is_ok() {
+            if check_target(target.as_bytes()).is_ok() {
                 let uri: http::Uri = target.parse().expect("what passes is a URI");
                 prop_assert_eq!(uri.to_string(), target);
             }

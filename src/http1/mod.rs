@@ -5,5 +5,6 @@
 pub mod chunks;
 pub mod head;
 pub mod host;
+pub mod lenient;
 pub mod percent;
 pub mod target;

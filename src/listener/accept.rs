@@ -14,7 +14,7 @@ use tokio_rustls::{Accept as Handshake, TlsAcceptor};
 use tokio_util::task::TaskTracker;
 
 use super::drain::Drain;
-use super::guard::Transport;
+use super::transport::Transport;
 use super::{Connections, Counted, Handler, Rejection, SharedTls, connection};
 use crate::socket::Socket;
 
@@ -202,7 +202,10 @@ mod tests {
         spawn_local(accepting);
         let get = b"GET /a HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
         assert_eq!(ask(connect().await, get).await, format!("/a {peer}"));
-        assert_eq!(ask(connect().await, b"\x07").await, "the request head is malformed");
+        assert_eq!(
+            ask(connect().await, b"\x07").await,
+            "the request begins with a character that no method has; send HTTP/1.1"
+        );
         let _counted = (connections.count(), connections.count());
         assert_eq!(ask(connect().await, b"").await, Rejection::TooManyConnections.text());
     }

@@ -1,34 +1,49 @@
 //! One caller's connection from its first byte to its last.
 //!
-//! hyper does HTTP, the guard decides what hyper sees, the handler answers. HTTP/1 unless the first bytes are
-//! HTTP/2's preface ([`super::http2`]). A caller that keeps its connection and asks for nothing is left to the
-//! guard alone after a while: hyper's buffers, 16 KiB, are for those who use them.
+//! hyper does HTTP, [`StrictFraming`] decides what hyper sees, the handler answers. HTTP/1 unless the first bytes are
+//! HTTP/2's preface ([`super::http2`]). A caller that keeps its connection and asks for nothing is parked after a
+//! while ([`super::idle`]).
 
 use std::convert::Infallible;
-use std::future::{poll_fn, ready};
+use std::future::{Future, poll_fn, ready};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 
-use bytes::Bytes;
 use futures_util::FutureExt;
-use http::{Request, Response};
-use http_body::{Body, Frame, SizeHint};
+use http::header::{CONNECTION, CONTENT_LENGTH};
+use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio_util::either::Either;
 
+use super::answer::Answer;
+use super::close::close;
 use super::drain::Drain;
-use super::guard::{Guard, Present, Rested, Transport};
-use super::http2::{self, Stream};
+use super::framing::StrictFraming;
+use super::http2;
+use super::idle::{Idle, Woken};
+use super::limits::{Limit, TimeLimits};
+use super::state::{Phase, RequestState};
+use super::transport::Transport;
 use super::{Counted, Handler, Rejection};
-use crate::hush::Waking;
 
 /// How much of a request's body is read ahead, in bytes. hyper would take 400 KiB, which spoils the caches and
 /// costs more than it saves; a larger `max_header_bytes` needs more.
 const BUFFER: usize = 128 << 10;
+
+/// Why hyper is let go.
+#[derive(Debug, PartialEq, Eq)]
+enum End {
+    /// The caller has left, misbehaved or been too slow, or the drain has begun.
+    Over,
+    /// The caller asks for nothing for now.
+    Parked,
+    /// HTTP/2 begins.
+    Http2,
+}
 
 /// Serves a caller until it leaves, misbehaves, or the drain ends the connection. The caller is counted until
 /// then.
@@ -38,41 +53,84 @@ where
     P: Copy + 'static,
     H: Handler<P>,
 {
-    let present = Present::default();
+    let state = RequestState::default();
+    let limits = handler.limits();
     // Boxed, and lent to hyper: what is moved about should be small.
-    let mut guard = Box::new(Guard::new(io, present.clone(), handler.limits()));
+    let mut framing = Box::new(StrictFraming::new(io, state.clone(), limits));
+    let mut limits = TimeLimits::new(limits);
     let mut begun = pin!(drain.begun());
-    let mut waking = Waking::default();
-    if guard.begin(begun.as_mut()).await == Rested::Over {
+    if Idle::new(&mut framing, &mut limits).first(begun.as_mut()).await == Woken::Over {
         return;
     }
-    loop {
-        let drained = {
-            let service = service_fn(|request| answer(request, peer, &*handler, &present));
-            // Boxed, because a resting caller's task should be as small as what it holds.
-            let mut connection = {
-                let builder = http1(guard.max_head(), guard.keeps_spelling(), S::SEES_LEAVING);
-                Box::new(builder.serve_connection(TokioIo::new(&mut *guard), service))
-            };
-            // Errors here are the caller's: it left, or what it sent broke off. The access log has its line.
-            tokio::select! {
-                biased;
-                _ = poll_fn(|cx| waking.poll(Pin::new(&mut *connection), cx)) => false,
-                () = begun.as_mut() => {
-                    Pin::new(&mut *connection).graceful_shutdown();
-                    let _ = poll_fn(|cx| waking.poll(Pin::new(&mut *connection), cx)).await;
-                    true
-                }
-            }
-        };
-        if drained || !guard.is_resting() || guard.rest(begun.as_mut()).await == Rested::Over {
-            break;
+    let end = loop {
+        let end = serve_http1(&mut framing, &mut limits, &state, peer, &*handler, begun.as_mut()).await;
+        if end != End::Parked || park(&mut framing, &mut limits, &state, begun.as_mut()).await == Woken::Over
+        {
+            break end;
         }
+    };
+    let clean = framing.is_clean();
+    let (io, read) = framing.into_parts();
+    match end {
+        End::Http2 => Box::pin(http2::serve(io, read, peer, handler, drain.clone())).await,
+        End::Over | End::Parked => close(io, clean).await,
     }
-    match guard.is_http2() {
-        true => Box::pin(http2::serve(guard.into_http2(), peer, handler, drain.clone())).await,
-        false => guard.close().await,
-    }
+}
+
+async fn park<S: Transport>(
+    framing: &mut StrictFraming<S>,
+    limits: &mut TimeLimits,
+    state: &RequestState,
+    drained: Pin<&mut impl Future<Output = ()>>,
+) -> Woken {
+    let woken = Idle::new(framing, limits).next(drained).await;
+    state.forget_requests();
+    woken
+}
+
+/// Lets hyper serve requests until it has nothing to do.
+async fn serve_http1<S, P, H>(
+    framing: &mut StrictFraming<S>,
+    limits: &mut TimeLimits,
+    state: &RequestState,
+    peer: P,
+    handler: &H,
+    mut drained: Pin<&mut impl Future<Output = ()>>,
+) -> End
+where
+    S: Transport,
+    P: Copy + 'static,
+    H: Handler<P>,
+{
+    let max_head = framing.max_head();
+    let service = service_fn(|request| answer(request, peer, handler, state));
+    // Boxed, because a parked caller's task should be as small as what it holds.
+    let mut connection = Box::new(http1(max_head).serve_connection(TokioIo::new(framing), service));
+    let mut draining = false;
+    poll_fn(|cx| {
+        loop {
+            let mut connection = Pin::new(&mut *connection);
+            // Errors here are the caller's: it left, or what it sent broke off. The access log has its line.
+            if connection.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(End::Over);
+            }
+            if state.phase() == Phase::Http2 {
+                return Poll::Ready(End::Http2);
+            }
+            if !draining && drained.as_mut().poll(cx).is_ready() {
+                draining = true;
+                connection.graceful_shutdown();
+                continue;
+            }
+            match limits.poll(state, cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Limit::Seen(limit)) => state.expire(limit),
+                Poll::Ready(Limit::Park) => return Poll::Ready(End::Parked),
+                Poll::Ready(Limit::End) => return Poll::Ready(End::Over),
+            }
+        }
+    })
+    .await
 }
 
 /// Answers a caller with a rejection, without reading what it wants, and ends its connection.
@@ -82,13 +140,26 @@ where
     P: Copy + 'static,
     H: Handler<P>,
 {
-    let present = Present::default();
-    let mut guard = Box::new(Guard::new(io, present.clone(), handler.limits()));
-    guard.reject(rejection);
-    let service = service_fn(|request| answer(request, peer, &*handler, &present));
-    let builder = http1(guard.max_head(), false, S::SEES_LEAVING);
-    let _ = builder.serve_connection(TokioIo::new(&mut *guard), service).await;
-    guard.close().await;
+    let state = RequestState::default();
+    let mut framing = Box::new(StrictFraming::new(io, state.clone(), handler.limits()));
+    framing.reject(rejection);
+    let max_head = framing.max_head();
+    let service = service_fn(|request| answer(request, peer, &*handler, &state));
+    let _ = http1(max_head).serve_connection(TokioIo::new(&mut *framing), service).await;
+    close(framing.into_parts().0, false).await;
+}
+
+/// How hyper is to serve a caller whose heads may have so many bytes.
+fn http1(max_head: usize) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .preserve_header_case(true)
+        // For the fields that wxgate writes itself; the upstream's keep their spelling.
+        .title_case_headers(true)
+        // The upstream's Date passes; wxgate adds no field.
+        .auto_date_header(false)
+        .max_buf_size(BUFFER.max(max_head + (8 << 10)));
+    builder
 }
 
 /// Has the handler answer a request, or the rejection that it stands for.
@@ -96,76 +167,22 @@ fn answer<P, H: Handler<P>>(
     request: Request<Incoming>,
     peer: P,
     handler: &H,
-    present: &Present,
-) -> impl Future<Output = Result<Response<Served<H::Body>>, Infallible>> + use<P, H> {
-    let present = present.clone();
-    present.begin();
+    state: &RequestState,
+) -> impl Future<Output = Result<Response<Answer<H::Body>>, Infallible>> + use<P, H> {
+    let state = state.clone();
+    state.begin();
     // Outside of the future, which need not hold the request.
-    let life = match present.rejection() {
+    let life = match state.take_rejection() {
         Some(rejection) => Either::Left(ready(handler.reject(rejection, peer))),
         None => Either::Right(handler.handle(request, peer)),
     };
-    life.map(|answer| Ok(answer.map(|body| Served { body, over: Over::Http1(present) })))
-}
-
-/// How hyper is to serve a caller: whose heads may have so many bytes, whose names it is to remember as they are
-/// spelt, whose leaving the guard sees.
-fn http1(max_head: usize, keeps_spelling: bool, guard_sees_leaving: bool) -> http1::Builder {
-    let mut builder = http1::Builder::new();
-    builder
-        .preserve_header_case(keeps_spelling)
-        // For the fields that wxgate writes itself; the upstream's keep their spelling.
-        .title_case_headers(true)
-        // The upstream's Date passes; wxgate adds no field.
-        .auto_date_header(false)
-        // So that it reads nothing while a request is served.
-        .half_close(guard_sees_leaving)
-        .max_buf_size(BUFFER.max(max_head + (8 << 10)));
-    builder
-}
-
-/// An answer's body that tells when it is over.
-pub(super) struct Served<B> {
-    pub(super) body: B,
-    pub(super) over: Over,
-}
-
-/// Whom it tells.
-pub(super) enum Over {
-    /// The guard.
-    Http1(Present),
-    /// The count of open streams, by its mere drop, and the stream's task.
-    Http2(Stream),
-}
-
-impl<B> Drop for Served<B> {
-    fn drop(&mut self) {
-        if let Over::Http1(present) = &self.over {
-            present.end();
+    life.map(|mut response| {
+        // hyper ends the connection behind an answer to a body that was not read, and says nothing of it.
+        if state.owes_body() {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-    }
-}
-
-impl<B: Body<Data = Bytes> + Unpin> Body for Served<B> {
-    type Data = Bytes;
-    type Error = B::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        let frame = Pin::new(&mut self.body).poll_frame(cx);
-        if let Over::Http2(stream) = &self.over {
-            stream.asked(matches!(frame, Poll::Ready(Some(Ok(_)))));
-        }
-        frame
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
+        let length = response.status() == StatusCode::NOT_MODIFIED
+            && response.headers().get(CONTENT_LENGTH).is_some_and(|length| length != "0");
+        Ok(response.map(|body| Answer::new(body, state, length)))
+    })
 }

@@ -67,8 +67,18 @@ impl Drain {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hush::tests::Count;
-    use std::task::Context;
+    use std::sync::atomic::AtomicUsize;
+    use std::task::{Context, Wake};
+
+    /// How often a task has been woken.
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
 
     #[test]
     fn whoever_polled_last_is_woken_and_latecomers_need_not_wait() {
@@ -82,7 +92,7 @@ mod tests {
             }
         }
         sender.begin();
-        assert_eq!((first.get(), last.get()), (0, 1));
+        assert_eq!([first, last].map(|count| count.0.load(Ordering::Relaxed)), [0, 1]);
         let mut nobody = Context::from_waker(Waker::noop());
         assert!(begun.as_mut().poll(&mut nobody).is_ready());
         assert!(pin!(drain.clone().begun()).poll(&mut nobody).is_ready());

@@ -1,11 +1,17 @@
 //! Sockets for callers: binding, accepting, strict framing, limits, drain. What a request means is a [`Handler`]'s.
 
 mod accept;
+mod answer;
+mod close;
 mod connection;
 pub mod drain;
-mod guard;
+mod framing;
 mod handler;
 mod http2;
+mod idle;
+mod limits;
+mod state;
+mod transport;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};

@@ -17,7 +17,6 @@ use hyper::body::{Body, Frame, Incoming};
 use super::refusal::Refusal;
 use crate::config::Limits;
 use crate::deadline::Deadline;
-use crate::hush;
 use crate::upstream::RequestBody;
 
 /// Chunks below this are gathered into larger ones: a caller that sends single bytes must not make wxgate
@@ -197,7 +196,7 @@ pub async fn buffer(mut body: Incoming, limits: &Limits, budget: &Arc<Budget>) -
     Ok(Buffered::Whole(held))
 }
 
-/// The next part of a body. The listener's guard cuts stalled HTTP/1 callers off; an HTTP/2 caller can leave
+/// The next part of a body. The listener cuts stalled HTTP/1 callers off; an HTTP/2 caller can leave
 /// one stream alone while the connection lives.
 async fn next(
     body: &mut Incoming,
@@ -205,12 +204,7 @@ async fn next(
     pause: Duration,
 ) -> Option<Result<Frame<Bytes>, Refusal>> {
     std::future::poll_fn(|cx| {
-        let (frame, woken) = hush::during(|| Pin::new(&mut *body).poll_frame(cx));
-        // So that hyper reads on, if there can be more.
-        if woken && !body.is_end_stream() {
-            cx.waker().wake_by_ref();
-        }
-        if let Poll::Ready(frame) = frame {
+        if let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(cx) {
             stall.clear();
             return Poll::Ready(frame.map(|frame| frame.map_err(|e| broken(&e))));
         }
@@ -245,64 +239,4 @@ pub fn broken(error: &hyper::Error) -> Refusal {
         source = cause.source();
     }
     Refusal::BadRequest("the request body is broken: it ended early, or a chunk of it is malformed".into())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::hush::Waking;
-    use crate::hush::tests::Count;
-    use hyper::server::conn::http1;
-    use hyper::service::service_fn;
-    use hyper_util::rt::TokioIo;
-    use std::cell::Cell;
-    use std::future::pending;
-    use std::task::{Context, Waker};
-    use tokio::io::AsyncWriteExt;
-
-    #[tokio::test]
-    async fn a_body_wakes_the_task_for_what_is_still_to_come_and_not_for_its_end() {
-        let limits = Limits {
-            max_connections: 1,
-            header_timeout: Duration::from_secs(10),
-            idle_timeout: Duration::from_secs(10),
-            max_header_bytes: 1024,
-            max_body: 100,
-            replay_per_request: 100,
-            replay_total: 100,
-        };
-        let budget = Budget::new(100);
-        for (head, parts, polls) in [
-            ("Content-Length: 4", &["gate"][..], &[1][..]),
-            // A part that is waited for wakes who waits.
-            ("Content-Length: 4", &["ga", "te"], &[2, 2]),
-            ("Content-Length: 4\r\nExpect: 100-continue", &["gate"], &[3]),
-            ("Transfer-Encoding: chunked", &["4\r\ngate\r\n", "0\r\n\r\n"], &[2, 2]),
-        ] {
-            let (mut caller, io) = tokio::io::duplex(1024);
-            let gathered = Cell::new(None);
-            let service = service_fn(async |request: http::Request<Incoming>| {
-                let body = buffer(request.into_body(), &limits, &budget).await.unwrap();
-                gathered.set(Some(body.concat()));
-                pending::<Result<http::Response<String>, std::convert::Infallible>>().await
-            });
-            let mut connection = http1::Builder::new().serve_connection(TokioIo::new(io), service);
-            let mut waking = Waking::default();
-            let woken = Arc::new(Count::default());
-            let waker = Waker::from(Arc::clone(&woken));
-            caller.write_all(format!("POST / HTTP/1.1\r\n{head}\r\n\r\n").as_bytes()).await.unwrap();
-            for (part, polls) in parts.iter().zip(polls) {
-                caller.write_all(part.as_bytes()).await.unwrap();
-                let mut polled = 0;
-                let mut seen = None;
-                while seen.replace(woken.get()) != Some(woken.get()) {
-                    let connection = Pin::new(&mut connection);
-                    assert!(waking.poll(connection, &mut Context::from_waker(&waker)).is_pending());
-                    polled += 1;
-                }
-                assert_eq!(polled, *polls, "{head} {part:?}");
-            }
-            assert_eq!(gathered.take().as_deref(), Some(&b"gate"[..]), "{head}");
-        }
-    }
 }

@@ -256,9 +256,9 @@ fn an_open_https_listener_needs_callers_or_client_certificates() {
     assert_eq!(check("", "[[caller]]\nname = \"a\"\nkey = \"k\"\n"), Ok(()));
 }
 
-/// hyper reads ahead over TLS, to see callers leave: an end would be taken for that.
+/// hyper reads ahead to see callers leave, and so gets the second head before the first answer.
 #[tokio::test]
-async fn a_head_in_its_own_spelling_waits_for_the_answer_before_it() {
+async fn pipelined_requests_over_tls_keep_their_header_case() {
     let (release, released) = watch::channel(false);
     let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}".to_vec();
     let fake = Fake::answering(move |_| Reply::Held(released.clone(), answer.clone())).await;

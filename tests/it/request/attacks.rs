@@ -6,8 +6,10 @@
 //! with wxgate's contract, the contract is what is tested. What `framing.rs` tests is not repeated.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
+use tokio::time::timeout;
 
 use crate::support::fake::{Fake, Reply};
 use crate::support::gate::Gate;
@@ -552,6 +554,8 @@ async fn no_byte_put_into_a_head_lets_its_body_out_as_a_request() {
         let head = format!("POST /cgi-bin/{number} HTTP/1.1\r\nHost: h\r\n");
         let mut raw = Raw::to(gate.addr).await;
         raw.write([head.as_bytes(), &fields, b"\r\n\r\n", &body].concat()).await;
+        // A caller that says goodbye before its answer is served no more.
+        let _ = timeout(Duration::from_millis(500), raw.stream.peek(&mut [0])).await;
         raw.stream.shutdown().await.unwrap();
         raw.rest().await;
         sent.push(fields);

@@ -51,8 +51,6 @@ async fn ambiguous_heads_are_refused_and_the_upstream_sees_nothing() {
         line("GET /cgi-bin/x HTTP/1.2"),
         line("GET /cgi-bin/x HTTP/2.0"),
         line("GET /cgi-bin/x"),
-        line("GET  /cgi-bin/x HTTP/1.1"),
-        line("GET /cgi-bin/x  HTTP/1.1"),
         line(" GET /cgi-bin/x HTTP/1.1"),
         line("GET\t/cgi-bin/x HTTP/1.1"),
         // lengths
@@ -79,10 +77,21 @@ async fn ambiguous_heads_are_refused_and_the_upstream_sees_nothing() {
         post("Transfer-Encoding: chunked\r\nTransfer-Encoding: gzip\r\n", "0\r\n\r\n"),
         post("Transfer-Encoding: chunked\r\n", "0\r\n\r\n").replace("HTTP/1.1", "HTTP/1.0"),
         // lines
-        get("Host: h\r\n").replace("\r\n", "\n"),
-        "GET /cgi-bin/x HTTP/1.1\r\nHost: h\nA: b\r\n\r\n".to_owned(),
-        "GET /cgi-bin/x HTTP/1.1\nHost: h\r\n\r\n".to_owned(),
         "GET /cgi-bin/x HTTP/1.1\r\nHost: h\r\n\n".to_owned(),
+        "GET /cgi-bin/x HTTP/1.1\r\nHost: h\n\n".to_owned(),
+        "GET /cgi-bin/x HTTP/1.1\r\nHost: h\n\r\n".to_owned(),
+        "GET /cgi-bin/x HTTP/1.1\r\nHost: h\nHost: h\r\n\r\n".to_owned(),
+        "GET /cgi-bin/x HTTP/1.1\nA: b\n c\nHost: h\n\n".to_owned(),
+        post("A: b\nContent-Length: 5\r\n", "hello"),
+        post("Content-Length: 5\nA: b\r\n", "hello"),
+        post("A: b\nC: d\r\nContent-Length: 5\r\nContent-Length: 5\r\n", "hello"),
+        post("A: b\nC: d\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n", "0\r\n\r\n"),
+        post("A: b\nTransfer-Encoding: chunked\r\n", "0\r\n\r\n"),
+        post("Transfer-Encoding: chunked\nA: b\r\n", "0\r\n\r\n"),
+        post("Transfer-Encoding: chunked\r\n", "5\nhello\n0\n\n").replace("\r\n", "\n"),
+        post("Content-Length: 5\nContent-Length: 6\r\n", "hello").replace("\r\n", "\n"),
+        post("Content-Length: 5\r\nContent-Length: 5\r\n", "hello").replace("T /", "T  /"),
+        post("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", "hello").replace("T /", "T  /"),
         get("Host: h\r\nA: b\r\n c\r\n"),
         get("Host: h\r\nA: b\r\n\tc\r\n"),
         get(" Host: h\r\n"),
@@ -128,6 +137,10 @@ async fn heads_that_are_unusual_but_clear_are_served() {
         "GET /cgi-bin/x?a=1 HTTP/1.1\r\nHost: \t h \t\r\nX-Empty:\r\n\r\n",
         "GET /cgi-bin/x?a=1 HTTP/1.1\r\nHost: [::1]:8080\r\n\r\n",
         "GET /cgi-bin/x?a=1 HTTP/1.0\r\n\r\n",
+        "GET   /cgi-bin/x?a=1  HTTP/1.1\r\nHost: h\r\n\r\n",
+        "GET /cgi-bin/x?a=1 HTTP/1.1\nHost: h\n\n",
+        "GET /cgi-bin/x?a=1 HTTP/1.1\r\nHost: h\nX: y\r\n\r\n",
+        "GET  /cgi-bin/x?a=1 HTTP/1.1\nHost: h\r\n\r\n",
     ];
     for request in requests {
         assert_eq!(Raw::to(gate.addr).await.ask(request).await.status, 200, "{request:?}");
@@ -140,6 +153,86 @@ async fn heads_that_are_unusual_but_clear_are_served() {
             "{seen:?}"
         );
         assert_eq!(seen.fields("Host").len() + seen.fields("hOsT").len(), 1, "{seen:?}");
+    }
+}
+
+/// `file_get_contents` with headers that are joined with `PHP_EOL`, and fsockopen with two spaces.
+#[tokio::test]
+async fn what_old_php_sends_is_read_as_it_is_meant_and_sent_on_in_its_strict_form() {
+    let (fake, gate) = pair().await;
+    let php = "POST /cgi-bin/x?a=1 HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Type: text/plain\nX-App: cms\r\n";
+    let requests = [
+        format!("{php}Content-Length: 5\r\n\r\nhello"),
+        // The length among the lines that the app wrote.
+        php.replace("cms\r\n", "cms\nContent-Length: 5\r\n\r\nhello"),
+        format!("{php}Content-Length: 5\r\n\r\n").replace("\r\n", "\n") + "hello",
+        format!("{}Content-Length: 5\n\nhello", php.replace("\r\n", "\n").replace("Connection: close\n", "")),
+        php.replace("POST /", "POST   /").replace("a\n", "a\r\n") + "Content-Length: 5\r\n\r\nhello",
+        php.replace("POST /", "POST  /") + "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+    ];
+    for request in &requests {
+        assert_eq!(Raw::to(gate.addr).await.ask(request).await.status, 200, "{request:?}");
+    }
+    let seen = fake.seen();
+    assert_eq!(seen.len(), requests.len());
+    for seen in seen {
+        assert_eq!((seen.body.as_slice(), seen.fields("X-App")), (&b"hello"[..], vec!["cms"]), "{seen:?}");
+        assert_eq!(seen.fields("Content-Length"), ["5"], "{seen:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_refused_head_is_answered_with_its_cause_and_the_cure() {
+    let (fake, gate) = pair().await;
+    for (head, words) in [
+        (&b"GET /cgi-bin/x?a=b c HTTP/1.1\r\nHost: h\r\n\r\n"[..], "the query has a space; send it as %20"),
+        (b"GET /cgi-bin/x?a=\xc4\xe3 HTTP/1.1\r\nHost: h\r\n\r\n", "not UTF-8 (GBK, perhaps); convert"),
+        (b"GET /cgi-bin/\xc4\xe3 HTTP/1.1\r\nHost: h\r\n\r\n", "the path has bytes outside ASCII"),
+        (b"GET /cgi-bin/x HTTP/1.1\r\nHost: h\r\nX: a\r\n b\r\n\r\n", "unfolded"),
+        (
+            b"GET /cgi-bin/x HTTP/1.1\r\nHost: h\r\nX a\r\n\r\n",
+            "a header line has no colon; send `Name: value`",
+        ),
+        (b"GET /cgi-bin/x HTTP/1.1\r\nHost: h\r\nX : a\r\n\r\n", "a space between its name and the colon"),
+        (b"GET /cgi-bin/x HTTP/1.1\r\nHost: h\r\nHost: h\r\n\r\n", "more than one Host"),
+        (b"GET /cgi-bin/x HTTP/1.1\r\n\r\n", "no Host"),
+        (b"GET /cgi-bin/x HTTP/1.1\r\nHost: h\r\nX: a\rb\r\n\r\n", "carriage return"),
+        (b"\xef\xbb\xbfGET /cgi-bin/x HTTP/1.1\r\nHost: h\r\n\r\n", "byte order mark"),
+    ] {
+        let response = refused(gate.addr, head).await;
+        let shown = head.escape_ascii().to_string();
+        assert_refused(&response, 400, 40066, "bad-request", &shown);
+        assert!(response.text().contains(words), "{shown}: {}", response.text());
+    }
+    assert_eq!(fake.began(), 0);
+}
+
+/// hyper closes behind such an answer; a caller that is not told so would send its next request into the void.
+#[tokio::test]
+async fn an_early_answer_to_an_unread_body_says_that_the_connection_ends() {
+    let (_fake, gate) = pair().await;
+    for body in [
+        "Content-Length: 100000\r\n\r\nabc",
+        "Content-Length: 100000\r\nExpect: 100-continue\r\n\r\n",
+        "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
+        "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n3\r\nabc\r\n0\r\n\r\n",
+        "Content-Length: 3\r\n\r\nabc",
+    ] {
+        for path in ["/elsewhere", "/cgi-bin/../x", "*"] {
+            let mut raw = Raw::to(gate.addr).await;
+            let response = raw.ask(format!("POST {path} HTTP/1.1\r\nHost: h\r\n{body}")).await;
+            assert!((400..500).contains(&response.status), "{response:?}");
+            if response.header("Connection") == Some("close") {
+                raw.stream.shutdown().await.unwrap();
+                assert_eq!(raw.rest().await, b"", "{path} {body}");
+            } else {
+                assert_eq!(
+                    raw.ask("GET /cgi-bin/x HTTP/1.1\r\nHost: h\r\n\r\n").await.status,
+                    200,
+                    "{path} {body}"
+                );
+            }
+        }
     }
 }
 
@@ -277,7 +370,7 @@ async fn a_refused_second_request_gets_its_400_after_the_firsts_answer() {
     let (fake, gate) = pair().await;
     for second in [
         "GET /cgi-bin/b HTTP/1.1\r\n\r\n",
-        "GET /cgi-bin/b HTTP/1.1\nHost: h\r\n\r\n",
+        "GET /cgi-bin/b HTTP/1.1\r\nHost: h\n\r\n",
         "POST /cgi-bin/b HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
     ] {
         let mut raw = Raw::to(gate.addr).await;

@@ -89,7 +89,7 @@ async fn a_head_may_come_in_halves_after_a_pause() {
 async fn what_is_refused_is_refused_after_a_pause_too() {
     let (fake, gate) = echo(HEAD).await;
     for (bytes, status, errcode, code) in [
-        ("GET /cgi-bin/x HTTP/1.1\nHost: h\n\n", 400, 40066, "bad-request"),
+        ("GET /cgi-bin/x HTTP/1.1\r\nHost: h\n\n", 400, 40066, "bad-request"),
         ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400, 40066, "bad-request"),
         ("POST /cgi-bin/x HTTP/1.1\r\nHost: h\r\nContent-Length: 1, 1\r\n\r\na", 400, 40066, "bad-request"),
     ] {

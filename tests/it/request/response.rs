@@ -84,10 +84,10 @@ async fn answers_without_a_body_have_none_and_keep_the_connection() {
                 line if line.starts_with("HEAD /cgi-bin/chunked") => {
                     "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
                 }
-                line if line.starts_with("HEAD") => {
+                line if line.starts_with("HEAD /cgi-bin/x") => {
                     "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1234\r\n\r\n"
                 }
-                line if line.contains("204") => "HTTP/1.1 204 No Content\r\n\r\n",
+                line if line.contains("204") => "HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n",
                 line if line.contains("304") => {
                     "HTTP/1.1 304 Not Modified\r\nETag: e\r\nContent-Length: 99\r\n\r\n"
                 }
@@ -101,9 +101,10 @@ async fn answers_without_a_body_have_none_and_keep_the_connection() {
     for (method, path, status, length) in [
         ("HEAD", "x", 200, Some("1234")),
         ("HEAD", "chunked", 200, None),
+        // RFC 9110 section 8.6: a 204 has no length.
         ("GET", "204", 204, None),
-        // hyper leaves the length of a 304 out, as RFC 9110 section 15.4.5 allows.
-        ("GET", "304", 304, None),
+        ("GET", "304", 304, Some("99")),
+        ("HEAD", "304", 304, Some("99")),
         ("GET", "empty", 200, Some("0")),
         ("POST", "empty", 200, Some("0")),
     ] {

@@ -1,0 +1,180 @@
+//! Follows a caller's bytes from head to body to next head, and says how many of them may go on to hyper.
+//!
+//! It sees bytes and reads none: neither sockets nor timers are known here.
+
+use crate::http1::chunks::Chunks;
+use crate::http1::head::{self, Framing, Head, HeadError};
+use crate::http1::lenient;
+
+/// The first bytes of HTTP/2 by prior knowledge (RFC 9113 section 3.4); no HTTP/1 request begins so.
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\n";
+
+/// Where a caller's bytes have got to.
+#[derive(Debug)]
+pub(super) struct FramingState {
+    position: Position,
+    /// Whether a request has come before.
+    first: bool,
+    /// How many of the bytes that may not go on yet have been searched for the end of the head.
+    searched: usize,
+    /// Whether a line of this head ends in a bare line feed.
+    bare_line_feed: bool,
+    max_head: usize,
+    last: bool,
+}
+
+#[derive(Debug)]
+enum Position {
+    Head,
+    Sized(u64),
+    Chunked(Chunks),
+}
+
+/// What may be done with fresh bytes.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// So many, from the first, may go through.
+    Pass(usize),
+    /// These go through in the place of so many: the same head in its strict form.
+    Rewrite(Vec<u8>, usize),
+    /// None of them, for now.
+    Wait,
+    /// HTTP/2 begins with them.
+    Http2,
+    /// They begin a head that is refused.
+    Reject(HeadError),
+    /// A chunk is malformed.
+    Broken,
+}
+
+impl FramingState {
+    /// At the beginning of a connection whose heads may have so many bytes.
+    pub(super) fn new(max_head: usize) -> Self {
+        Self {
+            position: Position::Head,
+            first: true,
+            searched: 0,
+            bare_line_feed: false,
+            max_head,
+            last: false,
+        }
+    }
+
+    /// The largest head that this caller may send, in bytes.
+    pub(super) fn max_head(&self) -> usize {
+        self.max_head
+    }
+
+    /// Whether the connection ends with the request whose head went through last.
+    pub(super) fn is_last(&self) -> bool {
+        self.last
+    }
+
+    /// Whether the next byte belongs to a head.
+    pub(super) fn is_at_head(&self) -> bool {
+        matches!(self.position, Position::Head)
+    }
+
+    /// Whether no request has come before the next one.
+    pub(super) fn is_first(&self) -> bool {
+        self.first
+    }
+
+    /// Whether so many waiting bytes have all been seen.
+    pub(super) fn has_seen(&self, waiting: usize) -> bool {
+        self.searched >= waiting
+    }
+
+    /// Looks at fresh bytes and moves on as far as they allow.
+    pub(super) fn consider(&mut self, bytes: &[u8]) -> Verdict {
+        match &mut self.position {
+            Position::Head => self.consider_head(bytes),
+            Position::Sized(left) => {
+                let here = (*left).min(bytes.len() as u64);
+                *left -= here;
+                if *left == 0 {
+                    self.position = Position::Head;
+                }
+                Verdict::Pass(here as usize)
+            }
+            Position::Chunked(chunks) => match chunks.follow(bytes) {
+                // The last byte waits until it is asked for: what is at its end here, hyper has read to its end.
+                Ok(used) if chunks.done() && used > 1 => {
+                    self.position = Position::Sized(1);
+                    Verdict::Pass(used - 1)
+                }
+                Ok(used) => {
+                    if chunks.done() {
+                        self.position = Position::Head;
+                    }
+                    Verdict::Pass(used)
+                }
+                Err(_) => Verdict::Broken,
+            },
+        }
+    }
+
+    fn consider_head(&mut self, bytes: &[u8]) -> Verdict {
+        let empty = head::leading_empty_lines(bytes);
+        let found = match head::end_of_head(bytes, self.searched.max(empty)) {
+            Ok(found) => found,
+            Err(error) => return Verdict::Reject(error),
+        };
+        if let Some(&first) = bytes.get(empty)
+            && let Err(error) = head::check_beginning(first)
+        {
+            return Verdict::Reject(error);
+        }
+        self.searched = bytes.len();
+        self.bare_line_feed |= found.bare_line_feed;
+        if self.first && found.end.is_some() && bytes.starts_with(HTTP2_PREFACE) {
+            return Verdict::Http2;
+        }
+        if found.end.unwrap_or(bytes.len()) > self.max_head {
+            return Verdict::Reject(head::TOO_LARGE);
+        }
+        let Some(end) = found.end else { return Verdict::Wait };
+        self.searched = 0;
+        let lenient = std::mem::take(&mut self.bare_line_feed);
+        match strict_or_rewritten(&bytes[empty..end], lenient) {
+            Ok((head, None)) => {
+                self.begin_body(head);
+                // What has come of a sized body goes with its head; chunks, and the next head, wait until hyper asks
+                // for them.
+                let body = match self.position {
+                    Position::Sized(_) if end < bytes.len() => self.consider(&bytes[end..]),
+                    _ => Verdict::Wait,
+                };
+                Verdict::Pass(if let Verdict::Pass(length) = body { end + length } else { end })
+            }
+            Ok((head, Some(rewritten))) => {
+                self.begin_body(head);
+                Verdict::Rewrite(rewritten, end)
+            }
+            Err(error) => Verdict::Reject(error),
+        }
+    }
+
+    fn begin_body(&mut self, head: Head) {
+        self.first = false;
+        self.last = head.last;
+        self.position = match head.framing {
+            Framing::Sized(0) => Position::Head,
+            Framing::Sized(length) => Position::Sized(length),
+            Framing::Chunked => Position::Chunked(Chunks::default()),
+        };
+    }
+}
+
+/// Reads a head; where it is not as it should be, though it can be read in one way only, with the same head in its
+/// strict form.
+fn strict_or_rewritten(bytes: &[u8], bare_line_feed: bool) -> Result<(Head, Option<Vec<u8>>), HeadError> {
+    if !bare_line_feed && let Ok(head) = head::read(bytes) {
+        return Ok((head, None));
+    }
+    // hyper is to read what was read here.
+    let rewritten = lenient::rewrite(bytes)?;
+    let head = head::read(&rewritten)?;
+    lenient::check_length(bytes, &head)?;
+    Ok((head, Some(rewritten)))
+}

@@ -1,0 +1,99 @@
+//! One caller's connection over HTTP/2, on TLS or by prior knowledge.
+//!
+//! h2 does the framing. What it leaves open is done here: time limits and the head's limits for each stream.
+
+mod streams;
+mod wire;
+
+use std::convert::Infallible;
+use std::future::ready;
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use http::{Request, header};
+use hyper::body::Incoming;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio_util::either::Either;
+
+use super::drain::Drain;
+use super::transport::Transport;
+use super::{Handler, Limits};
+use crate::http1::head::{self, HeadError};
+use streams::{Answer, StreamExecutor, Streams};
+use wire::Wire;
+
+/// What one caller may have open.
+const STREAMS: u32 = 128;
+
+/// How long a caller without open requests may take to say goodbye.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// Serves a caller that speaks HTTP/2; `read` is what was read of its connection before that was known.
+pub(super) async fn serve<S, P, H>(io: S, read: Bytes, peer: P, handler: Rc<H>, drain: Drain)
+where
+    S: Transport,
+    P: Copy + 'static,
+    H: Handler<P>,
+{
+    let Limits { idle_timeout: idle, max_header_bytes: max_header, .. } = handler.limits();
+    // Far above the limit h2 answers for itself, without a body.
+    let far_above = u32::try_from(max_header.saturating_mul(4)).unwrap_or(u32::MAX);
+    let streams = Streams::new();
+    let service = service_fn(|request: Request<Incoming>| {
+        let stream = streams.begin();
+        let life = match check_head(&request, max_header) {
+            Err(error) => Either::Left(ready(handler.reject(error.into(), peer))),
+            Ok(()) => Either::Right(handler.handle(request, peer)),
+        };
+        life.map(|answer| Ok::<_, Infallible>(answer.map(|body| Answer::new(body, stream))))
+    });
+    let mut connection = pin!(
+        http2::Builder::new(StreamExecutor::new(&streams, idle))
+            .auto_date_header(false)
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(STREAMS)
+            .max_header_list_size(far_above)
+            .keep_alive_interval(idle)
+            .keep_alive_timeout(idle)
+            .serve_connection(TokioIo::new(Wire::new(io, read, idle)), service)
+    );
+    tokio::select! {
+        biased;
+        _ = connection.as_mut() => return,
+        () = drain.begun() => {}
+        () = streams.idle_for(idle) => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    tokio::select! {
+        _ = connection => {}
+        // A caller that does not answer must not hold up the end of the program.
+        () = streams.idle_from_now_for(GOODBYE) => {}
+    }
+}
+
+/// Checks what strict framing would have checked in the head of an HTTP/1 request. Most of it h2 has refused
+/// already.
+fn check_head(request: &Request<Incoming>, max_header: usize) -> Result<(), HeadError> {
+    if head_size(request) > max_header {
+        return Err(head::TOO_LARGE);
+    }
+    if request.headers().get_all(header::CONTENT_LENGTH).iter().nth(1).is_some() {
+        return Err(head::SEVERAL_LENGTHS);
+    }
+    match request.headers().keys().any(|name| head::look_alike(name.as_str())) {
+        true => Err(head::LOOK_ALIKE),
+        false => Ok(()),
+    }
+}
+
+/// Bytes of an HTTP/2 request head, as HTTP/1 would have counted them.
+fn head_size(request: &Request<Incoming>) -> usize {
+    let fields = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
+    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    fields.sum::<usize>() + target
+}
