@@ -10,6 +10,7 @@
 pub mod admin;
 pub mod app;
 mod beside;
+pub mod calls;
 pub mod check;
 pub mod cli;
 pub mod config;

@@ -30,6 +30,9 @@ pub const NO_CALLER: usize = 0;
 /// Index of [`ADMIN`] among the callers of a layout.
 pub const ADMIN_CALLER: usize = 1;
 
+/// Index of the first configured caller; the others follow in their order.
+pub const FIRST_CALLER: usize = 2;
+
 /// HTTP statuses that are counted under their own number; all others are `other`. 0: the caller left before an
 /// answer. Those that IANA lists and a few of other proxies: what an upstream sends must not make the list longer.
 pub const STATUSES: [u16; 62] = [
@@ -62,6 +65,8 @@ pub enum Retry {
     Ok,
     /// Sent again, and refused again.
     Refused,
+    /// Sent again, and no answer came.
+    Broken,
     /// Not sent again: `x-wxgate-retry: body-too-large`.
     BodyTooLarge,
     /// Not sent again: `x-wxgate-retry: refresh-failed`.
@@ -74,20 +79,27 @@ pub enum Retry {
 
 impl Retry {
     /// All of them, in the order of their cells.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Ok,
         Self::Refused,
+        Self::Broken,
         Self::BodyTooLarge,
         Self::RefreshFailed,
         Self::RefreshLimited,
         Self::SameToken,
     ];
 
+    /// What a value of `x-wxgate-retry` says.
+    pub fn of_mark(mark: &str) -> Option<Self> {
+        Self::ALL.into_iter().skip(Self::BodyTooLarge as usize).find(|retry| retry.as_str() == mark)
+    }
+
     /// The label.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Ok => "ok",
             Self::Refused => "refused",
+            Self::Broken => "broken",
             Self::BodyTooLarge => "body-too-large",
             Self::RefreshFailed => "refresh-failed",
             Self::RefreshLimited => "refresh-limited",
@@ -147,7 +159,7 @@ struct Pair {
 /// What a finished request leaves in the counts.
 #[derive(Debug, Clone, Copy)]
 pub struct Finished {
-    /// Index of the caller in the layout: [`NO_CALLER`], [`ADMIN_CALLER`], or 2 + its place in the configuration.
+    /// Index of the caller: [`NO_CALLER`], [`ADMIN_CALLER`], or [`FIRST_CALLER`] and its place in the configuration.
     pub caller: usize,
     /// HTTP status of the answer; 0 when the caller left before it.
     pub status: u16,

@@ -27,6 +27,8 @@ const LONGEST_RID: usize = 64;
 pub struct RequestStats {
     /// When its head had been read.
     pub started: Instant,
+    /// From then to its end; zero before that.
+    pub took: Duration,
     /// Where the caller's connection comes from.
     pub peer: IpAddr,
     /// Its method.
@@ -65,6 +67,7 @@ impl RequestStats {
     pub fn begin(peer: IpAddr, method: &Method) -> Self {
         Self {
             started: Instant::now(),
+            took: Duration::ZERO,
             peer,
             method: method.clone(),
             path: None,
@@ -100,9 +103,23 @@ impl RequestStats {
         self.path.get_or_insert_with(|| path_only(path).into());
     }
 
-    /// Whether the call failed, or was sent more than once: an errcode, an HTTP error, an answer of wxgate's own.
+    /// What went wrong, for a log: the code, the cause, or both.
+    pub fn error(&self) -> Option<Cow<'_, str>> {
+        match (self.code, &self.cause) {
+            (Some(code), Some(cause)) => Some(format!("{code}: {cause}").into()),
+            (Some(code), None) => Some(code.into()),
+            (None, cause) => cause.as_deref().map(Cow::Borrowed),
+        }
+    }
+
+    /// Whether the call failed, or was sent more than once.
     pub fn is_notable(&self) -> bool {
-        self.attempts > 1
+        self.attempts > 1 || self.failed()
+    }
+
+    /// Whether it got no answer or an error: an errcode, an HTTP error, an answer of wxgate's own.
+    pub fn failed(&self) -> bool {
+        self.status == 0
             || self.status >= 400
             || self.code.is_some()
             || self.errcode.is_some_and(|errcode| errcode != 0)

@@ -4,8 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
-use super::calls::Call;
 use super::view::{Account, View};
+use crate::calls::Call;
 use crate::errcodes::{Facts, Lang, Product};
 
 /// A time in RFC 3339, UTC, whole seconds.
@@ -75,29 +75,35 @@ fn account(account: &Account) -> Value {
 /// `/calls`; `appid` gives that of an account.
 pub fn calls<'v>(calls: &[Call], lang: Lang, appid: impl Fn(&str) -> Option<&'v str>) -> Value {
     let call = |call: &Call| {
-        let appid = call.account.as_deref().and_then(&appid);
+        let stats = &call.stats;
+        let appid = stats.account.as_deref().and_then(&appid);
         let facts = Facts { appid, errmsg: call.errmsg.as_deref() };
+        let peer = stats.peer.to_string();
         json!({
             "timestamp": humantime::format_rfc3339_millis(call.at).to_string(),
-            "caller": &*call.caller,
-            "peer": call.peer,
-            "account": call.account.as_deref(),
-            "method": call.method,
-            "path": call.path,
-            "status": call.status,
-            "errcode": call.errcode,
+            "caller": stats.caller.as_deref().unwrap_or(&peer),
+            "peer": peer,
+            "account": stats.account.as_deref(),
+            "method": stats.method.as_str(),
+            "path": stats.path.as_deref(),
+            "status": stats.status,
+            "errcode": stats.errcode,
             "errmsg": call.errmsg,
-            "rid": call.rid,
-            "bytes": call.bytes,
-            "ms": call.ms,
-            "upstream_ms": call.upstream_ms,
-            "attempts": call.attempts,
-            "error": call.error,
-            "retry": call.retry,
-            "request_id": call.request_id,
-            "trace_id": call.trace_id,
+            "rid": stats.rid.as_deref(),
+            "bytes": stats.bytes,
+            "ms": milliseconds(call.took),
+            "upstream_ms": (stats.attempts > 0).then(|| milliseconds(stats.upstream)),
+            "attempts": stats.attempts,
+            "error": stats.error(),
+            "request_id": stats.request_id.as_deref(),
+            "trace_id": stats.trace_id.as_deref(),
             "explain": call.explanation().map(|entry| entry.explain(lang, facts)),
         })
     };
     json!({ "calls": calls.iter().map(call).collect::<Vec<_>>() })
+}
+
+/// With three digits behind the point, as in the access line.
+pub(super) fn milliseconds(time: Duration) -> f64 {
+    time.as_micros() as f64 / 1000.0
 }

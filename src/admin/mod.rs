@@ -4,7 +4,6 @@
 //! is asked, no caller waits for it. One gate stands before every route ([`gate`]). Nothing in here shows a token, a
 //! secret or a key: none of its sources holds one.
 
-pub mod calls;
 pub mod gate;
 pub mod history;
 pub mod json;

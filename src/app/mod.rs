@@ -17,12 +17,14 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::calls::Calls;
 use crate::config::is_loopback;
 use crate::config::{Config, LogFormat};
 use crate::listener::drain::{DrainSender, drain};
 use crate::listener::{self, Bound, Connections, SharedTls};
+use crate::metrics::Metrics;
 use crate::proxy::buffer::Budget;
-use crate::proxy::{Account, ProxyState};
+use crate::proxy::{Account, ProxyState, Recorder};
 use crate::upstream::ApiHost;
 use tokens::Tokens;
 use worker::{Report, Settings, Worker};
@@ -97,6 +99,7 @@ pub struct App {
     tokens: Tokens,
     settings: watch::Sender<Settings>,
     budget: Arc<Budget>,
+    metrics: Arc<Metrics>,
     drain: DrainSender,
     reports: mpsc::UnboundedReceiver<Report>,
 }
@@ -118,8 +121,11 @@ impl App {
         let hosts = upstreams::api_hosts(&config, &trust, config.workers, &[]);
         let mut tokens = Tokens::default();
         let budget = Budget::new(config.limits.replay_total);
+        // One more thread counts: the admin listener's own calls.
+        let metrics = Metrics::new(config.workers + 1);
+        let calls = Calls::new(config.workers + 1);
         let accounts = tokens.apply(&config, &hosts).await?;
-        let (settings, _) = watch::channel(settings(&config, accounts, &budget, hosts));
+        let (settings, _) = watch::channel(settings(&config, accounts, &budget, &metrics, hosts));
         let (drain_sender, drain) = drain();
         let (report, reports) = mpsc::unbounded_channel();
         let connections = Connections::default();
@@ -128,6 +134,11 @@ impl App {
                 sockets: sockets_of_one(&mut bound, server_tls.as_ref()),
                 settings: settings.subscribe(),
                 connections: connections.clone(),
+                recorder: Recorder {
+                    worker: index,
+                    metrics: Arc::clone(&metrics),
+                    calls: Arc::clone(&calls),
+                },
                 drain: drain.clone(),
                 reports: report.clone(),
             };
@@ -144,6 +155,7 @@ impl App {
             tokens,
             settings,
             budget,
+            metrics,
             drain: drain_sender,
             reports,
         };
@@ -222,7 +234,7 @@ impl App {
         if let Some((shared, certificates)) = certificates {
             shared.store(certificates);
         }
-        self.settings.send_replace(settings(&config, accounts, &self.budget, hosts));
+        self.settings.send_replace(settings(&config, accounts, &self.budget, &self.metrics, hosts));
         self.shutdown_grace = config.shutdown_grace;
         Ok(())
     }
@@ -306,6 +318,7 @@ fn settings(
     config: &Config,
     accounts: Vec<Account>,
     budget: &Arc<Budget>,
+    metrics: &Metrics,
     hosts: Vec<Arc<ApiHost>>,
 ) -> Settings {
     let state = ProxyState::new(
@@ -314,6 +327,7 @@ fn settings(
         config.limits.clone(),
         Arc::clone(budget),
         config.access_log,
+        metrics,
     );
     Settings { state: Arc::new(state), hosts }
 }

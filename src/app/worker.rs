@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 use super::StartError;
 use crate::listener::drain::Drain;
 use crate::listener::{self, Connections, SharedTls};
-use crate::proxy::{Current, Proxy, ProxyState};
+use crate::proxy::{Current, Proxy, ProxyState, Recorder};
 use crate::upstream::{ApiHost, Upstream};
 
 /// What workers serve by; replaced as a whole when the configuration is read again.
@@ -42,6 +42,7 @@ pub(super) struct Worker {
     pub(super) sockets: Vec<(TcpListener, Option<SharedTls>)>,
     pub(super) settings: watch::Receiver<Settings>,
     pub(super) connections: Connections,
+    pub(super) recorder: Recorder,
     pub(super) drain: Drain,
     pub(super) reports: mpsc::UnboundedSender<Report>,
 }
@@ -84,7 +85,7 @@ impl Worker {
         let settings = self.settings.borrow_and_update().clone();
         let mut upstreams = Upstreams::default();
         let of_accounts = upstreams.replace(&settings.hosts);
-        let current = Rc::new(Current::new(Proxy::new(settings.state, of_accounts)));
+        let current = Rc::new(Current::new(Proxy::new(settings.state, of_accounts, self.recorder.clone())));
         let tasks = TaskTracker::new();
         for (socket, tls) in self.sockets {
             let listener = tokio::net::TcpListener::from_std(socket)
@@ -103,7 +104,7 @@ impl Worker {
                     let Ok(()) = changed else { break };
                     let settings = self.settings.borrow_and_update().clone();
                     let of_accounts = upstreams.replace(&settings.hosts);
-                    current.replace(Proxy::new(settings.state, of_accounts));
+                    current.replace(Proxy::new(settings.state, of_accounts, self.recorder.clone()));
                 }
             }
         }

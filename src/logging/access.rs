@@ -9,11 +9,6 @@ use crate::stats::RequestStats;
 /// Writes the line of a request whose answer is over.
 pub fn log_request(stats: &RequestStats) {
     let peer = stats.peer.to_string();
-    let error = match (stats.code, &stats.cause) {
-        (Some(code), Some(cause)) => Some(format!("{code}: {cause}")),
-        (Some(text), None) => Some(text.to_owned()),
-        (None, cause) => cause.as_deref().map(str::to_owned),
-    };
     tracing::info!(
         target: "wxgate::access",
         // A caller that matched no [[caller]] is known by its address alone.
@@ -26,12 +21,12 @@ pub fn log_request(stats: &RequestStats) {
         errcode = stats.errcode,
         rid = stats.rid.as_deref(),
         bytes = stats.bytes,
-        ms = milliseconds(stats.started.elapsed()),
+        ms = milliseconds(stats.took),
         upstream_ms = (stats.attempts > 0).then(|| milliseconds(stats.upstream)),
         attempts = stats.attempts,
         request_id = stats.request_id.as_deref(),
         trace_id = stats.trace_id.as_deref(),
-        error,
+        error = stats.error().as_deref(),
     );
 }
 

@@ -49,7 +49,7 @@ fn all_workers_are_summed() {
     assert_eq!(main.upstream.buckets[0], 6000);
     assert_eq!(main.errcodes[errcodes::label_index(40001)], 3000);
     assert_eq!(main.errcodes.iter().sum::<u64>(), 3000);
-    assert_eq!(main.retries, [0, 0, 0, 0, 3000, 0]);
+    assert_eq!(main.retries, [0, 0, 0, 0, 0, 3000, 0]);
     assert_eq!(totals.own_answers[11], 3000);
 }
 

@@ -42,6 +42,7 @@ use refusal::Refusal;
 use route::{Action, LocalAnswer};
 use state::Route;
 pub use state::{Account, ProxyState};
+pub use tally::Recorder;
 use tally::Tally;
 
 /// How long a request waits for the first token of its account.
@@ -55,12 +56,13 @@ pub struct Proxy {
     state: Arc<ProxyState>,
     /// That of each account, in their order.
     upstreams: Vec<Rc<Upstream>>,
+    recorder: Recorder,
 }
 
 impl Proxy {
     /// A proxy that sends the calls of each account through the upstream at the account's place in `upstreams`.
-    pub fn new(state: Arc<ProxyState>, upstreams: Vec<Rc<Upstream>>) -> Self {
-        Self { state, upstreams }
+    pub fn new(state: Arc<ProxyState>, upstreams: Vec<Rc<Upstream>>, recorder: Recorder) -> Self {
+        Self { state, upstreams, recorder }
     }
 
     /// Serves one request from its head to the head of its answer. Dropping the future ends the upstream's
@@ -72,7 +74,7 @@ impl Proxy {
     ) -> impl Future<Output = Response<AnswerBody>> {
         // Taken apart before the future begins: what it is handed as a whole it would hold to its end.
         let (mut parts, body) = request.into_parts();
-        let mut tally = Tally::begin(&parts, peer, self.state.access_log);
+        let mut tally = Tally::begin(&self, &parts, peer);
         async move {
             let answer = match self.life(&mut parts, body, peer, &mut tally).await {
                 Ok(answer) => answer,
@@ -83,8 +85,8 @@ impl Proxy {
     }
 
     /// Answers a request that could not even be read.
-    pub fn refuse(&self, refusal: &Refusal, peer: IpAddr) -> Response<AnswerBody> {
-        let mut tally = Tally::of_unreadable(peer, self.state.access_log);
+    pub fn refuse(self: &Rc<Self>, refusal: &Refusal, peer: IpAddr) -> Response<AnswerBody> {
+        let mut tally = Tally::of_unreadable(self, peer);
         let answer = refused(refusal, &mut tally);
         tally.follow(answer, "-")
     }
@@ -94,7 +96,7 @@ impl Proxy {
         parts: &mut Parts,
         body: Incoming,
         peer: IpAddr,
-        stats: &mut RequestStats,
+        stats: &mut Tally,
     ) -> Result<Response<AnswerBody>, Refusal> {
         let Target { host, path, query } =
             admit::admit(&mut parts.method, &parts.uri, parts.version, &parts.headers)?;
@@ -107,9 +109,11 @@ impl Proxy {
         });
         let caller = authorize::authorize(&self.state.callers, peer, &parts.headers, requested)?;
         drop(host);
-        stats.caller = caller.map(|caller| Arc::clone(&caller.name));
+        if let Some(caller) = caller {
+            stats.of_caller(&caller.name, self.state.counted_as(caller));
+        }
         let Route { index, account, path, action } = route?;
-        stats.account = Some(Arc::clone(&account.name));
+        stats.of_account(index);
         // What is rare is boxed, here and below: a future is as large as the largest of its ways.
         let body = match body.is_end_stream() {
             true => Buffered::empty(&self.state.budget),
@@ -143,7 +147,7 @@ impl Proxy {
         &self,
         account: &Account,
         call: &mut Call<'_>,
-        stats: &mut RequestStats,
+        stats: &mut Tally,
     ) -> Result<Response<AnswerBody>, Refusal> {
         let token = token_of(account).await?;
         let (answer, errcode) = self.attempt(call, Some(&token), stats).await?;
@@ -184,7 +188,7 @@ impl Proxy {
         &self,
         call: &mut Call<'_>,
         token: Option<&Credential>,
-        stats: &mut RequestStats,
+        stats: &mut Tally,
     ) -> Result<(Response<AnswerBody>, Option<i64>), Refusal> {
         let target = match token {
             Some(token) => query::with_token(call.path, call.query, token.encoded.expose().as_bytes()),
@@ -196,9 +200,10 @@ impl Proxy {
         let (method, upstream) = (call.method, call.upstream);
         let sent = Instant::now();
         let response = upstream.send(method, || call.request(&target)).await;
-        stats.upstream += sent.elapsed();
+        let took = sent.elapsed();
+        stats.upstream += took;
         let (answer, errcode) = inspect::receive(response?, token, method).await?;
-        stats.errcode = errcode;
+        stats.exchanged(took, errcode);
         Ok((answer, errcode))
     }
 }

@@ -7,6 +7,7 @@ use super::refusal::Refusal;
 use super::route::{Action, Routes, Rules};
 use crate::config::{Caller, Limits};
 use crate::credential::Reader;
+use crate::metrics::{AccountCounts, FIRST_CALLER, Metrics, NO_CALLER};
 
 /// One account as requests see it.
 #[derive(Debug)]
@@ -38,6 +39,8 @@ pub struct ProxyState {
     pub budget: Arc<Budget>,
     /// Whether each request leaves a line in the log.
     pub access_log: bool,
+    /// Where the accounts' requests are counted, in their order; the last one is for requests without an account.
+    pub counts: Vec<Arc<AccountCounts>>,
 }
 
 /// Where a request goes.
@@ -61,9 +64,20 @@ impl ProxyState {
         limits: Limits,
         budget: Arc<Budget>,
         access_log: bool,
+        metrics: &Metrics,
     ) -> Self {
         let routes = Routes::new(accounts.iter().map(|account| &account.rules));
-        Self { accounts, routes, callers, limits, budget, access_log }
+        let counts = metrics.configure(
+            accounts.iter().map(|account| &*account.name),
+            callers.iter().map(|caller| &*caller.name),
+        );
+        Self { accounts, routes, callers, limits, budget, access_log, counts }
+    }
+
+    /// The index under which the requests of one of `callers` are counted.
+    pub(super) fn counted_as(&self, caller: &Caller) -> usize {
+        let place = self.callers.iter().position(|known| std::ptr::eq(known, caller));
+        place.map_or(NO_CALLER, |place| FIRST_CALLER + place)
     }
 
     /// The account of a request and what is done with it. `host` and `path` come from the admit step.

@@ -1,40 +1,91 @@
-//! A request's statistics on their way to its end, where the access log reads them.
+//! A request's statistics on their way to its end, where it is counted, logged, and kept if it failed.
 //!
 //! They travel with the request, then with the body of its answer; the end is their drop, whether the last byte
 //! was handed over or the caller went away.
 
 use std::net::IpAddr;
 use std::ops::{Deref, DerefMut};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use http::request::Parts;
 use http::{Method, Response};
 
+use super::Proxy;
 use super::answer::AnswerBody;
+use crate::calls::{Call, Calls};
+use crate::errcodes;
 use crate::logging::log_request;
+use crate::metrics::{AccountCounts, Finished, Metrics, NO_CALLER, Retry};
 use crate::stats::RequestStats;
+
+/// Where a worker's requests are counted, and those that failed are kept.
+#[derive(Debug, Clone)]
+pub struct Recorder {
+    /// The worker's number: nobody else counts under it.
+    pub worker: usize,
+    /// The counts of all workers.
+    pub metrics: Arc<Metrics>,
+    /// The last failed or repeated calls of all workers.
+    pub calls: Arc<Calls>,
+}
 
 /// The statistics of a request that has not ended.
 pub(super) struct Tally {
     /// Boxed: answers are handed on several times.
     stats: Box<RequestStats>,
-    access_log: bool,
+    /// The configuration that the request began with.
+    proxy: Rc<Proxy>,
+    /// Place of its account among all; behind the last one for none.
+    account: usize,
+    /// Index of its caller in the counts.
+    caller: usize,
 }
 
 impl Tally {
     /// Of a request whose head has been read.
-    pub(super) fn begin(parts: &Parts, peer: IpAddr, access_log: bool) -> Self {
-        let mut stats = Box::new(RequestStats::begin(peer, &parts.method));
-        stats.read_ids(&parts.headers);
-        if access_log {
+    pub(super) fn begin(proxy: &Rc<Proxy>, parts: &Parts, peer: IpAddr) -> Self {
+        let mut tally = Self::new(proxy, peer, &parts.method);
+        tally.stats.read_ids(&parts.headers);
+        if tally.proxy.state.access_log {
             // Also for a caller that goes away before there is an answer.
-            stats.keep_path(parts.uri.path());
+            tally.stats.keep_path(parts.uri.path());
         }
-        Self { stats, access_log }
+        tally
     }
 
     /// Of a request whose head could not be read: whatever stood in it is not fit to be logged.
-    pub(super) fn of_unreadable(peer: IpAddr, access_log: bool) -> Self {
-        Self { stats: Box::new(RequestStats::begin(peer, &Method::default())), access_log }
+    pub(super) fn of_unreadable(proxy: &Rc<Proxy>, peer: IpAddr) -> Self {
+        Self::new(proxy, peer, &Method::default())
+    }
+
+    fn new(proxy: &Rc<Proxy>, peer: IpAddr, method: &Method) -> Self {
+        let account = proxy.state.accounts.len();
+        let stats = Box::new(RequestStats::begin(peer, method));
+        Self { stats, proxy: Rc::clone(proxy), account, caller: NO_CALLER }
+    }
+
+    /// Its account is known: the one at this place.
+    pub(super) fn of_account(&mut self, index: usize) {
+        self.account = index;
+        self.stats.account = Some(Arc::clone(&self.proxy.state.accounts[index].name));
+    }
+
+    /// Its caller is known.
+    pub(super) fn of_caller(&mut self, name: &Arc<str>, index: usize) {
+        self.caller = index;
+        self.stats.caller = Some(Arc::clone(name));
+    }
+
+    /// The head of the upstream's answer has come, after so long.
+    pub(super) fn exchanged(&mut self, took: Duration, errcode: Option<i64>) {
+        self.stats.errcode = errcode;
+        self.counts().exchanged(self.proxy.recorder.worker, took, errcode);
+    }
+
+    fn counts(&self) -> &AccountCounts {
+        &self.proxy.state.counts[self.account]
     }
 
     /// Goes on with the body of the answer. `path` is the request's, kept where somebody may ask for it.
@@ -44,6 +95,45 @@ impl Tally {
             self.stats.keep_path(path);
         }
         answer.map(|body| body.with_tally(self))
+    }
+
+    /// What came of a refused token; `None` where none was refused.
+    fn retry(&self) -> Option<Retry> {
+        let stats = &*self.stats;
+        if let Some(mark) = stats.code.and_then(Retry::of_mark) {
+            return Some(mark);
+        }
+        let account = self.proxy.state.accounts.get(self.account)?;
+        match stats.errcode {
+            _ if stats.attempts < 2 => None,
+            _ if stats.status == 0 || stats.code.is_some() => Some(Retry::Broken),
+            Some(errcode) if account.refresh_on.contains(&errcode) => Some(Retry::Refused),
+            _ => Some(Retry::Ok),
+        }
+    }
+
+    fn count(&self) {
+        let (stats, recorder) = (&*self.stats, &self.proxy.recorder);
+        let finished =
+            Finished { caller: self.caller, status: stats.status, failed: stats.failed(), took: stats.took };
+        self.counts().finished(recorder.worker, &finished);
+        if let Some(outcome) = self.retry() {
+            self.counts().retried(recorder.worker, outcome);
+        }
+        if let Some(code) = stats.code {
+            recorder.metrics.own_answer(recorder.worker, code);
+        }
+    }
+
+    fn keep(&mut self) {
+        let call = Call {
+            at: SystemTime::now(),
+            took: self.stats.took,
+            product: errcodes::Product::Weixin,
+            errmsg: None,
+            stats: (*self.stats).clone(),
+        };
+        self.proxy.recorder.calls.keep(self.proxy.recorder.worker, call);
     }
 }
 
@@ -66,8 +156,13 @@ impl Drop for Tally {
         if self.stats.status == 0 {
             self.stats.cause = Some("the caller went away".into());
         }
-        if self.access_log {
+        self.stats.took = self.stats.started.elapsed();
+        self.count();
+        if self.proxy.state.access_log {
             log_request(&self.stats);
+        }
+        if self.stats.is_notable() {
+            self.keep();
         }
     }
 }

@@ -6,9 +6,10 @@ use maud::{Markup, html};
 
 use super::words::{l, number, percent, prose};
 use super::{Data, moment};
-use crate::admin::calls::Call;
 use crate::admin::history::{Minute, is_unnamed};
+use crate::admin::json::milliseconds;
 use crate::admin::view::View;
+use crate::calls::Call;
 use crate::errcodes::{Facts, Lang};
 
 /// Callers that are shown; the rest is in the metrics.
@@ -102,16 +103,9 @@ struct Group<'c> {
 /// Groups what failed alike, in the order of the newest of each.
 fn groups(calls: &[Call]) -> Vec<Group<'_>> {
     fn alike(call: &Call) -> impl PartialEq + '_ {
-        (
-            &call.account,
-            &call.caller,
-            &call.method,
-            &call.path,
-            call.status,
-            call.errcode,
-            call.code,
-            call.failed(),
-        )
+        let stats = &call.stats;
+        let who = (&stats.account, &stats.caller, stats.caller.is_none().then_some(stats.peer));
+        (who, &stats.method, &stats.path, stats.status, stats.errcode, stats.code, call.failed())
     }
     let mut groups: Vec<Group<'_>> = Vec::new();
     for call in calls {
@@ -149,21 +143,21 @@ pub(super) fn calls(data: &Data<'_>, lang: Lang) -> Markup {
 }
 
 fn group(view: &View, group: &Group<'_>, lang: Lang) -> Markup {
-    let call = group.newest;
-    let account = call.account.as_deref().and_then(|name| view.account(name));
+    let (call, stats) = (group.newest, &group.newest.stats);
+    let account = stats.account.as_deref().and_then(|name| view.account(name));
     let facts =
         Facts { appid: account.and_then(|account| account.appid.as_deref()), errmsg: call.errmsg.as_deref() };
     let healed = !call.failed();
     html! {
         li {
             p .head {
-                @match (call.errcode.filter(|errcode| *errcode != 0), call.status) {
+                @match (stats.errcode.filter(|errcode| *errcode != 0), stats.status) {
                     _ if healed => span .badge.healed { (l(lang, "healed", "已恢复")) },
                     (_, 0) => span .badge.bad { (l(lang, "left", "已断开")) },
                     (Some(errcode), 200) => span .badge.bad { (errcode) },
                     (_, status) => span .badge.bad { "HTTP " (status) },
                 }
-                code .target { (call.method) " " (call.path) }
+                code .target { (stats.method) " " (stats.path.as_deref().unwrap_or("-")) }
                 @if group.count > 1 {
                     span .times {
                         (l(lang, "", "共 ")) (group.count) (l(lang, " times since ", " 次，最早 ")) (moment(group.oldest))
@@ -172,15 +166,18 @@ fn group(view: &View, group: &Group<'_>, lang: Lang) -> Markup {
             }
             p .meta {
                 (moment(call.at)) " · "
-                @if let Some(account) = &call.account { (account) " · " }
-                (call.caller) " · " (format!("{:.0}", call.ms)) " ms"
-                @if call.attempts > 1 {
-                    " · " (l(lang, "sent ", "发送 ")) (call.attempts) (l(lang, " times", " 次"))
+                @if let Some(account) = &stats.account { (account) " · " }
+                @match &stats.caller { Some(caller) => (caller), None => (stats.peer) }
+                " · " (format!("{:.0}", milliseconds(call.took))) " ms"
+                @if stats.attempts > 1 {
+                    " · " (l(lang, "sent ", "发送 ")) (stats.attempts) (l(lang, " times", " 次"))
                 }
-                @if let Some(rid) = &call.rid { " · rid " code { (rid) } }
+                @if let Some(rid) = &stats.rid { " · rid " code { (rid) } }
             }
-            @if let Some(errmsg) = call.errmsg.as_ref().or(call.error.as_ref().filter(|error| Some(error.as_str()) != call.code)) {
-                p .said { (errmsg) }
+            @match (&call.errmsg, &stats.cause) {
+                (Some(errmsg), _) => p .said { (errmsg) },
+                (None, Some(cause)) => p .said { (cause) },
+                (None, None) => {},
             }
             @if healed {
                 p .explain {

@@ -14,9 +14,9 @@ mod words;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::calls::Call;
 use super::history::{Minute, sum};
 use super::view::View;
+use crate::calls::Call;
 use crate::errcodes::Lang;
 use summary::Level;
 use words::{clock, duration, l};

@@ -125,10 +125,12 @@ fn egress(data: &Data<'_>, lang: Lang) -> Egress {
             };
         }
         // WeCom refuses calls, not fetches.
-        let of_account = data.calls.iter().filter(|call| call.account.as_deref() == Some(&*account.name));
-        let last = of_account.filter(|call| call.code.is_none()).find(|call| call.errcode.is_some());
+        let of_account =
+            data.calls.iter().filter(|call| call.stats.account.as_deref() == Some(&*account.name));
+        let last =
+            of_account.filter(|call| call.stats.code.is_none()).find(|call| call.stats.errcode.is_some());
         if let Some(call) = last
-            && let Some(errcode) = call.errcode.filter(|errcode| IP_REFUSED.contains(errcode))
+            && let Some(errcode) = call.stats.errcode.filter(|errcode| IP_REFUSED.contains(errcode))
             && account.last_refresh.as_ref().is_none_or(|fetch| fetch.at < call.at)
             && data.view.now.duration_since(call.at).is_ok_and(|ago| ago.as_secs() < 600)
         {

@@ -6,11 +6,13 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use http::Method;
+
 use super::*;
-use crate::admin::calls::Call;
 use crate::admin::view::{Account, Fetch, FetchError, Phase, Reload, State, Store, Upstream};
 use crate::errcodes::{LABELS, Product};
 use crate::metrics::totals::Times;
+use crate::stats::RequestStats;
 
 const HOUR: u64 = 3600;
 
@@ -132,43 +134,28 @@ fn minutes() -> Vec<Minute> {
 }
 
 fn call(secs: u64, errcode: i64, errmsg: &str) -> Call {
+    let mut stats = RequestStats::begin([10, 1, 2, 3].into(), &Method::POST);
+    stats.caller = Some("crm".into());
+    stats.account = Some("main".into());
+    stats.keep_path("/cgi-bin/message/custom/send");
+    (stats.status, stats.errcode, stats.attempts) = (200, Some(errcode), 1);
+    let rid = (!errmsg.is_empty()).then(|| "6aac0064-355b48ab-4c5b487e".into());
+    stats.rid = rid;
     Call {
         at: ago(secs),
-        caller: "crm".into(),
-        peer: "10.1.2.3".to_owned(),
-        account: Some("main".into()),
+        took: Duration::from_micros(41_700),
         product: Product::Weixin,
-        method: "POST".to_owned(),
-        path: "/cgi-bin/message/custom/send".to_owned(),
-        status: 200,
-        errcode: Some(errcode),
-        errmsg: Some(errmsg.to_owned()),
-        rid: Some("6aac0064-355b48ab-4c5b487e".to_owned()),
-        bytes: 87,
-        ms: 41.7,
-        upstream_ms: Some(40.1),
-        attempts: 1,
-        error: None,
-        code: None,
-        retry: None,
-        request_id: None,
-        trace_id: None,
+        errmsg: Some(errmsg.to_owned()).filter(|errmsg| !errmsg.is_empty()),
+        stats,
     }
 }
 
 fn calls() -> Vec<Call> {
-    let healed = Call { errcode: Some(0), errmsg: None, rid: None, attempts: 2, ..call(130, 0, "") };
-    let own = Call {
-        status: 404,
-        errcode: Some(40066),
-        errmsg: None,
-        rid: None,
-        account: None,
-        path: "/wxa/getwxacode".to_owned(),
-        error: Some("not-found".to_owned()),
-        code: Some("not-found"),
-        ..call(300, 40066, "")
-    };
+    let mut healed = call(130, 0, "");
+    healed.stats.attempts = 2;
+    let mut own = call(300, 40066, "");
+    (own.stats.account, own.stats.status, own.stats.code) = (None, 404, Some("not-found"));
+    own.stats.path = Some("/wxa/getwxacode".into());
     let mut calls = vec![
         call(20, 45009, "reach max api daily quota limit rid: 6aac0064-355b48ab-4c5b487e"),
         healed,

@@ -5,9 +5,10 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use crate::errcodes::{self, Entry, Product};
+use crate::stats::RequestStats;
 
 /// Calls that are shown, and that one worker keeps.
 pub const KEPT: usize = 200;
@@ -21,68 +22,37 @@ const PATH: usize = 512;
 /// A run of this many letters, digits, `-` and `_` may be a token.
 const TOKEN: usize = 48;
 
-/// One call: the fields of its access line, and what the upstream said.
-#[derive(Debug, Clone, PartialEq)]
+/// One call: its statistics, and what the upstream said.
+#[derive(Debug, Clone)]
 pub struct Call {
     /// When its answer was over.
     pub at: SystemTime,
-    /// Name of the caller, else its address.
-    pub caller: Arc<str>,
-    /// Address of the caller.
-    pub peer: String,
-    /// Name of the account.
-    pub account: Option<Arc<str>>,
-    /// Whose errcodes the account gets.
+    /// From its head to then.
+    pub took: Duration,
+    /// Whose errcodes its account gets.
     pub product: Product,
-    /// HTTP method.
-    pub method: String,
-    /// Without its query.
-    pub path: String,
-    /// HTTP status, 0 when the caller left before an answer.
-    pub status: u16,
-    /// Top-level errcode of the answer.
-    pub errcode: Option<i64>,
     /// The upstream's errmsg.
     pub errmsg: Option<String>,
-    /// WeChat's id of the call.
-    pub rid: Option<String>,
-    /// Bytes of the answer's body.
-    pub bytes: u64,
-    /// Milliseconds in all.
-    pub ms: f64,
-    /// Milliseconds until the upstream's answer began, all sendings together.
-    pub upstream_ms: Option<f64>,
-    /// How often it was sent.
-    pub attempts: u32,
-    /// What went wrong, in wxgate's words.
-    pub error: Option<String>,
-    /// `x-wxgate-error` of an answer of wxgate's own.
-    pub code: Option<&'static str>,
-    /// `x-wxgate-retry`.
-    pub retry: Option<&'static str>,
-    /// The caller's own id of the request.
-    pub request_id: Option<String>,
-    /// The caller's trace.
-    pub trace_id: Option<String>,
+    /// What its access line says.
+    pub stats: RequestStats,
 }
 
 impl Call {
-    /// What is known of why it failed: wxgate's own code first, then why it was not repeated, then WeChat's errcode.
+    /// What is known of why it failed: a refused token fetch by WeChat's number, which says more than our code;
+    /// else our code for an answer of our own, or for why it was not repeated; else WeChat's errcode.
     pub fn explanation(&self) -> Option<&'static Entry> {
-        let own = self.code.and_then(errcodes::own);
-        // A refused token fetch has WeChat's number, which says more than ours.
-        let refused = (self.code == Some("token-refused")).then_some(self.errcode).flatten();
-        let of_number =
-            |number: Option<i64>| number.and_then(|number| errcodes::errcode(self.product, number));
-        of_number(refused)
-            .or(own)
-            .or_else(|| self.retry.and_then(errcodes::retry))
-            .or_else(|| of_number(self.errcode))
+        let of_number = || self.stats.errcode.and_then(|number| errcodes::errcode(self.product, number));
+        let code = self.stats.code;
+        let of_code = || code.and_then(|code| errcodes::own(code).or_else(|| errcodes::retry(code)));
+        match code {
+            Some("token-refused") => of_number().or_else(of_code),
+            _ => of_code().or_else(of_number),
+        }
     }
 
     /// Whether its answer was an error.
     pub fn failed(&self) -> bool {
-        self.status == 0 || self.status >= 400 || self.errcode.is_some_and(|errcode| errcode != 0)
+        self.stats.failed()
     }
 }
 
@@ -98,7 +68,11 @@ impl Calls {
 
     /// Keeps a call. `worker` should be the calling thread's own number: another's ring works, and is waited for.
     pub fn keep(&self, worker: usize, mut call: Call) {
-        cut(&mut call.path, PATH);
+        if let Some(path) = call.stats.path.take() {
+            let mut path = path.into_string();
+            cut(&mut path, PATH);
+            call.stats.path = Some(path.into());
+        }
         call.errmsg = call.errmsg.map(|errmsg| masked(&errmsg));
         let Some(ring) = self.0.get(worker) else { return };
         let mut ring = ring.lock().unwrap_or_else(PoisonError::into_inner);
@@ -154,31 +128,25 @@ fn cut(text: &mut String, bytes: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
+    use http::Method;
 
-    pub(crate) fn call(n: u64) -> Call {
+    fn call(n: u64) -> Call {
+        let mut stats = RequestStats::begin([10, 0, 0, 1].into(), &Method::GET);
+        (stats.status, stats.errcode) = (200, Some(40003));
+        stats.keep_path("/cgi-bin/user/get");
         Call {
             at: SystemTime::UNIX_EPOCH + Duration::from_secs(n),
-            caller: "cms".into(),
-            peer: "10.0.0.1".to_owned(),
-            account: Some("main".into()),
+            took: Duration::from_millis(2),
             product: Product::Weixin,
-            method: "GET".to_owned(),
-            path: "/cgi-bin/user/get".to_owned(),
-            status: 200,
-            errcode: Some(40003),
             errmsg: Some("invalid openid rid: 1-2-3".to_owned()),
-            rid: Some("1-2-3".to_owned()),
-            bytes: 10,
-            ms: 1.5,
-            upstream_ms: Some(1.0),
-            attempts: 1,
-            error: None,
-            code: None,
-            retry: None,
-            request_id: None,
-            trace_id: None,
+            stats,
         }
+    }
+
+    fn with(errcode: i64, code: Option<&'static str>) -> Call {
+        let mut call = call(1);
+        (call.stats.errcode, call.stats.code) = (Some(errcode), code);
+        call
     }
 
     #[test]
@@ -198,10 +166,12 @@ mod tests {
     #[test]
     fn paths_and_errmsgs_are_cut_between_characters() {
         let calls = Calls::new(1);
-        let long = Call { path: "/é".repeat(4000), errmsg: Some("票".repeat(400)), ..call(1) };
+        let mut long = Call { errmsg: Some("票".repeat(400)), ..call(1) };
+        long.stats.path = Some("/é".repeat(4000).into());
         calls.keep(0, long);
         let last = calls.last();
-        assert!(last[0].path.len() <= PATH && last[0].path.len() > PATH - 4);
+        let path = last[0].stats.path.as_ref().unwrap();
+        assert!(path.len() <= PATH && path.len() > PATH - 4);
         assert_eq!(last[0].errmsg.as_ref().unwrap().chars().count(), 66);
     }
 
@@ -224,13 +194,10 @@ mod tests {
     fn the_most_telling_explanation_is_chosen() {
         let means = |call: &Call| call.explanation().unwrap().means.en;
         assert!(means(&call(1)).contains("openid"));
-        assert!(
-            means(&Call { errcode: Some(40066), code: Some("not-found"), ..call(1) }).contains("No account")
-        );
-        let refused = Call { errcode: Some(40164), code: Some("token-refused"), ..call(1) };
-        assert!(means(&refused).contains("IP address"));
-        let limited = Call { errcode: Some(40001), retry: Some("refresh-limited"), ..call(1) };
-        assert!(means(&limited).contains("no further fetch"));
-        assert_eq!(Call { errcode: Some(987_654), ..call(1) }.explanation(), None);
+        assert!(means(&with(40066, Some("not-found"))).contains("No account"));
+        assert!(means(&with(40164, Some("token-refused"))).contains("IP address"));
+        assert!(means(&with(987_654, Some("token-refused"))).contains("refuses to issue"));
+        assert!(means(&with(40001, Some("refresh-limited"))).contains("no further fetch"));
+        assert_eq!(with(987_654, None).explanation(), None);
     }
 }
