@@ -19,7 +19,6 @@ use tracing::{Event, Level, Metadata, Subscriber};
 
 use self::line::Format;
 use self::sink::{Sink, SinkGuard};
-use crate::config::LogFormat;
 pub use crate::stats::path_only;
 pub use access::log_request;
 
@@ -28,6 +27,17 @@ pub const LEVEL_VARIABLE: &str = "WXGATE_LOG";
 
 /// The most bytes of lines that wait for a slow reader.
 const ROOM: usize = 16 << 20;
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text when stderr is a terminal, JSON otherwise.
+    Auto,
+    /// Always text.
+    Text,
+    /// Always one JSON object per line.
+    Json,
+}
 
 /// Keeps the log alive; what is still unwritten is written when it is dropped.
 #[derive(Debug)]

@@ -42,6 +42,7 @@ pub use schema::schema;
 
 use files::Files;
 
+pub use crate::logging::LogFormat;
 use crate::proxy::route::PathPattern;
 use crate::secret::Secret;
 use crate::tls::{Pem, ServerPem};
@@ -159,17 +160,6 @@ pub struct Tls {
     pub listen: Vec<SocketAddr>,
     /// Certificates and key, as they were read.
     pub pem: ServerPem,
-}
-
-/// How log lines look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogFormat {
-    /// Text when stderr is a terminal, JSON otherwise.
-    Auto,
-    /// Always text.
-    Text,
-    /// Always one JSON object per line.
-    Json,
 }
 
 /// The number of threads that `workers` asks for; 0 is one for each CPU this process may use.
