@@ -9,7 +9,7 @@ use sd_notify::NotifyState;
 use tokio::runtime::Builder;
 
 use crate::app::App;
-use crate::config::Loader;
+use crate::config::{self, Loader};
 use crate::signals::{Signals, tell_systemd};
 use crate::{check, demo, logging, process};
 
@@ -48,6 +48,8 @@ enum Command {
     Serve(ServeArgs),
     /// Say what is right and what is wrong, and how to mend it
     Check(CheckArgs),
+    /// Show the configuration in force, or the schema of the file
+    Config(ConfigArgs),
     /// Sandbox and proxy in one process, ready for curl, nothing to configure
     Demo,
     /// A WeChat API look-alike for tests and for a caller's own CI
@@ -71,6 +73,23 @@ struct CheckArgs {
     offline: bool,
 }
 
+#[derive(Debug, Args)]
+struct ConfigArgs {
+    /// The configuration file
+    #[arg(long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    what: ConfigCommand,
+}
+
+#[derive(Debug, Clone, Copy, Subcommand)]
+enum ConfigCommand {
+    /// Each value that is in force, secrets masked, and where it comes from
+    Print,
+    /// The JSON schema of the file, for editors: `#:schema ./wxgate.schema.json` in its first line
+    Schema,
+}
+
 /// Runs the command line of this process to its end.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -85,6 +104,7 @@ pub fn main() -> ExitCode {
                 Ok(loaded) => check::command(&loaded, args.offline, &mut std::io::stdout()).await,
                 Err(errors) => say(WRONG, format_args!("{errors}")),
             },
+            Command::Config(args) => show_config(args).await,
             Command::Demo => demo::command(&mut std::io::stdout(), &mut std::io::stderr()).await,
             Command::Sandbox(options) => wxgate_sandbox::command(options, &mut std::io::stderr()).await,
         }
@@ -130,6 +150,20 @@ async fn serve(args: ServeArgs) -> u8 {
     match app.run(signals.orders(Some(config))).await {
         Ok(()) => CLEAN,
         Err(error) => say(FAILED, format_args!("{error}")),
+    }
+}
+
+async fn show_config(args: ConfigArgs) -> u8 {
+    let text = match args.what {
+        ConfigCommand::Print => match Loader::new(args.config).load().await {
+            Ok(loaded) => config::print(&loaded.settings),
+            Err(errors) => return say(WRONG, format_args!("{errors}")),
+        },
+        ConfigCommand::Schema => format!("{:#}\n", config::schema()),
+    };
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => CLEAN,
+        Err(error) => say(FAILED, format_args!("cannot write to stdout: {error}")),
     }
 }
 

@@ -11,7 +11,7 @@ mod state;
 use std::fmt;
 use std::io::Write;
 
-use crate::config::{Account, Config, Loaded, Source};
+use crate::config::{Account, Config, ConfigSource, Loaded};
 use crate::credential::policy;
 use crate::upstream::tls::Trust;
 
@@ -46,10 +46,10 @@ pub async fn command(loaded: &Loaded, offline: bool, out: &mut dyn Write) -> u8 
 fn configuration(loaded: &Loaded, report: &mut Report<'_>) {
     let version = env!("CARGO_PKG_VERSION");
     match &loaded.source {
-        Source::File(path) => {
+        ConfigSource::File(path) => {
             report.ok(format_args!("wxgate {version}, configuration from `{}`", path.display()));
         }
-        Source::Environment => {
+        ConfigSource::Environment => {
             report.ok(format_args!("wxgate {version}, configuration from the environment"));
         }
     }

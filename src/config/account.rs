@@ -18,7 +18,8 @@ struct At<T> {
 }
 
 /// One account as far as it could be read; what is needed to compare it with the others.
-struct Draft {
+struct Draft<'r> {
+    report: &'r Report<'r>,
     path: String,
     line: usize,
     /// `None`: unreadable, and then no judgement about clashes.
@@ -50,32 +51,43 @@ impl Names {
     }
 }
 
-/// All accounts and their names; `default_url` is the API host of those that name no other. What is wrong is in the report, and then the list is not to be used.
-pub(super) fn read_all(top: &mut Table<'_>, default_url: &BaseUrl) -> (Vec<Account>, Names) {
-    let report = top.report;
-    let Some(found) = top.tables("account") else {
-        let words = "at least one [[account]] with `appid` and `secret` is required";
-        report.problem(1, "account", None, words);
+/// All accounts of all files, and their names; what is wrong is in the reports, and then the list is not to be used.
+pub(super) fn read_all<'r>(
+    tops: &[&Table<'r>],
+    default_url: &BaseUrl,
+    all_parsed: bool,
+) -> (Vec<Account>, Names) {
+    let mut readable = all_parsed;
+    let mut drafts = Vec::new();
+    let mut any = false;
+    for top in tops {
+        let Some(found) = top.tables("account") else { continue };
+        any = true;
+        let Some(tables) = found.elements().filter(|tables| !tables.is_empty()) else {
+            found.wrong_kind::<()>("[[account]] with double brackets, at least one");
+            readable = false;
+            continue;
+        };
+        let read = tables.iter().filter_map(|value| value.table(keys::section("account")));
+        let before = drafts.len();
+        drafts.extend(read.map(|table| read_one(table, default_url)));
+        readable &= drafts.len() - before == tables.len();
+    }
+    if let Some(top) = tops.first().filter(|_| !any) {
+        let elsewhere = if top.given("accounts") { ", here or in the files of `accounts`" } else { "" };
+        let words = format!("at least one [[account]] with `appid` and `secret` is required{elsewhere}");
+        top.report.problem(1, "account", None, words);
         return (Vec::new(), Names::Unclear);
-    };
-    let Some(tables) = found.elements().filter(|tables| !tables.is_empty()) else {
-        found.wrong_kind::<()>("[[account]] with double brackets, at least one");
-        return (Vec::new(), Names::Unclear);
-    };
-    let section = keys::section("account");
-    let drafts: Vec<Draft> = tables
-        .iter()
-        .filter_map(|value| value.table(section))
-        .map(|table| read_one(table, default_url))
-        .collect();
-    compare(&drafts, report);
-    let names: Option<Vec<String>> =
-        drafts.iter().map(|draft| draft.name.as_ref().map(|name| name.value.clone())).collect();
-    let names = names.filter(|names| names.len() == tables.len()).map_or(Names::Unclear, Names::Known);
+    }
+    compare(&drafts);
+    let names = drafts.iter().map(|draft| draft.name.as_ref().map(|name| name.value.clone()));
+    let names: Option<Vec<String>> = names.collect();
+    let names = names.filter(|_| readable).map_or(Names::Unclear, Names::Known);
     (drafts.into_iter().filter_map(|draft| draft.account).collect(), names)
 }
 
-fn read_one(mut table: Table<'_>, default_url: &BaseUrl) -> Draft {
+fn read_one<'r>(mut table: Table<'r>, default_url: &BaseUrl) -> Draft<'r> {
+    let report = table.report;
     let (path, line) = (table.path.clone(), table.line);
     let (name_given, name) = table.given_or_default("name", |v| v.parsed("a name in quotes", parse::name));
     let name = At { line: table.line_of("name"), value: name };
@@ -110,7 +122,7 @@ fn read_one(mut table: Table<'_>, default_url: &BaseUrl) -> Draft {
         refresh_on,
     });
     let (name, name_given) = ((name_given != Given::Wrong).then_some(name), name_given != Given::No);
-    Draft { path, line, name, name_given, appid, hosts, prefix, routes_known, account }
+    Draft { report, path, line, name, name_given, appid, hosts, prefix, routes_known, account }
 }
 
 fn hosts(value: &Value<'_>) -> Option<Vec<At<String>>> {
@@ -161,20 +173,31 @@ fn refresh_on(value: &Value<'_>) -> Option<Vec<i64>> {
     })
 }
 
-/// Says where two accounts cannot be told apart, at the later one.
-fn compare(drafts: &[Draft], report: &Report<'_>) {
-    for (i, this) in drafts.iter().enumerate() {
-        let earlier = drafts.get(..i).unwrap_or_default();
-        compare_identity(this, earlier, report);
-        compare_routes(this, earlier, report);
+impl Draft<'_> {
+    /// What a message about another account calls this one.
+    fn named_from(&self, other: &Self) -> String {
+        match self.report.file() == other.report.file() {
+            true => self.path.clone(),
+            false => format!("{} of {}", self.path, self.report.file().display()),
+        }
     }
 }
 
-fn compare_identity(this: &Draft, earlier: &[Draft], report: &Report<'_>) {
+/// Says where two accounts cannot be told apart, at the later one.
+fn compare(drafts: &[Draft<'_>]) {
+    for (i, this) in drafts.iter().enumerate() {
+        let earlier = drafts.get(..i).unwrap_or_default();
+        compare_identity(this, earlier);
+        compare_routes(this, earlier);
+    }
+}
+
+fn compare_identity(this: &Draft<'_>, earlier: &[Draft<'_>]) {
+    let report = this.report;
     if let Some(name) = &this.name
         && let Some(other) = earlier.iter().find(|other| same(&other.name, name))
     {
-        let whose = &other.path;
+        let whose = other.named_from(this);
         let words = if this.name_given && other.name_given {
             format!("a name that {whose} does not have")
         } else {
@@ -189,7 +212,7 @@ fn compare_identity(this: &Draft, earlier: &[Draft], report: &Report<'_>) {
     {
         let words = format!(
             "the appid of {} once more; two accounts with one appid would end each other's token",
-            other.path
+            other.named_from(this)
         );
         report.problem(appid.line, &format!("{}.appid", this.path), None, words);
     }
@@ -199,11 +222,12 @@ fn same(other: &Option<At<String>>, this: &At<String>) -> bool {
     other.as_ref().is_some_and(|other| other.value == this.value)
 }
 
-fn compare_routes(this: &Draft, earlier: &[Draft], report: &Report<'_>) {
+fn compare_routes(this: &Draft<'_>, earlier: &[Draft<'_>]) {
+    let report = this.report;
     for (n, host) in this.hosts.iter().enumerate() {
         let own = this.hosts.iter().take(n).any(|other| other.value == host.value);
         let other = earlier.iter().find(|other| other.hosts.iter().any(|other| other.value == host.value));
-        let whose = other.map(|other| other.path.as_str()).or(own.then_some("this account"));
+        let whose = other.map(|other| other.named_from(this)).or(own.then(|| "this account".to_owned()));
         if let Some(whose) = whose {
             let words = format!("a host that {whose} does not have already");
             report.problem(
@@ -219,16 +243,16 @@ fn compare_routes(this: &Draft, earlier: &[Draft], report: &Report<'_>) {
     }
     if this.prefix.value.is_empty() {
         let open =
-            |draft: &Draft| draft.routes_known && draft.hosts.is_empty() && draft.prefix.value.is_empty();
+            |draft: &Draft<'_>| draft.routes_known && draft.hosts.is_empty() && draft.prefix.value.is_empty();
         if let Some(other) = earlier.iter().find(|other| open(other)).filter(|_| open(this)) {
             let words = format!(
                 "`hosts` or `prefix` is required: {} has neither too, and a request could belong to both",
-                other.path
+                other.named_from(this)
             );
             report.problem(this.line, &this.path, None, words);
         }
     } else if let Some(other) = earlier.iter().find(|other| other.prefix.value == this.prefix.value) {
-        let words = format!("a prefix that {} does not have", other.path);
+        let words = format!("a prefix that {} does not have", other.named_from(this));
         let key = format!("{}.prefix", this.path);
         report.problem(this.prefix.line, &key, Some(format!("\"{}\"", this.prefix.value)), words);
     }

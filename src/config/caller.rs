@@ -9,23 +9,23 @@ use super::value::Value;
 use super::{Account, Allow, Caller, keys, parse, secret};
 
 /// All callers; what is wrong is in the report, and then the list is not to be used.
-pub(super) fn read_all(top: &mut Table<'_>, accounts: &[Account], names: &Names) -> Vec<Caller> {
-    let report = top.report;
-    let Some(value) = top.tables("caller") else { return Vec::new() };
-    let Some(tables) = value.elements() else {
-        value.wrong_kind::<()>("[[caller]] with double brackets");
-        return Vec::new();
-    };
+pub(super) fn read_all(tops: &[&Table<'_>], accounts: &[Account], names: &Names) -> Vec<Caller> {
     let mut callers: Vec<Caller> = Vec::new();
-    let section = keys::section("caller");
-    for table in tables.iter().filter_map(|value| value.table(section)) {
-        let (path, line) = (table.path.clone(), table.line_of("name"));
-        let Some(caller) = read_one(table, accounts, names) else { continue };
-        if callers.iter().any(|other| other.name == caller.name) {
-            let found = Some(format!("\"{}\"", caller.name));
-            report.problem(line, &format!("{path}.name"), found, "a name that no other [[caller]] has");
+    for top in tops {
+        let Some(value) = top.tables("caller") else { continue };
+        let Some(tables) = value.elements() else {
+            value.wrong_kind::<()>("[[caller]] with double brackets");
+            continue;
+        };
+        for table in tables.iter().filter_map(|value| value.table(keys::section("caller"))) {
+            let (report, path, line) = (table.report, table.path.clone(), table.line_of("name"));
+            let Some(caller) = read_one(table, accounts, names) else { continue };
+            if callers.iter().any(|other| other.name == caller.name) {
+                let found = Some(format!("\"{}\"", caller.name));
+                report.problem(line, &format!("{path}.name"), found, "a name that no other [[caller]] has");
+            }
+            callers.push(caller);
         }
-        callers.push(caller);
     }
     callers
 }

@@ -5,10 +5,16 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use serde_json::Value as Json;
+use zeroize::Zeroizing;
+
 use super::error::{ConfigErrors, Problem, shown};
 use super::files::Files;
 use super::parse::address;
-use super::{Env, Loaded, Source, parse, secret, state_dir};
+use super::report::Finished;
+use super::settings::{self, ValueSource};
+use super::text::Text;
+use super::{ConfigSource, Env, Loaded, parse, secret, state_dir};
 use crate::secret::Secret;
 
 const APPID: &str = "WXGATE_APPID";
@@ -35,9 +41,11 @@ pub(super) fn load(files: &Files, env: Env<'_>) -> Result<Loaded, ConfigErrors> 
     let mut reader = Reader { files, env, problems: Vec::new(), warnings: Vec::new() };
     // The defaults are those of a file with an account that says nothing of itself.
     let nobody = "state_dir = '.'\n[[account]]\nappid = 'nobody'\nsecret = 'none'\n";
-    let (base, ..) = super::file::read(nobody, Path::new(""), files, env);
+    let nobody = Text { path: PathBuf::new(), text: Zeroizing::new(nobody.to_owned()), exposed: false };
+    let (base, Finished { mut settings, .. }) = super::file::read(&nobody, files, env);
     let appid = reader.appid();
     let secret = reader.secret();
+    let secret_variable = if set(env, SECRET).is_some() { SECRET } else { SECRET_FILE };
     let listen = reader.listen();
     let url = reader.parsed(UPSTREAM, address::url_may_be_shown, address::upstream_url);
     let egress_ip = reader.parsed(EGRESS_IP, |_| true, address::egress_ip);
@@ -47,19 +55,32 @@ pub(super) fn load(files: &Files, env: Env<'_>) -> Result<Loaded, ConfigErrors> 
     else {
         return Err(ConfigErrors::Wrong(reader.problems));
     };
+    let mut set = |key: &str, value: Json, name| {
+        settings::replace(&mut settings, key, value, ValueSource::Environment(name));
+    };
     if let Some(listen) = listen {
+        set("listen", listen.iter().map(ToString::to_string).collect(), LISTEN);
         config.listen = listen;
     }
     if let Some(url) = url {
+        set("upstream.url", url.to_string().into(), UPSTREAM);
         config.upstream.url = url;
     }
-    config.upstream.egress_ip = egress_ip;
+    if let Some(ip) = egress_ip {
+        set("upstream.egress_ip", ip.to_string().into(), EGRESS_IP);
+        config.upstream.egress_ip = Some(ip);
+    }
+    let (state_dir, variable) = state_dir;
+    set("state_dir", state_dir.display().to_string().into(), variable);
+    set("account[0].appid", appid.as_str().into(), APPID);
+    set("account[0].secret", "***".into(), secret_variable);
     config.state_dir = state_dir;
     for account in &mut config.accounts {
         (account.appid, account.secret) = (appid.clone(), secret.clone());
         account.upstream = config.upstream.url.clone();
     }
-    Ok(Loaded { config, warnings: reader.warnings, source: Source::Environment, credentials: Vec::new() })
+    let (warnings, source) = (reader.warnings, ConfigSource::Environment);
+    Ok(Loaded { config, warnings, source, credentials: Vec::new(), settings })
 }
 
 /// A variable's value; empty counts as not set, for compose files write `NAME=` for "none".
@@ -152,9 +173,10 @@ impl Reader<'_> {
         Some(listen)
     }
 
-    fn state_dir(&mut self) -> Option<PathBuf> {
+    /// The folder, and the variable that names it.
+    fn state_dir(&mut self) -> Option<(PathBuf, &'static str)> {
         match set(self.env, STATE_DIR) {
-            Some(path) => Some(PathBuf::from(path)),
+            Some(path) => Some((PathBuf::from(path), STATE_DIR)),
             None => state_dir(self.env).map_err(|words| self.problem(STATE_DIR, None, words)).ok(),
         }
     }

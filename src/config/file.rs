@@ -1,4 +1,4 @@
-//! Reads a TOML file into a checked configuration: the keys at the top, then each table by its own reader.
+//! Reads TOML files into a checked configuration: the keys at the top, then each table by its own reader.
 //!
 //! A file with a syntax error is not read any further, for what the parser makes of the rest is guesswork.
 
@@ -14,85 +14,128 @@ use super::files::Files;
 use super::keys::{self, TOP};
 use super::parse::address;
 use super::report::{Findings, Finished, Report};
-use super::secret::is_exposed;
+use super::settings::ValueSource;
 use super::table::Table;
+use super::text::{self, NoText, Text};
 use super::value::Value;
-use super::{Config, Env, Loaded, LogFormat, Source, account, caller, limits, state_dir, tls, upstream};
-use crate::regular_file::ReadError;
-
-/// More than any configuration.
-const MOST_BYTES: usize = 1 << 20;
+use super::{
+    Config, ConfigSource, Env, Loaded, LogFormat, account, caller, limits, state_dir, tls, upstream,
+};
 
 /// What follows is seldom more than an echo, above all if the file is no TOML at all.
 const MOST_SYNTAX_ERRORS: usize = 20;
 
 /// Reads the file and everything that it names.
 pub(super) fn load(path: &Path, files: &Files, env: Env<'_>) -> Result<Loaded, ConfigErrors> {
-    let (text, exposed) = text_of(path, files, env)?;
-    from_text(&text, path, files, env, exposed)
+    let text =
+        text::read(path.display().to_string(), path, files, env).map_err(|NoText { line, words }| {
+            let file = Some(path.to_owned());
+            ConfigErrors::Wrong(vec![Problem {
+                file,
+                line,
+                column: None,
+                key: None,
+                found: None,
+                advice: words,
+            }])
+        })?;
+    load_text(&text, files, env)
 }
 
-/// As [`load`] with the text at hand; `exposed`: others may read the file that it came from.
+/// As [`load`] with the text at hand.
 pub(super) fn from_text(
     text: &str,
     path: &Path,
     files: &Files,
     env: Env<'_>,
-    exposed: bool,
 ) -> Result<Loaded, ConfigErrors> {
-    let (config, finished, plain_secret) = read(text, path, files, env);
-    let Finished { problems, mut warnings, env_used, credentials, .. } = finished;
+    let text = Text { path: path.to_owned(), text: Zeroizing::new(text.to_owned()), exposed: false };
+    load_text(&text, files, env)
+}
+
+fn load_text(text: &Text, files: &Files, env: Env<'_>) -> Result<Loaded, ConfigErrors> {
+    let (config, finished) = read(text, files, env);
+    let Finished { problems, mut warnings, env_used, credentials, settings, .. } = finished;
     let config = match config {
         Some(config) if problems.is_empty() => config,
         _ => return Err(ConfigErrors::Wrong(problems)),
     };
-    let shown = path.display();
-    if exposed && plain_secret {
-        warnings.push(format!(
-            "{shown}: holds a secret, and other users of this machine can read it; `chmod 600` it"
-        ));
-    }
     let ignored = super::environment::set_beside_a_file(env, &env_used);
     if !ignored.is_empty() {
+        let shown = text.path.display();
         warnings.push(format!("{} in the environment: ignored, {shown} alone decides", ignored.join(", ")));
     }
-    Ok(Loaded { config, warnings, source: Source::File(path.to_owned()), credentials })
+    let source = ConfigSource::File(text.path.clone());
+    Ok(Loaded { config, warnings, source, credentials, settings })
 }
 
-/// The configuration as far as it could be read, what is wrong with it, and whether it holds a secret itself.
-pub(super) fn read(text: &str, path: &Path, files: &Files, env: Env<'_>) -> (Option<Config>, Finished, bool) {
+/// The configuration as far as it could be read, and what is wrong with it.
+pub(super) fn read(text: &Text, files: &Files, env: Env<'_>) -> (Option<Config>, Finished) {
     let findings = Findings::new(files, env);
-    let report = Report::new(path, text, &findings);
-    let (document, errors) = DeTable::parse_recoverable(text);
-    let config = if errors.is_empty() {
-        let empty = Spanned::new(0..0, DeTable::new());
-        read_top(&document, &empty, &report)
-    } else {
-        for error in errors.iter().take(MOST_SYNTAX_ERRORS) {
-            // `Display` of this error quotes the source line; its message and span do not.
-            report.syntax(&error.span().unwrap_or(text.len()..text.len()), &syntax_words(error.message()));
+    let config = read_all(text, &findings);
+    (config, findings.finish())
+}
+
+fn read_all(main: &Text, findings: &Findings<'_>) -> Option<Config> {
+    let report = Report::new(&main.path, &main.text, findings);
+    let document = parsed(&report)?;
+    let mut top = Table::new(document.get_ref(), &(0..0), keys::section(TOP), String::new(), &report);
+    let named = top.key("accounts", |value| value.list("an array of paths", text::named));
+    let mut included = Vec::new();
+    for path in named.into_iter().flatten() {
+        match text::read(path.display().to_string(), &path, findings.files, findings.env) {
+            Ok(text) => included.push(text),
+            Err(NoText { line, words }) => findings.problem_in(&path, line, words),
         }
-        None
-    };
-    let plain_secret = report.has_plain_secret();
-    (config, findings.finish(), plain_secret)
+    }
+    let reports: Vec<Report<'_>> =
+        included.iter().map(|text| Report::new(&text.path, &text.text, findings)).collect();
+    let documents: Vec<_> = reports.iter().map(parsed).collect();
+    let all_parsed = documents.iter().all(Option::is_some);
+    let tables = documents.iter().zip(&reports).filter_map(|(document, report)| {
+        let entries = document.as_ref()?.get_ref();
+        Some(Table::new(entries, &(0..0), keys::section(TOP), String::new(), report))
+    });
+    let included_tops: Vec<Table<'_>> = tables.collect();
+    included_tops.iter().for_each(Table::finish_included);
+    let empty = Spanned::new(0..0, DeTable::new());
+    let config = read_top(&mut top, &included_tops, all_parsed, &empty);
+    for (text, report) in std::iter::once((main, &report)).chain(included.iter().zip(&reports)) {
+        if text.exposed && report.has_plain_secret() {
+            findings.warn(format!(
+                "{}: holds a secret, and other users of this machine can read it; `chmod 600` it",
+                text.path.display()
+            ));
+        }
+    }
+    config
+}
+
+/// The document, unless the text is not TOML, which is reported.
+fn parsed<'r>(report: &Report<'r>) -> Option<Spanned<DeTable<'r>>> {
+    let text = report.text();
+    let (document, errors) = DeTable::parse_recoverable(text);
+    for error in errors.iter().take(MOST_SYNTAX_ERRORS) {
+        // `Display` of this error quotes the source line; its message and span do not.
+        report.syntax(&error.span().unwrap_or(text.len()..text.len()), &syntax_words(error.message()));
+    }
+    errors.is_empty().then_some(document)
 }
 
 fn read_top<'r>(
-    document: &'r Spanned<DeTable<'r>>,
+    top: &mut Table<'r>,
+    included: &[Table<'r>],
+    all_parsed: bool,
     empty: &'r Spanned<DeTable<'r>>,
-    report: &'r Report<'r>,
 ) -> Option<Config> {
-    let mut top = Table::new(document.get_ref(), &(0..0), keys::section(TOP), String::new(), report);
+    let report = top.report;
     let without_plain = top.given("tls");
     let plain = top.key("listen", |value| match value.toml() {
         // Those who serve HTTPS alone say so.
         DeValue::Array(addresses) if addresses.is_empty() && without_plain => Some(Vec::new()),
         _ => listen(value),
     });
-    let state_dir = top.optional("state_dir", |value| Some(value.path())).unwrap_or_else(|| {
-        state_dir(report.env()).map_err(|words| report.problem(1, "state_dir", None, words)).ok()
-    });
+    let given_dir = top.optional("state_dir", |value| Some(value.path()));
     let log_format = top.key("log_format", |v| {
         v.one_of(&[("auto", LogFormat::Auto), ("text", LogFormat::Text), ("json", LogFormat::Json)])
     });
@@ -100,21 +143,33 @@ fn read_top<'r>(
     let workers = top.key("workers", Value::count);
     let shutdown_grace = top.key("shutdown_grace", Value::time);
     let open_to_everyone = top.key("open_to_everyone", Value::yes_or_no);
-    let tls = tls::read(&mut top);
+    top.finish();
+    let state_dir = given_dir.unwrap_or_else(|| match state_dir(report.env()) {
+        Ok((dir, variable)) => {
+            let shown = dir.display().to_string().into();
+            report.findings.replace("state_dir", shown, ValueSource::Environment(variable));
+            Some(dir)
+        }
+        Err(words) => {
+            report.problem(1, "state_dir", None, words);
+            None
+        }
+    });
+    let tls = tls::read(top);
     let upstream = upstream::read(top.table_or_defaults("upstream", empty));
     let limits = limits::read(top.table_or_defaults("limits", empty));
+    let tops: Vec<&Table<'r>> = std::iter::once(&*top).chain(included).collect();
+    let (accounts, names) = account::read_all(&tops, &upstream.url, all_parsed);
+    let callers = caller::read_all(&tops, &accounts, &names);
     // Files are the only kind of store so far.
     top.table_or_defaults("store", empty).finish();
-    let (accounts, names) = account::read_all(&mut top, &upstream.url);
-    let callers = caller::read_all(&mut top, &accounts, &names);
-    if !open_to_everyone && !top.has_elements("caller") {
-        refuse_open_relay(&plain, &top, "listen");
+    if !open_to_everyone && !tops.iter().any(|top| top.has_elements("caller")) {
+        refuse_open_relay(&plain, top, "listen");
         // A client certificate guards the listener that asks for it, and no other.
         if let Some(tls) = tls.as_ref().filter(|tls| tls.pem.client_ca.is_none()) {
-            refuse_open_relay(&tls.listen, &top, "tls");
+            refuse_open_relay(&tls.listen, top, "tls");
         }
     }
-    top.finish();
     Some(Config {
         listen: plain,
         tls,
@@ -155,29 +210,6 @@ fn refuse_open_relay(listen: &[SocketAddr], top: &Table<'_>, key: &str) {
                      WeChat account. Say in [[caller]] who may call (or, for [tls], ask for certificates with `client_ca`); set open_to_everyone = true only if something else (a firewall, a private \
                      network) decides who reaches it";
         top.report.problem(top.line_of(key), &named, Some(format!("\"{open}\"")), words);
-    }
-}
-
-fn text_of(path: &Path, files: &Files, env: Env<'_>) -> Result<(Zeroizing<String>, bool), ConfigErrors> {
-    let wrong = |line, advice: String| {
-        let file = Some(path.to_owned());
-        ConfigErrors::Wrong(vec![Problem { file, line, column: None, key: None, found: None, advice }])
-    };
-    let contents = files.read(path.display().to_string(), path, MOST_BYTES).map_err(|error| match error {
-        ReadError::TooLong(_) => {
-            wrong(None, "far too long for a configuration; want a TOML file of some lines".to_owned())
-        }
-        error => wrong(None, format!("cannot read the configuration: {error}")),
-    })?;
-    let exposed = is_exposed(&contents.meta, path, env);
-    let bytes = contents.bytes;
-    match std::str::from_utf8(&bytes) {
-        Ok(text) => Ok((Zeroizing::new(text.to_owned()), exposed)),
-        Err(e) => {
-            let before = bytes.iter().take(e.valid_up_to());
-            let line = 1 + before.filter(|byte| **byte == b'\n').count();
-            Err(wrong(Some(line), "not UTF-8; save the file as UTF-8".to_owned()))
-        }
     }
 }
 

@@ -35,7 +35,12 @@ impl Files {
     /// Reads a file of at most `most` bytes. `place` says what names it, and never holds its path where that may be
     /// a secret in the wrong place.
     pub(super) fn read(&self, place: String, path: &Path, most: usize) -> Result<Contents, ReadError> {
-        self.progress.set(place);
+        self.reading(place);
         read(path, most)
+    }
+
+    /// Notes that something is being read that is no file, a folder say.
+    pub(super) fn reading(&self, place: String) {
+        self.progress.set(place);
     }
 }

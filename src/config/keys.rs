@@ -95,7 +95,7 @@ pub(super) enum Default {
     /// This value, in TOML.
     Is(&'static str),
     /// No value; the text says what that comes to.
-    Unset(#[cfg_attr(not(test), expect(dead_code, reason = "as `zh`"))] Text),
+    Unset(Text),
     /// The file must have it.
     Required,
 }

@@ -17,7 +17,9 @@ mod pem;
 mod report;
 mod schema;
 mod secret;
+mod settings;
 mod table;
+mod text;
 mod tls;
 mod upstream;
 mod value;
@@ -39,6 +41,7 @@ pub use error::{ConfigErrors, Problem};
 pub use loader::Loader;
 pub(crate) use parse::address::is_loopback;
 pub use schema::schema;
+pub use settings::{Setting, ValueSource, print};
 
 use files::Files;
 
@@ -63,14 +66,16 @@ pub struct Loaded {
     /// What is allowed and probably not meant, one line each, free of secrets.
     pub warnings: Vec<String>,
     /// What decided.
-    pub source: Source,
+    pub source: ConfigSource,
     /// Keys whose values are systemd's credentials, which stay as they are until the unit is restarted.
     pub credentials: Vec<String>,
+    /// What is in force, key by key, secrets masked.
+    pub settings: Vec<Setting>,
 }
 
 /// What decided about a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Source {
+pub enum ConfigSource {
     /// This file, as the user named it.
     File(PathBuf),
     /// The environment alone.
@@ -149,7 +154,7 @@ impl Config {
     /// # Errors
     /// As [`Config::load`].
     pub fn from_toml(text: &str, file: &Path, env: Env<'_>) -> Result<Loaded, ConfigErrors> {
-        file::from_text(text, file, &Files::default(), env, false)
+        file::from_text(text, file, &Files::default(), env)
     }
 }
 
@@ -170,20 +175,22 @@ fn workers(asked: usize) -> usize {
     }
 }
 
-/// Where state goes unless the configuration says so: systemd's folder, else the XDG one, else the home's.
-fn state_dir(env: Env<'_>) -> Result<PathBuf, String> {
+/// Where state goes unless the configuration says so: systemd's folder, else the XDG one, else the home's. With the
+/// variable that decides.
+fn state_dir(env: Env<'_>) -> Result<(PathBuf, &'static str), String> {
+    const SYSTEMD: &str = "STATE_DIRECTORY";
     // systemd lists several folders with `:` between them; ours is the first.
-    if let Some(folders) = env("STATE_DIRECTORY")
+    if let Some(folders) = env(SYSTEMD)
         && let Some(first) =
             std::env::split_paths(&folders).next().filter(|first| !first.as_os_str().is_empty())
     {
-        return Ok(first);
+        return Ok((first, SYSTEMD));
     }
     // A relative path in an XDG variable is invalid and to be ignored, says its specification.
-    let folder = |name| env(name).map(PathBuf::from).filter(|folder| folder.is_absolute());
+    let folder = |name| env(name).map(PathBuf::from).filter(|folder| folder.is_absolute()).map(|f| (f, name));
     folder("XDG_STATE_HOME")
-        .or_else(|| folder("HOME").map(|home| home.join(".local/state")))
-        .map(|state| state.join("wxgate"))
+        .or_else(|| folder("HOME").map(|(home, name)| (home.join(".local/state"), name)))
+        .map(|(state, name)| (state.join("wxgate"), name))
         .ok_or_else(|| {
             "no default, for neither STATE_DIRECTORY nor XDG_STATE_HOME nor HOME is set; want a folder that \
              wxgate may write to"

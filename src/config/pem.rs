@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStringExt;
 
 use zeroize::Zeroizing;
 
-use super::secret::{self, Source};
+use super::secret::{self, SecretSource};
 use super::value::Value;
 use crate::regular_file::ReadError;
 use crate::tls::Pem;
@@ -36,16 +36,16 @@ fn from(value: &Value<'_>, key: bool) -> Option<Pem> {
     let (source, inside) = match value.toml().as_str() {
         // The key itself in the place of its path must not be shown as one.
         Some(text) if text.contains("-----BEGIN") => return value.secret().wrong(WANTED),
-        Some(_) => (Source::File(value.path()?), None),
+        Some(_) => (SecretSource::File(value.path()?), None),
         None => secret::source(value, WANTED).map(|(source, inside)| (source, Some(inside)))?,
     };
     let value = inside.as_ref().unwrap_or(value);
     let path = match source {
-        Source::Variable(text) => {
+        SecretSource::Variable(text) => {
             let text = Zeroizing::new(text.into_vec());
             return Some(Pem::new(format!("the variable of {}", value.key()), text));
         }
-        Source::File(path) => path,
+        SecretSource::File(path) => path,
     };
     match value.report.read_file(value, &path, MOST_BYTES) {
         Ok(contents) => {

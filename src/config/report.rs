@@ -6,11 +6,15 @@
 use std::cell::{Cell, RefCell};
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::Value as Json;
 
 use super::Env;
 use super::error::{Problem, shown_key};
 use super::files::Files;
-use super::keys::{SECTIONS, Section, TOP};
+use super::keys::{Header, SECTIONS, Section, TOP};
+use super::settings::{Setting, ValueSource, replace};
 use super::value::Value;
 use crate::regular_file::{Contents, ReadError};
 
@@ -18,11 +22,14 @@ use crate::regular_file::{Contents, ReadError};
 pub(super) struct Findings<'a> {
     /// Where the values of `{ env = … }` and of the default `state_dir` come from.
     pub(super) env: Env<'a>,
-    files: &'a Files,
+    pub(super) files: &'a Files,
     problems: RefCell<Vec<Problem>>,
     warnings: RefCell<Vec<String>>,
     env_used: RefCell<Vec<String>>,
     credentials: RefCell<Vec<String>>,
+    settings: RefCell<Vec<Setting>>,
+    /// How many tables of each section there have been, over all files.
+    tables: RefCell<Vec<(&'static str, usize)>>,
     #[cfg(test)]
     asked: RefCell<Vec<(&'static str, &'static str)>>,
 }
@@ -36,9 +43,50 @@ impl<'a> Findings<'a> {
             warnings: RefCell::default(),
             env_used: RefCell::default(),
             credentials: RefCell::default(),
+            settings: RefCell::default(),
+            tables: RefCell::default(),
             #[cfg(test)]
             asked: RefCell::default(),
         }
+    }
+
+    /// Something wrong with a whole file.
+    pub(super) fn problem_in(&self, file: &Path, line: Option<usize>, advice: String) {
+        let file = Some(file.to_owned());
+        let problem = Problem { file, line, column: None, key: None, found: None, advice };
+        self.problems.borrow_mut().push(problem);
+    }
+
+    pub(super) fn warn(&self, words: String) {
+        self.warnings.borrow_mut().push(words);
+    }
+
+    /// The path of one more table in what is in force, counted over all files.
+    pub(super) fn next_table(&self, section: &'static Section) -> String {
+        match section.header {
+            Header::None | Header::Once | Header::Optional => section.name.to_owned(),
+            Header::Many | Header::Any => {
+                let mut tables = self.tables.borrow_mut();
+                let known = tables.iter().position(|(name, _)| *name == section.name);
+                let at = known.unwrap_or_else(|| {
+                    tables.push((section.name, 0));
+                    tables.len() - 1
+                });
+                let (name, count) = &mut tables[at];
+                *count += 1;
+                format!("{name}[{}]", *count - 1)
+            }
+        }
+    }
+
+    /// Notes what is in force.
+    pub(super) fn set(&self, key: String, value: Json, source: ValueSource) {
+        self.settings.borrow_mut().push(Setting { key, value, source });
+    }
+
+    /// Notes that something other than the file decides about a key.
+    pub(super) fn replace(&self, key: &str, value: Json, source: ValueSource) {
+        replace(&mut self.settings.borrow_mut(), key, value, source);
     }
 
     pub(super) fn finish(self) -> Finished {
@@ -49,6 +97,7 @@ impl<'a> Findings<'a> {
             warnings: self.warnings.into_inner(),
             env_used: self.env_used.into_inner(),
             credentials: self.credentials.into_inner(),
+            settings: self.settings.into_inner(),
             #[cfg(test)]
             asked: self.asked.into_inner(),
         }
@@ -63,6 +112,8 @@ pub(super) struct Finished {
     pub(super) env_used: Vec<String>,
     /// Keys whose values are systemd's credentials.
     pub(super) credentials: Vec<String>,
+    /// What is in force.
+    pub(super) settings: Vec<Setting>,
     /// Section and name of each key that a reader asked for.
     #[cfg(test)]
     pub(super) asked: Vec<(&'static str, &'static str)>,
@@ -72,6 +123,8 @@ pub(super) struct Finished {
 pub(super) struct Report<'a> {
     pub(super) findings: &'a Findings<'a>,
     file: &'a Path,
+    /// The same, to be shared by what is in force.
+    shared_file: Arc<Path>,
     text: &'a str,
     /// Where each line begins.
     lines: Vec<usize>,
@@ -82,11 +135,25 @@ impl<'a> Report<'a> {
     pub(super) fn new(file: &'a Path, text: &'a str, findings: &'a Findings<'a>) -> Self {
         let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
         let lines = std::iter::once(0).chain(ends.map(|(at, _)| at + 1)).collect();
-        Self { findings, file, text, lines, plain_secret: Cell::new(false) }
+        Self { findings, file, shared_file: file.into(), text, lines, plain_secret: Cell::new(false) }
     }
 
     pub(super) fn env(&self) -> Env<'a> {
         self.findings.env
+    }
+
+    pub(super) fn text(&self) -> &'a str {
+        self.text
+    }
+
+    /// The file, as it was named.
+    pub(super) fn file(&self) -> &'a Path {
+        self.file
+    }
+
+    /// A line of this file as the source of a value.
+    pub(super) fn source(&self, line: usize, from: Option<String>) -> ValueSource {
+        ValueSource::Line { file: Arc::clone(&self.shared_file), line, from }
     }
 
     /// The folder that relative paths start from; empty for the working directory.
@@ -130,8 +197,7 @@ impl<'a> Report<'a> {
     }
 
     pub(super) fn warn(&self, line: usize, key: &str, words: &str) {
-        let words = format!("{}:{line}: {key}: {words}", self.file.display());
-        self.findings.warnings.borrow_mut().push(words);
+        self.findings.warn(format!("{}:{line}: {key}: {words}", self.file.display()));
     }
 
     /// Notes, in tests, that a reader asked for a key.
@@ -162,8 +228,16 @@ impl<'a> Report<'a> {
         path: &Path,
         most: usize,
     ) -> Result<Contents, ReadError> {
-        let place = format!("{}:{}: {}", self.file.display(), value.line(), value.key());
-        self.findings.files.read(place, path, most)
+        self.findings.files.read(self.place(value), path, most)
+    }
+
+    /// Notes that what a value names is being read.
+    pub(super) fn reading(&self, value: &Value<'_>) {
+        self.findings.files.reading(self.place(value));
+    }
+
+    fn place(&self, value: &Value<'_>) -> String {
+        format!("{}:{}: {}", self.file.display(), value.line(), value.key())
     }
 
     /// Notes that the file itself holds a secret.

@@ -61,8 +61,8 @@ pub(super) fn read(value: &Value<'_>, purpose: Purpose) -> Option<Secret> {
     }
     let (source, value) = source(value, SECRET_WANTED)?;
     let text = match source {
-        Source::Variable(text) => from_variable(text, purpose),
-        Source::File(path) => {
+        SecretSource::Variable(text) => from_variable(text, purpose),
+        SecretSource::File(path) => {
             let contents = value.report.read_file(&value, &path, MOST_BYTES);
             contents.map_err(|error| cannot_read(&error, purpose, &value)).and_then(|contents| {
                 warn_if_exposed(&contents.meta, &path, EXPOSED, &value);
@@ -74,7 +74,7 @@ pub(super) fn read(value: &Value<'_>, purpose: Purpose) -> Option<Secret> {
 }
 
 /// Where a value comes from that does not stand in the configuration itself.
-pub(super) enum Source {
+pub(super) enum SecretSource {
     /// The text of an environment variable.
     Variable(OsString),
     /// A file, be it one of systemd's credentials.
@@ -82,7 +82,7 @@ pub(super) enum Source {
 }
 
 /// Reads `{ file = "…" }`, `{ env = "NAME" }` or `{ credential = "NAME" }`; with the value inside, for messages.
-pub(super) fn source<'r>(value: &Value<'r>, wanted: &str) -> Option<(Source, Value<'r>)> {
+pub(super) fn source<'r>(value: &Value<'r>, wanted: &str) -> Option<(SecretSource, Value<'r>)> {
     let Some(entries) = value.toml().as_table() else { return value.wrong(wanted) };
     // Unknown keys are not even named here: `{ <the secret> = "" }` is a slip that happens.
     let mut entries = entries.iter();
@@ -90,9 +90,9 @@ pub(super) fn source<'r>(value: &Value<'r>, wanted: &str) -> Option<(Source, Val
     let path = format!("{}.{}", value.key(), key.get_ref());
     let inside = Value::new(inside, path, &Kind::Path, value.report).secret();
     let source = match key.get_ref().as_ref() {
-        "file" => Source::File(inside.path()?),
-        "env" => Source::Variable(variable(&inside)?),
-        "credential" => Source::File(credential(&inside)?),
+        "file" => SecretSource::File(inside.path()?),
+        "env" => SecretSource::Variable(variable(&inside)?),
+        "credential" => SecretSource::File(credential(&inside)?),
         _ => return value.wrong(wanted),
     };
     Some((source, inside))

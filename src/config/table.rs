@@ -3,14 +3,16 @@
 //! Names, defaults and ranges come from the table of keys (`keys.rs`). What a value means is the business of
 //! `value.rs`.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use toml::Spanned;
-use toml::de::DeTable;
+use toml::de::{DeTable, DeValue};
 
 use super::keys::{self, Key, Section};
 use super::report::Report;
-use super::value::Value;
+use super::settings::{self, ValueSource};
+use super::value::{Value, json_of};
 
 /// What is said of a key or table of a feature that is still to come.
 const LATER: &str = "not supported by this version of wxgate yet; remove it";
@@ -97,12 +99,12 @@ impl<'r> Table<'r> {
     }
 
     /// A `[table]`, if the file has it.
-    pub(super) fn table(&mut self, name: &str) -> Option<Table<'r>> {
+    pub(super) fn table(&self, name: &str) -> Option<Table<'r>> {
         self.tables(name).and_then(|value| value.table(keys::section(name)))
     }
 
     /// A `[table]` all of whose keys have defaults; read from nothing where the file leaves it out.
-    pub(super) fn table_or_defaults(&mut self, name: &str, empty: &'r Spanned<DeTable<'r>>) -> Table<'r> {
+    pub(super) fn table_or_defaults(&self, name: &str, empty: &'r Spanned<DeTable<'r>>) -> Table<'r> {
         let found = self.table(name);
         found.unwrap_or_else(|| {
             let section = keys::section(name);
@@ -137,25 +139,60 @@ impl<'r> Table<'r> {
         if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
     }
 
-    /// Reports what is left: keys that are in no table of keys, and those of features that are still to come. The
-    /// values of the former are not looked at: a misspelt `secret` is one.
+    /// Notes what is in force, and reports what is left: keys that are in no table of keys, and those of features that
+    /// are still to come. The values of the former are not looked at: a misspelt `secret` is one.
     pub(super) fn finish(&self) {
-        for (name, toml) in self.entries {
-            let line = self.report.line(&name.span());
-            let name = name.get_ref().as_ref();
-            if let Some(key) = self.section.key(name) {
-                let value = Value::new(toml, self.path_of(name), &key.kind, self.report);
-                let default = key.default_value();
-                if key.later && !default.is_some_and(|default| value.is(default.get_ref())) {
-                    // What its reader, or its kind, finds wrong comes first.
-                    if self.asked.contains(&key.name) || value.fits() {
-                        value.say::<()>(LATER);
-                    }
+        let path = self.report.findings.next_table(self.section);
+        for key in self.section.keys.iter().filter(|key| !key.later) {
+            let (value, source) = match self.entries.get(key.name) {
+                Some(toml) => {
+                    let (value, from) = settings::shown(key, toml.get_ref());
+                    (value, self.report.source(self.report.line(&toml.span()), from))
                 }
-            } else if !self.section.names().any(|known| known == name) {
-                self.report.unknown(line, self.section, &self.path, name);
-            } else if keys::section(name).later {
-                self.report.problem(line, name, None, LATER);
+                None => {
+                    let default = key.default_value().map(|default| json_of(default.get_ref()));
+                    (default.unwrap_or_default(), ValueSource::Default)
+                }
+            };
+            let name = if path.is_empty() { key.name.to_owned() } else { format!("{path}.{}", key.name) };
+            self.report.findings.set(name, value, source);
+        }
+        for (name, toml) in self.entries {
+            self.check_rest(name, toml);
+        }
+    }
+
+    fn check_rest(&self, name: &Spanned<Cow<'r, str>>, toml: &'r Spanned<DeValue<'r>>) {
+        let line = self.report.line(&name.span());
+        let name = name.get_ref().as_ref();
+        if let Some(key) = self.section.key(name) {
+            let value = Value::new(toml, self.path_of(name), &key.kind, self.report);
+            let default = key.default_value();
+            if key.later && !default.is_some_and(|default| value.is(default.get_ref())) {
+                // What its reader, or its kind, finds wrong comes first.
+                if self.asked.contains(&key.name) || value.fits() {
+                    value.say::<()>(LATER);
+                }
+            }
+        } else if !self.section.names().any(|known| known == name) {
+            self.report.unknown(line, self.section, &self.path, name);
+        } else if keys::section(name).later {
+            self.report.problem(line, name, None, LATER);
+        }
+    }
+
+    /// As [`Table::finish`] for the top of a file that `accounts` names.
+    pub(super) fn finish_included(&self) {
+        for name in self.entries.keys() {
+            let line = self.report.line(&name.span());
+            match name.get_ref().as_ref() {
+                "account" | "caller" => {}
+                name if self.section.names().any(|known| known == name) => {
+                    let words =
+                        "not in a file that `accounts` names: want [[account]] and [[caller]] here alone";
+                    self.report.problem(line, name, None, words);
+                }
+                name => self.report.unknown(line, self.section, &self.path, name),
             }
         }
     }

@@ -6,7 +6,7 @@ use super::{Tls, file, pem};
 use crate::tls::{ServerPem, server_config};
 
 /// The table, if the file has it and it is right.
-pub(super) fn read(top: &mut Table<'_>) -> Option<Tls> {
+pub(super) fn read(top: &Table<'_>) -> Option<Tls> {
     let mut table = top.table("tls")?;
     let listen = table.required("listen", file::listen);
     let cert = table.required("cert", pem::read);

@@ -83,8 +83,7 @@ const KEYS: &[Key] = &[
         "Further files with `[[account]]` and `[[caller]]` tables.",
         "另外的文件，内含 `[[account]]` 和 `[[caller]]`。",
     )
-    .such_as(r#"["accounts.d/*.toml"]"#)
-    .later(),
+    .such_as(r#"["accounts.d/*.toml"]"#),
     key(
         "open_to_everyone",
         Flag,

@@ -2,8 +2,10 @@
 
 mod documents;
 mod examples;
+mod included;
 mod leaks;
 mod messages;
+mod settings;
 mod sources;
 mod table_of_keys;
 

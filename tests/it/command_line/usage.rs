@@ -116,6 +116,7 @@ async fn the_help_names_every_command_variable_and_exit_code() {
     for (command, words) in [
         ("serve", &["--config"][..]),
         ("check", &["--config", "--offline"]),
+        ("config", &["print", "schema", "--config"]),
         ("demo", &["ready for curl"]),
         ("sandbox", &["--listen", "--token-ttl", "--allow-ip", "steal-token", "/sandbox/stats"]),
     ] {
@@ -127,4 +128,34 @@ async fn the_help_names_every_command_variable_and_exit_code() {
     }
     let version = run(&mut wxgate(dir.path(), &["--version"])).await;
     assert_eq!(version.stdout, format!("wxgate {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[tokio::test]
+async fn the_configuration_in_force_is_printed_with_its_sources_and_without_secrets() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = format!("workers = 2\n[[account]]\nappid = \"{APPID}\"\nsecret = \"{SECRET}\"\n");
+    std::fs::write(dir.path().join("wxgate.toml"), text).unwrap();
+    for arguments in [&["config", "print"][..], &["config", "print", "--config", "wxgate.toml"]] {
+        let ended = run(wxgate(dir.path(), arguments).env("HOME", dir.path())).await;
+        assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
+        let line = |name: &str| ended.stdout.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
+        assert!(line("workers").ends_with("# wxgate.toml:1"), "{}", ended.stdout);
+        assert!(line("secret").starts_with("secret = \"***\"") && !ended.stdout.contains(SECRET));
+        assert!(line("state_dir").ends_with("# environment HOME"));
+    }
+    std::fs::write(dir.path().join("wxgate.toml"), "workres = 2\n").unwrap();
+    let ended = run(&mut wxgate(dir.path(), &["config", "print"])).await;
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""));
+    assert!(ended.stderr.contains("did you mean `workers`"), "{}", ended.stderr);
+}
+
+#[tokio::test]
+async fn the_schema_is_printed_as_json() {
+    let dir = tempfile::tempdir().unwrap();
+    let ended = run(&mut wxgate(dir.path(), &["config", "schema"])).await;
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
+    let schema: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!(schema["properties"]["upstream"]["properties"]["connect_timeout"]["default"], "3s");
+    let shipped = include_str!("../../../examples/wxgate.schema.json");
+    assert_eq!(ended.stdout, shipped);
 }

@@ -1,0 +1,148 @@
+//! What is in force, as data: each key with its value, secrets masked, and where it comes from.
+//!
+//! `wxgate config print` shows it as text ([`print`]); an admin listener may show it as JSON.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde_json::Value as Json;
+use toml::de::DeValue;
+
+use super::keys::{Default, Key, Kind, SECTIONS, TOP};
+use super::value::json_of;
+
+/// What stands in the place of a secret.
+const MASK: &str = "***";
+
+/// One key and its value.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Setting {
+    /// Dotted path: `listen`, `upstream.url`, `account[0].name`. Accounts and callers are counted over all files.
+    pub key: String,
+    /// As a file would have it, in JSON; `null` for a key without a value. Secrets are masked.
+    pub value: Json,
+    /// Where it comes from.
+    pub source: ValueSource,
+}
+
+/// Where a value comes from; shown as `default`, `wxgate.toml:3`, `environment WXGATE_LISTEN`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ValueSource {
+    /// Nothing sets it.
+    Default,
+    /// A line of a file.
+    Line {
+        /// The file, as it was named.
+        file: Arc<Path>,
+        /// From 1.
+        line: usize,
+        /// Where the line leads to: `file appsecret`, `environment WECHAT_SECRET`, `credential appsecret`.
+        from: Option<String>,
+    },
+    /// A variable.
+    Environment(&'static str),
+}
+
+impl fmt::Display for ValueSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::Line { file, line, from: None } => write!(f, "{}:{line}", file.display()),
+            Self::Line { file, line, from: Some(from) } => write!(f, "{}:{line}, {from}", file.display()),
+            Self::Environment(name) => write!(f, "environment {name}"),
+        }
+    }
+}
+
+impl Serialize for ValueSource {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// What may be shown of a value in a file, and where it leads to.
+pub(super) fn shown(key: &Key, value: &DeValue<'_>) -> (Json, Option<String>) {
+    let elsewhere = value.as_table().and_then(|table| table.iter().next()).map(|(source, name)| {
+        let source = if source.get_ref() == "env" { "environment" } else { source.get_ref() };
+        format!("{source} {}", name.get_ref().as_str().unwrap_or_default())
+    });
+    match (&key.kind, value) {
+        // A list of keys: each is masked.
+        (Kind::OneOrMore(Kind::Secret), DeValue::Array(list)) => {
+            (list.iter().map(|_| Json::from(MASK)).collect(), None)
+        }
+        (Kind::Secret | Kind::OneOrMore(Kind::Secret), _) => (MASK.into(), elsewhere),
+        (_, DeValue::Table(_)) => (MASK.into(), elsewhere),
+        (_, DeValue::String(text)) => (without_password(text).into(), None),
+        (_, value) => (json_of(value), None),
+    }
+}
+
+/// A URL without what stands before an `@`; other texts as they are.
+fn without_password(text: &str) -> String {
+    match text.split_once("://") {
+        Some((scheme, rest)) => match rest.rsplit_once('@') {
+            Some((_, host)) => format!("{scheme}://{MASK}@{host}"),
+            None => text.to_owned(),
+        },
+        None => text.to_owned(),
+    }
+}
+
+/// Replaces the value of a key that something other than the file decides.
+pub(super) fn replace(settings: &mut [Setting], key: &str, value: Json, source: ValueSource) {
+    if let Some(setting) = settings.iter_mut().find(|setting| setting.key == key) {
+        (setting.value, setting.source) = (value, source);
+    }
+}
+
+/// As a file that could be used again but for its secrets, each line with where it comes from.
+pub fn print(settings: &[Setting]) -> String {
+    let mut lines: Vec<(String, String)> = Vec::new();
+    let mut section = TOP.to_owned();
+    for Setting { key, value, source } in settings {
+        let (of, name) = key.rsplit_once('.').unwrap_or((TOP, key));
+        if of != section {
+            let header = match of.split_once('[') {
+                Some((name, _)) => format!("\n[[{name}]]"),
+                None => format!("\n[{of}]"),
+            };
+            lines.push((header, String::new()));
+            of.clone_into(&mut section);
+        }
+        let line = match value {
+            Json::Null => format!("# {name}: {}", unset(of, name)),
+            value => format!("{name} = {}", toml_of(value)),
+        };
+        lines.push((line, source.to_string()));
+    }
+    let width = lines.iter().map(|(line, _)| line.chars().count()).filter(|width| *width <= 60).max();
+    let width = width.unwrap_or_default();
+    let line = |(line, source): (String, String)| match source.as_str() {
+        "" => format!("{line}\n"),
+        source => format!("{line:width$}  # {source}\n"),
+    };
+    lines.into_iter().map(line).collect()
+}
+
+/// What a key without a value comes to.
+fn unset(section: &str, name: &str) -> &'static str {
+    let section = section.split('[').next().unwrap_or_default();
+    let key = SECTIONS.iter().find(|known| known.name == section).and_then(|section| section.key(name));
+    match key.map(|key| key.default) {
+        Some(Default::Unset(text)) => text.en,
+        _ => "not set",
+    }
+}
+
+fn toml_of(value: &Json) -> String {
+    match value {
+        Json::Array(list) => {
+            format!("[{}]", list.iter().map(toml_of).collect::<Vec<_>>().join(", "))
+        }
+        // JSON's escapes are TOML's too.
+        value => value.to_string(),
+    }
+}
