@@ -135,7 +135,7 @@ async fn serve(args: ServeArgs) -> u8 {
     };
     let _log = logging::start(loaded.config.log_format);
     core_dumps.say();
-    process::allow_open_files(loaded.config.limits.max_connections);
+    process::allow_open_files(loaded.config.connections());
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }

@@ -1,10 +1,11 @@
 //! A time limit that is moved far more often than it runs out.
 
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, Sleep};
 
 /// Runs out when it has been polled, without a [`Deadline::clear`], over a whole limit. The timer itself is
@@ -28,7 +29,8 @@ impl Deadline {
         if timer.deadline() > deadline {
             timer.as_mut().reset(deadline);
         }
-        while timer.as_mut().poll(cx).is_ready() {
+        // Outside of tokio's budget: a reader that used all of it up must not keep the limit from ending that.
+        while pin!(unconstrained(timer.as_mut())).poll(cx).is_ready() {
             if Instant::now() >= deadline {
                 return Poll::Ready(());
             }
@@ -42,6 +44,7 @@ impl Deadline {
 mod tests {
     use super::*;
     use std::future::poll_fn;
+    use tokio::task::coop::{consume_budget, has_budget_remaining};
 
     #[tokio::test(start_paused = true)]
     async fn runs_out_after_a_whole_limit_without_an_event() {
@@ -64,5 +67,19 @@ mod tests {
         deadline.clear();
         poll_fn(|cx| deadline.poll(Duration::from_secs(2), cx)).await;
         assert_eq!(start.elapsed().as_secs(), 2);
+    }
+
+    #[tokio::test]
+    async fn runs_out_in_a_task_that_has_used_up_its_budget() {
+        let mut deadline = Deadline::default();
+        let start = Instant::now();
+        poll_fn(|cx| {
+            while has_budget_remaining() {
+                let _ = pin!(consume_budget()).poll(cx);
+            }
+            deadline.poll(Duration::from_millis(50), cx)
+        })
+        .await;
+        assert!(start.elapsed() < Duration::from_secs(5));
     }
 }

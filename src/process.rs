@@ -41,7 +41,7 @@ impl CoreDumps {
     }
 }
 
-/// Makes room for that many connections of callers where the limit of open files is too low for them: the soft
+/// Makes room for that many connections, of callers and to API hosts, where the limit of open files is too low for them: the soft
 /// limit is raised as far as the hard one goes. A warning says when that is not far enough.
 pub fn allow_open_files(connections: usize) {
     let (needed, now) = (files_needed(connections), getrlimit(Resource::Nofile));
@@ -58,17 +58,18 @@ pub fn allow_open_files(connections: usize) {
         tracing::warn!(
             limit,
             needed,
-            "the hard limit of open files is too low for limits.max_connections = {connections}; raise it \
-             (systemd: LimitNOFILE={needed}), or lower max_connections"
+            "the hard limit of open files is too low for {connections} connections (limits.max_connections, and \
+             upstream.max_connections for each API host); raise it (systemd: LimitNOFILE={needed}), or lower one of the \
+             two"
         );
     } else {
         tracing::debug!(from = soft, to = limit, "the limit of open files has been raised");
     }
 }
 
-/// How many files so many connections can need: each caller's connection can have one to the upstream beside it.
+/// How many files a process with so many connections needs.
 pub fn files_needed(connections: usize) -> u64 {
-    u64::try_from(connections).unwrap_or(u64::MAX).saturating_mul(2).saturating_add(BESIDES)
+    u64::try_from(connections).unwrap_or(u64::MAX).saturating_add(BESIDES)
 }
 
 /// How many files `wxgate serve` may have open here, once it has raised its soft limit; `None`: any number.
@@ -81,8 +82,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_connection_needs_two_files() {
-        assert_eq!(files_needed(10_000), 20_064);
+    fn each_connection_needs_a_file() {
+        assert_eq!(files_needed(10_000), 10_064);
         assert_eq!(files_needed(usize::MAX), u64::MAX);
     }
 }

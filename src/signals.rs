@@ -96,7 +96,7 @@ async fn reload(config: &Loader, orders: &mpsc::Sender<Order>) {
                     "credentials of systemd stay as they were at the start of the unit; a changed one takes a restart"
                 );
             }
-            process::allow_open_files(loaded.config.limits.max_connections);
+            process::allow_open_files(loaded.config.connections());
             let (done, is_done) = oneshot::channel();
             let order = Order::Reload { config: Box::new(loaded.config), done };
             if orders.send(order).await.is_ok() {

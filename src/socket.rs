@@ -7,6 +7,7 @@
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -27,12 +28,13 @@ thread_local! {
 pub(crate) struct Socket {
     stream: TcpStream,
     ending: bool,
+    written: u64,
 }
 
 impl Socket {
     /// Takes a stream over.
     pub(crate) fn new(stream: TcpStream) -> Self {
-        Self { stream, ending: false }
+        Self { stream, ending: false, written: 0 }
     }
 
     /// Takes a stream over that has just been accepted. tokio supposes that its first bytes have come with it, and
@@ -53,6 +55,18 @@ impl Socket {
         self.stream.poll_read_ready(cx)
     }
 
+    /// How many bytes the kernel has taken so far.
+    pub(crate) fn written(&self) -> u64 {
+        self.written
+    }
+
+    fn count(&mut self, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(count)) = outcome {
+            self.written += count as u64;
+        }
+        outcome
+    }
+
     fn poll_send(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         if !self.ending {
             return Pin::new(&mut self.stream).poll_write(cx, bytes);
@@ -69,6 +83,12 @@ impl Socket {
     }
 }
 
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+}
+
 impl AsyncRead for Socket {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -81,7 +101,8 @@ impl AsyncRead for Socket {
 
 impl AsyncWrite for Socket {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.poll_send(cx, buf)
+        let outcome = self.poll_send(cx, buf);
+        self.count(outcome)
     }
 
     fn poll_write_vectored(
@@ -90,16 +111,19 @@ impl AsyncWrite for Socket {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         if let [only] = bufs {
-            return self.poll_send(cx, only);
+            let outcome = self.poll_send(cx, only);
+            return self.count(outcome);
         }
         if bufs.iter().map(|piece| piece.len()).sum::<usize>() > SMALL {
-            return Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+            let outcome = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+            return self.count(outcome);
         }
-        JOINED.with_borrow_mut(|joined| {
+        let outcome = JOINED.with_borrow_mut(|joined| {
             joined.clear();
             bufs.iter().for_each(|piece| joined.extend_from_slice(piece));
             self.poll_send(cx, joined)
-        })
+        });
+        self.count(outcome)
     }
 
     fn is_write_vectored(&self) -> bool {

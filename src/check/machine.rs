@@ -52,16 +52,16 @@ pub(super) fn egress(config: &Config, report: &mut Report<'_>) {
 
 /// Whether the limit of open files leaves room for all the connections that are allowed.
 pub(super) fn open_files(config: &Config, report: &mut Report<'_>) {
-    let connections = config.limits.max_connections;
+    let connections = config.connections();
     let needed = files_needed(connections);
     match files_allowed() {
         Some(limit) if limit < needed => report.warning(format_args!(
-            "open files: {limit} are allowed here, and limits.max_connections = {connections} can need {needed} (two \
-             for each connection); raise the limit for wxgate (systemd: LimitNOFILE={needed}; shell: `ulimit -Hn`), \
-             or lower max_connections"
+            "open files: {limit} are allowed here, and {connections} connections (limits.max_connections, and \
+             upstream.max_connections for each API host) need {needed}; raise the limit for wxgate (systemd: \
+             LimitNOFILE={needed}; shell: `ulimit -Hn`), or lower one of the two"
         )),
         Some(limit) => report.ok(format_args!(
-            "open files: {limit} are allowed here, enough for limits.max_connections = {connections}"
+            "open files: {limit} are allowed here, enough for {connections} connections"
         )),
         None => report.ok(format_args!("open files: no limit")),
     }

@@ -27,6 +27,7 @@ mod value;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -211,8 +212,18 @@ pub struct Upstream {
     pub connect_timeout: Duration,
     /// From the last byte of the request to the head of the response.
     pub response_timeout: Duration,
+    /// Connections to one API host at one moment.
+    pub max_connections: usize,
     /// Idle connections kept ready.
     pub warm_connections: usize,
+}
+
+impl Config {
+    /// How many connections there can be at one moment: those of callers, and those to each API host.
+    pub fn connections(&self) -> usize {
+        let hosts: HashSet<_> = self.accounts.iter().map(|account| &account.upstream).collect();
+        self.limits.max_connections.saturating_add(self.upstream.max_connections.saturating_mul(hosts.len()))
+    }
 }
 
 impl Upstream {
@@ -226,6 +237,7 @@ impl Upstream {
         Settings {
             connect_timeout: self.connect_timeout,
             response_timeout: self.response_timeout,
+            max_connections: self.max_connections,
             warm_connections: self.warm_connections.div_ceil(workers),
         }
     }

@@ -16,6 +16,7 @@ pub(super) fn read(mut table: Table<'_>) -> Upstream {
         ca: table.optional("ca", ca),
         connect_timeout: table.key("connect_timeout", Value::time),
         response_timeout: table.key("response_timeout", Value::time),
+        max_connections: table.key("max_connections", Value::count),
         warm_connections: table.key("warm_connections", Value::count),
     };
     table.finish();

@@ -24,6 +24,9 @@ impl From<Absent> for Refusal {
 impl From<SendError> for Refusal {
     fn from(error: SendError) -> Self {
         match error {
+            SendError::Connect(error) if error.is_busy() => {
+                Self::Busy("there are too many connections to the WeChat API at this moment; try again")
+            }
             SendError::Connect(error) => unreachable_upstream(
                 "the WeChat API cannot be reached; try again, and see wxgate's log for the reason",
                 error.to_string(),

@@ -1,20 +1,51 @@
 //! One API host as the whole process reaches it: shared by all workers, and by the token calls of its accounts.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use reqwest::{Client, dns, redirect};
+use rustls::ClientConfig;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout};
 
 use super::endpoint::{Endpoint, Settings};
+use super::resolver::Resolver;
 
 /// An endpoint with its settings, and what all connections to it have in common.
 #[derive(Debug)]
 pub struct ApiHost {
     endpoint: Endpoint,
     settings: Settings,
+    pub(super) resolver: Resolver,
+    /// One for each connection that may still be made; beside them are those of token calls, one for each account.
+    free: Arc<Semaphore>,
+    waiting: AtomicUsize,
+    wanted: Notify,
+    start: Instant,
+    /// Milliseconds after `start`; 0: never.
+    died: AtomicU64,
+    /// How many calls got no connection since wxgate itself had too many.
+    busy: AtomicU64,
 }
 
 impl ApiHost {
     /// Connects to nobody yet.
     pub fn new(endpoint: Endpoint, settings: Settings) -> Arc<Self> {
-        Arc::new(Self { endpoint, settings })
+        let (resolver, free) =
+            (Resolver::new(endpoint.base.host()), Semaphore::new(settings.max_connections));
+        Arc::new(Self {
+            endpoint,
+            settings,
+            resolver,
+            free: Arc::new(free),
+            waiting: AtomicUsize::new(0),
+            wanted: Notify::new(),
+            start: Instant::now(),
+            died: AtomicU64::new(0),
+            busy: AtomicU64::new(0),
+        })
     }
 
     /// Where it is and how it is reached.
@@ -26,11 +57,115 @@ impl ApiHost {
     pub fn settings(&self) -> &Settings {
         &self.settings
     }
+
+    /// An HTTP client for token calls, each on a connection of its own and `limit` long at most. Connections are made
+    /// as those of forwarded calls are.
+    ///
+    /// # Errors
+    /// When the TLS library does not like the settings.
+    pub fn client(&self, limit: Duration) -> reqwest::Result<Client> {
+        Client::builder()
+            .tls_backend_preconfigured(ClientConfig::clone(self.endpoint.trust.client()))
+            // A proxy from the environment would see the secret, and WeChat would see its address.
+            .no_proxy()
+            .redirect(redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .http1_only()
+            // Hours lie between two fetches: a kept connection would be dead by then.
+            .pool_max_idle_per_host(0)
+            .dns_resolver(self.resolver.clone())
+            // With one address family bound, the connector tries destinations of that family alone.
+            .local_address(self.endpoint.egress)
+            .connect_timeout(self.settings.connect_timeout)
+            .timeout(limit)
+            .build()
+    }
+
+    /// The right to make one connection, waited for up to `connect_timeout`; `None`: there are too many.
+    pub(super) async fn permit(&self) -> Option<OwnedSemaphorePermit> {
+        if let Some(permit) = self.try_permit() {
+            return Some(permit);
+        }
+        let _waiting = Waiting::begin(self);
+        self.wanted.notify_waiters();
+        let permit = timeout(self.settings.connect_timeout, Arc::clone(&self.free).acquire_owned()).await;
+        // The semaphore is never closed.
+        permit.ok()?.ok()
+    }
+
+    /// The right to make one connection, if there is one.
+    pub(super) fn try_permit(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.free).try_acquire_owned().ok()
+    }
+
+    /// Logs that a call gets no connection: the first one, and then every thousandth.
+    pub(super) fn log_busy(&self, cause: &str) {
+        let before = self.busy.fetch_add(1, Ordering::Relaxed);
+        if before.is_multiple_of(1000) {
+            tracing::warn!(
+                cause,
+                calls = before + 1,
+                "calls get `busy`: no connection to the upstream is free"
+            );
+        }
+    }
+
+    /// Whether somebody waits for another connection to end.
+    pub(super) fn is_full(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
+    }
+
+    /// Ready when somebody has begun to wait for another connection to end.
+    pub(super) async fn becomes_full(&self) {
+        self.wanted.notified().await;
+    }
+
+    /// A connection has died silently; its peer was last known to live at `heard`.
+    pub(super) fn connection_died(&self, heard: Instant) {
+        let millis = u64::try_from(heard.saturating_duration_since(self.start).as_millis());
+        self.died.fetch_max(millis.unwrap_or(u64::MAX).saturating_add(1), Ordering::Relaxed);
+    }
+
+    /// Whether another connection died that had been idle for no longer than one that was `heard` then.
+    pub(super) fn may_be_dead(&self, heard: Instant) -> bool {
+        match self.died.load(Ordering::Relaxed) {
+            0 => false,
+            died => heard <= self.start + Duration::from_millis(died),
+        }
+    }
 }
 
 /// With the same endpoint and settings, connections and token tasks can go on.
 impl PartialEq for ApiHost {
     fn eq(&self, other: &Self) -> bool {
         self.endpoint == other.endpoint && self.settings == other.settings
+    }
+}
+
+/// Counted as waiting until dropped.
+struct Waiting<'a>(&'a ApiHost);
+
+impl<'a> Waiting<'a> {
+    fn begin(host: &'a ApiHost) -> Self {
+        host.waiting.fetch_add(1, Ordering::Relaxed);
+        Self(host)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl dns::Resolve for Resolver {
+    fn resolve(&self, _: dns::Name) -> dns::Resolving {
+        // There is one host, and the port is that of the URL.
+        let resolver = self.clone();
+        Box::pin(async move {
+            let addresses = resolver.addresses().await?;
+            let addresses: Vec<_> = addresses.iter().map(|address| SocketAddr::new(*address, 0)).collect();
+            Ok(Box::new(addresses.into_iter()) as dns::Addrs)
+        })
     }
 }

@@ -13,9 +13,12 @@
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Waker};
+use std::time::Duration;
 
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 
 use super::body::RequestBody;
 use super::traffic::{Tap, Traffic, Wire};
@@ -24,6 +27,10 @@ use crate::deadline::Deadline;
 /// What hyper reads ahead at most, in bytes. Its own limit is three times that: no faster, and larger answers
 /// would hold more memory and leave the processor's cache before they are passed on.
 const BUFFER: usize = 128 << 10;
+
+/// A connection is used for this long at most, so that a new address in DNS is followed while the old one still
+/// answers.
+const MAX_AGE: Duration = Duration::from_secs(300);
 
 /// A context that wakes no task.
 pub(super) fn nobody() -> Context<'static> {
@@ -39,15 +46,20 @@ pub(super) struct Connection {
     pub(super) traffic: Rc<Traffic>,
     /// The time limit of an exchange; kept, since a timer costs more to make than to leave alone.
     pub(super) waiting: Deadline,
+    /// From then on it serves no further request.
+    pub(super) retires: Instant,
+    /// When the upstream was last known to live: the connection was made, or had brought a whole answer.
+    pub(super) heard: Instant,
+    _permit: OwnedSemaphorePermit,
 }
 
 type Driver = Pin<Box<http1::Connection<TokioIo<Tap>, RequestBody>>>;
 
 impl Connection {
-    /// Makes an HTTP/1.1 connection of a stream; sends nothing.
-    pub(super) async fn new(wire: Wire) -> hyper::Result<Box<Self>> {
+    /// Makes an HTTP/1.1 connection of a stream; sends nothing. `permit` is given back when it ends.
+    pub(super) async fn new(wire: Wire, permit: OwnedSemaphorePermit) -> hyper::Result<Box<Self>> {
         let traffic = Rc::new(Traffic::default());
-        let tap = Tap { wire, traffic: Rc::clone(&traffic) };
+        let tap = Tap::new(wire, Rc::clone(&traffic));
         let (sender, driver) = http1::Builder::new()
             .max_buf_size(BUFFER)
             .preserve_header_case(true)
@@ -55,13 +67,16 @@ impl Connection {
             .title_case_headers(true)
             .handshake(TokioIo::new(tap))
             .await?;
-        let driver = Some(Box::pin(driver));
-        Ok(Box::new(Self { sender, driver, traffic, waiting: Deadline::default() }))
+        let (driver, heard) = (Some(Box::pin(driver)), Instant::now());
+        // Those that were made together are not all replaced together.
+        let retires = heard + MAX_AGE - MAX_AGE.mul_f32(0.1 * fastrand::f32());
+        let waiting = Deadline::default();
+        Ok(Box::new(Self { sender, driver, traffic, waiting, retires, heard, _permit: permit }))
     }
 
     /// Lets the connection make what progress it can; whether it is still open.
     pub(super) fn drive(&mut self, cx: &mut Context<'_>) -> bool {
-        self.traffic.dry.set(false);
+        self.traffic.begin_poll();
         if let Some(driver) = &mut self.driver
             && driver.as_mut().poll(cx).is_ready()
         {

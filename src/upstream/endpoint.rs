@@ -13,7 +13,7 @@ use rustls::pki_types::ServerName;
 use super::tls::Trust;
 
 /// Scheme, host and port; shown as `https://host:port`, which is also what a stored token is bound to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct BaseUrl {
     tls: bool,
     host: String,
@@ -91,6 +91,8 @@ pub struct Settings {
     pub connect_timeout: Duration,
     /// From the last byte of the request to the head of the response.
     pub response_timeout: Duration,
+    /// Connections at one moment, of all workers together; token calls are not counted.
+    pub max_connections: usize,
     /// Idle connections that each worker keeps ready.
     pub warm_connections: usize,
 }

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
+use tokio::time::Instant;
 
 use super::body::RequestBody;
 use super::connection::{Connection, nobody};
+use super::traffic::UNACKNOWLEDGED;
 
 /// An exchange that brought no response head.
 #[derive(Debug)]
@@ -18,6 +20,10 @@ pub(super) struct Failed {
     pub(super) written: bool,
     /// Whether a byte of a response had come.
     pub(super) answered: bool,
+    /// Whether the upstream had closed before its kernel had received a byte of the request.
+    pub(super) unseen: bool,
+    /// When the upstream of a connection that died silently was last known to live.
+    pub(super) died_after: Option<Instant>,
     /// The request, when it was never begun. Boxed, as what is rare is.
     pub(super) unsent: Option<Box<Request<RequestBody>>>,
 }
@@ -33,6 +39,31 @@ pub(super) enum Cause {
     BodyGone,
 }
 
+impl Failed {
+    fn unsent(cause: Cause) -> Self {
+        Self { cause, written: false, answered: false, unseen: false, died_after: None, unsent: None }
+    }
+}
+
+/// A time limit in steps, so that a connection that died is found before the limit is over.
+struct Patience {
+    step: Duration,
+    left: Duration,
+}
+
+impl Patience {
+    fn new(limit: Duration) -> Self {
+        Self { step: limit.min(UNACKNOWLEDGED), left: limit }
+    }
+
+    /// A step is over; whether it was the last.
+    fn ends(&mut self) -> bool {
+        self.left -= self.step;
+        self.step = self.left.min(Duration::from_secs(1));
+        self.left.is_zero()
+    }
+}
+
 /// Sends a request and waits for the head of the response, at most `limit` after the last part of the
 /// request body was taken. While the caller owes more of the body, the wait is not the upstream's doing.
 /// Dropping the future closes the connection.
@@ -42,17 +73,17 @@ pub(super) async fn exchange(
     make: impl FnOnce() -> Option<Request<RequestBody>>,
     limit: Duration,
 ) -> Result<(Response<Incoming>, Box<Connection>), Failed> {
-    connection.traffic.begin();
+    connection.traffic.begin_exchange();
     connection.waiting.clear();
     let progress;
     let mut response = pin!({
         let Some(request) = make() else {
-            return Err(Failed { cause: Cause::BodyGone, written: false, answered: false, unsent: None });
+            return Err(Failed::unsent(Cause::BodyGone));
         };
         progress = request.body().progress();
         connection.sender.try_send_request(request)
     });
-    let mut seen = 0;
+    let (mut seen, mut patience) = (0, Patience::new(limit));
     let mut begun = false;
     let outcome = std::future::poll_fn(|cx| {
         // First the driver, which takes the request; then the response, which is settled in any case when
@@ -73,8 +104,21 @@ pub(super) async fn exchange(
         {
             seen = progress.taken();
             connection.waiting.clear();
+            patience = Patience::new(limit);
         }
-        connection.waiting.poll(limit, cx).map(|()| None)
+        while connection.waiting.poll(patience.step, cx).is_ready() {
+            connection.waiting.clear();
+            if patience.ends() {
+                return Poll::Ready(None);
+            }
+            // Rare: nothing has come for seconds.
+            connection.traffic.look_for_life();
+            connection.drive(cx);
+            if let Poll::Ready(outcome) = response.as_mut().poll(&mut nobody()) {
+                return Poll::Ready(Some(outcome));
+            }
+        }
+        Poll::Pending
     })
     .await;
     let (cause, unsent) = match outcome {
@@ -85,6 +129,13 @@ pub(super) async fn exchange(
         }
         None => (Cause::TimedOut, None),
     };
-    let (written, answered) = (connection.traffic.written.get(), connection.traffic.read.get());
-    Err(Failed { cause, written, answered, unsent })
+    let traffic = &connection.traffic;
+    Err(Failed {
+        cause,
+        written: traffic.written.get(),
+        answered: traffic.read.get(),
+        unseen: traffic.unseen.get(),
+        died_after: traffic.dead.get().then_some(connection.heard),
+        unsent,
+    })
 }

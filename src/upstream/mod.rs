@@ -7,11 +7,15 @@ mod api_host;
 mod body;
 mod connection;
 mod connector;
+mod dial;
 mod endpoint;
 mod exchange;
 mod in_flight;
+mod interim;
 mod pool;
+mod resolver;
 mod response;
+mod tcp_info;
 pub mod tls;
 mod traffic;
 
@@ -71,12 +75,13 @@ pub enum SendError {
 impl Upstream {
     /// Connects to nobody yet; [`Self::keep_warm`] keeps idle connections ready.
     pub fn new(host: Arc<ApiHost>) -> Self {
+        let connector = Connector::new(Arc::clone(&host));
         Self {
-            pool: Rc::new(Pool::default()),
             in_flight: InFlight::new(),
             host_header: host.endpoint().base.host_header(),
             settings: host.settings().clone(),
-            connector: Connector::new(host),
+            pool: Rc::new(Pool::new(connector.clone())),
+            connector,
             missed: Notify::new(),
         }
     }
@@ -90,7 +95,8 @@ impl Upstream {
     /// sending, unless its body is gone.
     ///
     /// When the connection breaks before any byte of a response came, a request is sent again, once, if its
-    /// method is idempotent or nothing of it had been written: a POST may have been executed.
+    /// method is idempotent, nothing of it had been written, or the upstream had closed before it received any of it:
+    /// a POST may have been executed otherwise.
     ///
     /// # Errors
     /// See [`SendError`]. Dropping the future ends the request and closes its connection.
@@ -110,17 +116,20 @@ impl Upstream {
             None => {
                 // The next one shall not have to wait for one, too.
                 self.missed.notify_one();
-                self.pool.wait(&self.connector).await.map_err(SendError::Connect)?
+                self.pool.wait().await.map_err(SendError::Connect)?
             }
         };
         let failed = match exchange(connection, &mut make, self.settings.response_timeout).await {
             Ok((response, connection)) => return Ok(self.attach(response, connection)),
             Err(failed) => failed,
         };
+        if let Some(heard) = failed.died_after {
+            self.connector.host().connection_died(heard);
+        }
         let idempotent = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
         // Never begun: what had come on the connection was no answer to it.
         let unsent = failed.unsent.is_some();
-        let harmless = unsent || (idempotent || !failed.written) && !failed.answered;
+        let harmless = unsent || (idempotent || !failed.written || failed.unseen) && !failed.answered;
         if matches!(failed.cause, Cause::TimedOut | Cause::BodyGone) || !harmless {
             return Err(failed.into());
         }
@@ -165,19 +174,21 @@ impl Upstream {
         })
     }
 
-    /// Looks after the idle connections: drops dead and old ones, keeps `warm_connections` of them ready, beside those that are in
-    /// use. Never returns.
+    /// Looks after the idle connections: drops dead and old ones, keeps `warm_connections` of them ready, beside those
+    /// that are in use. Never returns.
     pub async fn keep_warm(&self) {
         let mut pause = SWEEP_EVERY;
         loop {
             // Counted once: an upstream that ends each connection at once is not asked for the next one at once.
             for _ in self.pool.sweep()..self.settings.warm_connections {
-                match self.connector.connect().await {
+                // Requests come first.
+                let Some(permit) = self.connector.host().try_permit() else { break };
+                match self.connector.connect_with(permit).await {
                     Ok(connection) => {
                         self.pool.give_back(connection);
                         pause = SWEEP_EVERY;
                     }
-                    // Calls that try meanwhile do not make this one try more often.
+                    // Requests that try meanwhile do not make this one try more often.
                     Err(error) => {
                         tracing::debug!(%error, "cannot keep a connection to the upstream ready");
                         pause = (pause * 2).min(MOST_PAUSE);
@@ -185,7 +196,11 @@ impl Upstream {
                     }
                 }
             }
-            select! { () = tokio::time::sleep(SWEEP_EVERY) => {}, () = self.missed.notified() => {} }
+            select! {
+                () = tokio::time::sleep(SWEEP_EVERY) => {}
+                () = self.missed.notified() => {}
+                () = self.connector.host().becomes_full() => {}
+            }
         }
     }
 }
@@ -222,6 +237,7 @@ mod tests {
             let settings = Settings {
                 connect_timeout: Duration::from_secs(3),
                 response_timeout: Duration::from_secs(30),
+                max_connections: 1024,
                 warm_connections: 1,
             };
             let upstream = Rc::new(Upstream::new(ApiHost::new(endpoint, settings)));

@@ -1,19 +1,33 @@
-//! Notes what has crossed the wire of an upstream connection; changes nothing.
+//! The wire of an upstream connection, below hyper: what has crossed it, and what its end means.
+//!
+//! After a failed write the read decides: an upstream may answer early and close, and its answer is still in the
+//! kernel when the rest of the request can no longer be written.
 
 use std::cell::Cell;
-use std::io::{self, IoSlice};
+use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::client::TlsStream;
 use tokio_util::either::Either;
 
+use super::interim::{self, InterimCount};
+use super::tcp_info::TcpInfo;
 use crate::socket::Socket;
 
 /// Plain for loopback, TLS otherwise.
 pub(super) type Wire = Either<Socket, Box<TlsStream<Socket>>>;
+
+/// Data that the peer's kernel does not acknowledge for so long ends the connection. (`TCP_USER_TIMEOUT` would also
+/// end one whose peer is alive and only slow to read.)
+pub(super) const UNACKNOWLEDGED: Duration = Duration::from_secs(5);
+
+/// How many reads may succeed in one poll of the driver: an upstream that writes as fast as it can must leave its task
+/// time to see a time limit, or a caller who leaves.
+const READS: u8 = 8;
 
 /// What has happened on the wire since the exchange began; it decides whether a failed one may be repeated.
 #[derive(Debug, Default)]
@@ -22,22 +36,106 @@ pub(super) struct Traffic {
     pub(super) written: Cell<bool>,
     /// A byte of the response was read.
     pub(super) read: Cell<bool>,
+    /// The upstream had closed before its kernel had received a byte of the request.
+    pub(super) unseen: Cell<bool>,
+    /// The peer's kernel no longer answers.
+    pub(super) dead: Cell<bool>,
+    /// The next read looks whether the peer's kernel still answers.
+    look: Cell<bool>,
     /// In this poll of the driver a read found nothing; hyper asks several times.
-    pub(super) dry: Cell<bool>,
+    dry: Cell<bool>,
+    /// How many reads have succeeded in this poll of the driver.
+    reads: Cell<u8>,
+    /// How many bytes of TCP had been written before the request.
+    before: Cell<u64>,
+    interim: Cell<InterimCount>,
 }
 
 impl Traffic {
     /// A new exchange begins.
-    pub(super) fn begin(&self) {
+    pub(super) fn begin_exchange(&self) {
         self.written.set(false);
         self.read.set(false);
+        self.interim.set(InterimCount::default());
+    }
+
+    /// A new poll of the driver begins.
+    pub(super) fn begin_poll(&self) {
+        self.dry.set(false);
+        self.reads.set(0);
+    }
+
+    /// With the next poll of the driver the connection ends if the peer has acknowledged nothing for
+    /// [`UNACKNOWLEDGED`].
+    pub(super) fn look_for_life(&self) {
+        self.look.set(true);
     }
 }
 
 /// A wire and the note of what crosses it.
 pub(super) struct Tap {
-    pub(super) wire: Wire,
-    pub(super) traffic: Rc<Traffic>,
+    wire: Wire,
+    traffic: Rc<Traffic>,
+    /// How a write failed; there is no other one after it.
+    broken: Option<ErrorKind>,
+}
+
+impl Tap {
+    pub(super) fn new(wire: Wire, traffic: Rc<Traffic>) -> Self {
+        Self { wire, traffic, broken: None }
+    }
+
+    fn socket(&self) -> &Socket {
+        match &self.wire {
+            Either::Left(plain) => plain,
+            Either::Right(tls) => tls.get_ref().0,
+        }
+    }
+
+    fn is_dead(&self) -> bool {
+        TcpInfo::of(self.socket()).is_ok_and(|info| info.is_dead(UNACKNOWLEDGED))
+    }
+
+    /// The upstream has closed. Its FIN acknowledged what its kernel had received by then.
+    fn note_end(&self) {
+        if self.traffic.written.get() && !self.traffic.read.get() {
+            let acknowledged = TcpInfo::of(self.socket()).map(|info| info.acknowledged());
+            self.traffic.unseen.set(acknowledged.is_ok_and(|bytes| bytes <= self.traffic.before.get()));
+        }
+    }
+
+    fn note_read(&self, bytes: &[u8]) -> io::Result<()> {
+        self.traffic.read.set(true);
+        self.traffic.reads.set(self.traffic.reads.get() + 1);
+        let mut interim = self.traffic.interim.get();
+        let allowed = interim.allows(bytes);
+        self.traffic.interim.set(interim);
+        match allowed {
+            true => Ok(()),
+            false => Err(io::Error::other(format!("more than {} interim (1xx) answers", interim::MOST))),
+        }
+    }
+
+    /// Before each write.
+    fn note_begin(&self) {
+        if !self.traffic.written.get() {
+            self.traffic.before.set(self.socket().written());
+        }
+    }
+
+    /// After each write: one that the peer has made impossible is pending for ever.
+    fn note_write<T>(&mut self, outcome: Poll<io::Result<T>>, cx: &Context<'_>) -> Poll<io::Result<T>> {
+        let Poll::Ready(Err(error)) = &outcome else { return outcome };
+        let kind = error.kind();
+        if !matches!(kind, ErrorKind::BrokenPipe | ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted)
+        {
+            return outcome;
+        }
+        self.broken = Some(kind);
+        // There is something to read, be it the end.
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
 }
 
 impl AsyncRead for Tap {
@@ -49,29 +147,62 @@ impl AsyncRead for Tap {
         if self.traffic.dry.get() {
             return Poll::Pending;
         }
-        let before = buf.filled().len();
-        let outcome = Pin::new(&mut self.wire).poll_read(cx, buf);
-        if buf.filled().len() > before {
-            self.traffic.read.set(true);
+        if self.traffic.reads.get() >= READS {
+            self.traffic.dry.set(true);
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
         }
-        self.traffic.dry.set(outcome.is_pending());
-        outcome
+        if self.traffic.look.take() && self.is_dead() {
+            self.traffic.dead.set(true);
+            return Poll::Ready(Err(ErrorKind::TimedOut.into()));
+        }
+        let before = buf.filled().len();
+        match Pin::new(&mut self.wire).poll_read(cx, buf) {
+            Poll::Pending => {
+                self.traffic.dry.set(true);
+                Poll::Pending
+            }
+            Poll::Ready(Ok(())) if buf.filled().len() > before => {
+                Poll::Ready(self.note_read(&buf.filled()[before..]))
+            }
+            Poll::Ready(Ok(())) => match self.broken {
+                // The write took the error away: without a FIN before it, this is no end of an answer.
+                Some(kind @ ErrorKind::ConnectionReset) => Poll::Ready(Err(kind.into())),
+                _ => {
+                    self.note_end();
+                    Poll::Ready(Ok(()))
+                }
+            },
+            Poll::Ready(Err(error)) => {
+                match error.kind() {
+                    ErrorKind::TimedOut => self.traffic.dead.set(true),
+                    // TLS that ends without a word of its own.
+                    ErrorKind::UnexpectedEof => self.note_end(),
+                    _ => {}
+                }
+                Poll::Ready(Err(error))
+            }
+        }
     }
 }
 
 impl Tap {
-    fn noted(&self, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+    fn noted(&mut self, outcome: Poll<io::Result<usize>>, cx: &Context<'_>) -> Poll<io::Result<usize>> {
         if let Poll::Ready(Ok(1..)) = outcome {
             self.traffic.written.set(true);
         }
-        outcome
+        self.note_write(outcome, cx)
     }
 }
 
 impl AsyncWrite for Tap {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if self.broken.is_some() {
+            return Poll::Pending;
+        }
+        self.note_begin();
         let outcome = Pin::new(&mut self.wire).poll_write(cx, buf);
-        self.noted(outcome)
+        self.noted(outcome, cx)
     }
 
     fn poll_write_vectored(
@@ -79,8 +210,12 @@ impl AsyncWrite for Tap {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if self.broken.is_some() {
+            return Poll::Pending;
+        }
+        self.note_begin();
         let outcome = Pin::new(&mut self.wire).poll_write_vectored(cx, bufs);
-        self.noted(outcome)
+        self.noted(outcome, cx)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -88,7 +223,11 @@ impl AsyncWrite for Tap {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.wire).poll_flush(cx)
+        if self.broken.is_some() {
+            return Poll::Pending;
+        }
+        let outcome = Pin::new(&mut self.wire).poll_flush(cx);
+        self.note_write(outcome, cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

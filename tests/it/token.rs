@@ -88,6 +88,7 @@ fn settings(port: u16) -> Upstream {
         ca: None,
         connect_timeout: Duration::from_secs(3),
         response_timeout: Duration::from_secs(5),
+        max_connections: 1024,
         warm_connections: 0,
     }
 }

@@ -50,6 +50,14 @@ const KEYS: &[Key] = &[
         "从请求的最后一个字节到响应头的时限。",
     ),
     key(
+        "max_connections",
+        Number(1, 1_000_000),
+        "1024",
+        "Connections to one API host at one moment, of all workers together. Calls beyond it wait for up to \
+         `connect_timeout`, then get 503 `busy`.",
+        "到同一个 API 服务器的最大同时连接数（所有线程合计）。超出的调用最多等待 `connect_timeout`，然后得到 503 `busy`。",
+    ),
+    key(
         "warm_connections",
         Number(0, 1000),
         "2",

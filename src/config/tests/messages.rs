@@ -181,7 +181,7 @@ fn upstream_limits_and_store() {
             (
                 "nonsense = 'x'",
                 "upstream.nonsense: unknown key, known here are `url`, `egress_ip`, `ca`, `connect_timeout`, \
-                 `response_timeout`, `warm_connections`, `fallbacks`, `proxy`, `strip`",
+                 `response_timeout`, `max_connections`, `warm_connections`, `fallbacks`, `proxy`, `strip`",
             ),
             (
                 "url = 'http://api.weixin.qq.com'",

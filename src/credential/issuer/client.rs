@@ -7,8 +7,7 @@ use std::error::Error as StdError;
 use std::io;
 use std::time::Duration;
 
-use reqwest::{Client, RequestBuilder, Response, redirect};
-use rustls::ClientConfig;
+use reqwest::{Client, RequestBuilder, Response};
 use zeroize::Zeroizing;
 
 use super::answer::{parse, status_words};
@@ -43,23 +42,10 @@ impl IssuerClient {
     /// # Errors
     /// When no HTTP client can be made from these settings.
     pub fn new(host: &ApiHost, appid: &str, secret: Secret) -> Result<Self, IssuerError> {
-        let (endpoint, settings) = (host.endpoint(), host.settings());
-        let client = Client::builder()
-            .tls_backend_preconfigured(ClientConfig::clone(endpoint.trust.client()))
-            // A proxy from the environment would see the secret, and WeChat would see its address.
-            .no_proxy()
-            .redirect(redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .http1_only()
-            // Hours lie between two fetches: a kept connection would be dead by then.
-            .pool_max_idle_per_host(0)
-            // With one address family bound, the connector tries destinations of that family alone.
-            .local_address(endpoint.egress)
-            .connect_timeout(settings.connect_timeout)
-            .timeout(time_limit(settings))
-            .build()
+        let client = host
+            .client(time_limit(host.settings()))
             .map_err(|e| IssuerError(root_cause(&e).unwrap_or_else(|| "no reason given".to_owned())))?;
-        Ok(Self { client, base: endpoint.base.to_string(), appid: appid.to_owned(), secret })
+        Ok(Self { client, base: host.endpoint().base.to_string(), appid: appid.to_owned(), secret })
     }
 
     /// `GET` of this path and query, which may hold the secret.
@@ -159,7 +145,8 @@ mod tests {
         for (response_timeout, limit) in [(1, 1), (30, 30), (31, 30), (86_400, 30)] {
             let response_timeout = Duration::from_secs(response_timeout);
             let connect_timeout = Duration::from_secs(3);
-            let settings = Settings { connect_timeout, response_timeout, warm_connections: 0 };
+            let settings =
+                Settings { connect_timeout, response_timeout, max_connections: 1, warm_connections: 0 };
             assert_eq!(time_limit(&settings).as_secs(), limit);
         }
     }
