@@ -31,6 +31,7 @@ const SHORT_IDLE: Duration = Duration::from_secs(1);
 pub(super) struct Pool {
     connector: Connector,
     /// Oldest first; [`Connection::heard`] tells since when each is idle.
+    #[expect(clippy::vec_box, reason = "a connection is boxed for life: it is handed on with every request")]
     idle: RefCell<Vec<Box<Connection>>>,
     /// First come, first served. For each of them a connection is being made, so that none waits for ever.
     waiting: RefCell<VecDeque<oneshot::Sender<Made>>>,
