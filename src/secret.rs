@@ -1,10 +1,10 @@
 //! The one type that holds tokens, AppSecrets and keys.
 //!
 //! It masks itself in `Debug`, has no `Display`, no `Serialize` and no `Deref`, and is wiped on drop: its memory
-//! is overwritten before it is given back ([`zeroize::Zeroizing`]). So is a token when its last request is over,
-//! for [`crate::credential::Token`] keeps it, and the query pair made of it, in this type. The only way to the text is [`Secret::expose`], so that a search for that word lists every place where a
-//! secret can leave the program. It does not encrypt anything, and copies made by other crates (TLS, HTTP
-//! clients) are out of its reach.
+//! is overwritten before it is given back ([`zeroize::Zeroizing`]). So is a token when its last request is over: a
+//! credential keeps its value, and the encoded form, in this type. The only way to the text is [`Secret::expose`], so
+//! that a search for that word lists every place where a secret can leave the program. It does not encrypt anything,
+//! and copies made by other crates (TLS, HTTP clients) are out of its reach.
 
 use std::fmt;
 use zeroize::Zeroizing;

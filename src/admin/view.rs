@@ -1,6 +1,6 @@
 //! What the admin listener shows, as plain data at one moment: the source of `/readyz`, `/status` and the page.
 //!
-//! Pure: collected by [`super::sources`], rendered by [`super::json`] and [`super::page`].
+//! Pure: collected by `sources`, rendered by [`super::json`] and [`super::page`].
 
 use std::net::IpAddr;
 use std::sync::Arc;

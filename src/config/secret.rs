@@ -130,7 +130,7 @@ fn credential(value: &Value<'_>) -> Option<PathBuf> {
     Some(Path::new(&folder).join(name))
 }
 
-/// Whether a plain secret names a file: `key = "server.key"` is a path in [tls] and nowhere else.
+/// Whether a plain secret names a file: `key = "server.key"` is a path in `[tls]` and nowhere else.
 fn is_a_file(text: &str, value: &Value<'_>) -> bool {
     value.report.base().join(text).is_file()
 }
