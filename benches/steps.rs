@@ -368,7 +368,7 @@ mod inject {
 
 /// The edits of header fields, both ways.
 mod headers {
-    use wxgate::proxy::inject::headers::{to_caller, to_upstream};
+    use wxgate::proxy::{answer::headers::to_caller, inject::headers::to_upstream};
 
     use super::*;
 
@@ -428,7 +428,7 @@ mod inspect {
     fn inspected(bencher: Bencher<'_, '_>, headers: &HeaderMap, body: &[u8], right: Option<i64>) {
         let look = || {
             let coding = can_be_error(black_box(headers), Some(body.len() as u64))?;
-            errcode(coding, black_box(body))
+            errcode(&coding.decode(black_box(body))?)
         };
         assert_eq!(look(), right);
         bencher.bench(look);

@@ -20,8 +20,10 @@ pub mod demo;
 pub mod errcodes;
 #[doc(hidden)]
 pub mod http1;
+pub mod json;
 pub mod listener;
 pub mod logging;
+mod mask;
 pub mod metrics;
 pub mod process;
 pub mod proxy;

@@ -44,6 +44,8 @@ pub struct RequestStats {
     pub status: u16,
     /// Top-level errcode of the answer, where there was one to read.
     pub errcode: Option<i64>,
+    /// What WeChat says of a call that failed, without the token, cut at 200 bytes.
+    pub errmsg: Option<Box<str>>,
     /// WeChat's id of a call that failed.
     pub rid: Option<Box<str>>,
     /// Bytes of the answer's body that were handed over.
@@ -75,6 +77,7 @@ impl RequestStats {
             account: None,
             status: 0,
             errcode: None,
+            errmsg: None,
             rid: None,
             bytes: 0,
             upstream: Duration::ZERO,

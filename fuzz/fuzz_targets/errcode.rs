@@ -8,7 +8,13 @@ use flate2::Compression;
 use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Map, Value};
-use wxgate::proxy::inspect::errcode::{Coding, LIMIT, cannot_be_error, errcode};
+use wxgate::proxy::inspect::LIMIT;
+use wxgate::proxy::inspect::coding::Coding;
+use wxgate::proxy::inspect::errcode::{cannot_be_error, errcode as of_text};
+
+fn errcode(coding: Coding, body: &[u8]) -> Option<i64> {
+    of_text(&coding.decode(body)?)
+}
 
 /// One uncompressed meta-block (RFC 7932 section 9.2), then the empty last one.
 fn brotli(text: &[u8]) -> Vec<u8> {

@@ -14,7 +14,7 @@ use http_body_util::{BodyExt, Limited};
 use super::Report;
 use crate::config::{Account, Config};
 use crate::credential::{FetchAnswer, FetchMode, IssuerClient, advice, issuer, policy};
-use crate::proxy::inspect::errcode::{self as inspect, Coding};
+use crate::proxy::inspect::{LIMIT, errcode::errcode};
 use crate::upstream::tls::Trust;
 use crate::upstream::{ApiHost, BaseUrl, RequestBody, SendError, Upstream};
 
@@ -153,7 +153,7 @@ async fn harmless_call(upstream: &Upstream) -> Result<(Response<()>, Bytes), Str
     })?;
     let (parts, body) = response.into_parts();
     // What is too long or breaks off is no answer of WeChat's; the head still tells the time.
-    let body = Limited::new(body, inspect::LIMIT).collect().await.map(|body| body.to_bytes());
+    let body = Limited::new(body, LIMIT).collect().await.map(|body| body.to_bytes());
     Ok((Response::from_parts(parts, ()), body.unwrap_or_default()))
 }
 
@@ -181,7 +181,7 @@ fn clock(headers: &HeaderMap, before: SystemTime, after: SystemTime, report: &mu
 /// Whether the answer is the one that WeChat gives to a call without a token.
 fn who_is_it(base: &BaseUrl, answer: &Response<()>, body: &[u8], report: &mut Report<'_>) {
     let status = answer.status().as_u16();
-    match inspect::errcode(Coding::Identity, body) {
+    match errcode(body) {
         Some(TOKEN_MISSING) if status == 200 => {
             report.ok(format_args!("{base} answers as the WeChat API does"));
         }

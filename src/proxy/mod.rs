@@ -8,6 +8,7 @@ pub mod authorize;
 pub mod buffer;
 mod current;
 mod faults;
+mod fields;
 pub mod inject;
 pub mod inspect;
 pub mod refusal;
@@ -33,11 +34,12 @@ use crate::credential::{Credential, Renewal};
 use crate::stats::RequestStats;
 use crate::upstream::Upstream;
 use admit::Target;
-use answer::AnswerBody;
+use answer::{AnswerBody, own};
 use authorize::RequestedCall;
 use buffer::Buffered;
 pub use current::Current;
 use inject::{Call, Head, query};
+use inspect::Inspected;
 use refusal::Refusal;
 use route::{Action, LocalAnswer};
 use state::Route;
@@ -202,8 +204,8 @@ impl Proxy {
         let response = upstream.send(method, || call.request(&target)).await;
         let took = sent.elapsed();
         stats.upstream += took;
-        let (answer, errcode) = inspect::receive(response?, token, method).await?;
-        stats.exchanged(took, errcode);
+        let Inspected { answer, errcode, explanation } = inspect::inspect(response?, token, method).await?;
+        stats.exchanged(took, errcode, explanation);
         Ok((answer, errcode))
     }
 }
@@ -222,11 +224,11 @@ async fn answer_token_call(
         token_answer::objection(local, head.method, &head.headers, query, &body.concat(), &account.appid);
     if let Some((errcode, errmsg)) = objection {
         stats.errcode = Some(errcode);
-        return Ok(answer::wechat_error(errcode, errmsg));
+        return Ok(own::wechat_error(errcode, errmsg));
     }
     match trusted {
-        true => Ok(answer::real_token(&*token_of(account).await?)),
-        false => Ok(answer::placeholder()),
+        true => Ok(own::real_token(&*token_of(account).await?)),
+        false => Ok(own::placeholder()),
     }
 }
 
@@ -242,7 +244,7 @@ fn refused(refusal: &Refusal, stats: &mut RequestStats) -> Response<AnswerBody> 
     stats.code = Some(refusal.shape().code);
     stats.cause = refusal.cause().map(|cause| cause.to_owned().into());
     stats.errcode = Some(refusal.shape().errcode);
-    answer::refusal(refusal)
+    own::refusal(refusal)
 }
 
 /// What an answer says about the token that its call was made with.

@@ -14,6 +14,7 @@ use http::{Method, Response};
 
 use super::Proxy;
 use super::answer::AnswerBody;
+use super::inspect::errcode::Explanation;
 use crate::calls::{Call, Calls};
 use crate::errcodes;
 use crate::logging::log_request;
@@ -78,9 +79,11 @@ impl Tally {
         self.stats.caller = Some(Arc::clone(name));
     }
 
-    /// The head of the upstream's answer has come, after so long.
-    pub(super) fn exchanged(&mut self, took: Duration, errcode: Option<i64>) {
+    /// The upstream's answer has been looked into; its head has come after so long.
+    pub(super) fn exchanged(&mut self, took: Duration, errcode: Option<i64>, explanation: Explanation) {
         self.stats.errcode = errcode;
+        self.stats.errmsg = explanation.errmsg;
+        self.stats.rid = explanation.rid;
         self.counts().exchanged(self.proxy.recorder.worker, took, errcode);
     }
 
@@ -130,7 +133,7 @@ impl Tally {
             at: SystemTime::now(),
             took: self.stats.took,
             product: errcodes::Product::Weixin,
-            errmsg: None,
+            errmsg: self.stats.errmsg.take().map(Into::into),
             stats: (*self.stats).clone(),
         };
         self.proxy.recorder.calls.keep(self.proxy.recorder.worker, call);

@@ -88,9 +88,9 @@ fn requests() -> Vec<(u16, String)> {
         (431, field(&format!("Authorization: {}{}", s(), "x".repeat(40_000)))),
         // A `?` that was forgotten or encoded makes the query a part of the path.
         (200, get(&format!("/cgi-bin/user/get&access_token={}", s()))),
-        (200, get(&format!("/cgi-bin/user/get%3Faccess_token={}", s()))),
-        (200, get(&format!("/cgi-bin/user/get%3faccess_token%3d{}", s()))),
-        (200, get(&format!("/cgi-bin/user/get;access_token={}", s()))),
+        (400, get(&format!("/cgi-bin/user/get%3Faccess_token={}", s()))),
+        (400, get(&format!("/cgi-bin/user/get%3faccess_token%3d{}", s()))),
+        (400, get(&format!("/cgi-bin/user/get;access_token={}", s()))),
         // Upstreams that break off, stall and redirect.
         (502, get(&format!("/cgi-bin/breaks?secret={}", s()))),
         (504, get(&format!("/cgi-bin/stalls?secret={}", s()))),

@@ -4,11 +4,10 @@
 //! is how other proxies came to inject nothing at all. The body itself is never quoted: it may hold a token.
 
 use http::StatusCode;
-use serde_json::{Map, Value};
-use zeroize::Zeroizing;
 
 use crate::credential::types::FetchAnswer;
 use crate::http1::percent;
+use crate::json::{self, Object};
 use crate::secret::Secret;
 use crate::store::LONGEST_VALUE;
 
@@ -21,59 +20,27 @@ pub(crate) fn parse(body: &[u8], secret: &Secret) -> FetchAnswer {
     if body.trim_ascii().is_empty() {
         return passing("the upstream answered 200 with an empty body");
     }
-    let Some(mut fields) = object(body) else {
+    let Some(object) = Object::find(body).filter(|object| object.is_whole()) else {
         return passing(
             "the upstream answered 200 with something that is no JSON object; does `upstream.url` lead to the WeChat API?",
         );
     };
-    match integer(fields.get("errcode")) {
+    let integer = |name| object.get(name).and_then(json::integer);
+    match integer("errcode") {
         None | Some(0) => {}
         Some(-1) => return passing("the upstream is busy (-1)"),
         Some(errcode) => {
-            let errmsg = fields.get("errmsg").and_then(Value::as_str).unwrap_or_default();
-            return FetchAnswer::Refused { errcode, errmsg: sanitise(errmsg, secret) };
+            let errmsg = object.get("errmsg").and_then(json::text).unwrap_or_default();
+            return FetchAnswer::Refused { errcode, errmsg: sanitise(&errmsg, secret) };
         }
     }
-    let expires_in = integer(fields.get("expires_in"));
-    match fields.remove("access_token") {
-        Some(Value::String(value)) if value.is_empty() => {
-            passing("the upstream issued an empty access_token")
-        }
-        Some(Value::String(value)) if value.len() > LONGEST_VALUE => {
-            drop(Secret::new(value));
+    match object.get("access_token").and_then(json::text).map(|text| Secret::new(text.into_owned())) {
+        None => passing("the upstream answered 200 without an access_token"),
+        Some(value) if value.is_empty() => passing("the upstream issued an empty access_token"),
+        Some(value) if value.expose().len() > LONGEST_VALUE => {
             passing("the upstream issued an access_token of more than 2048 bytes")
         }
-        Some(Value::String(value)) => FetchAnswer::Issued { value: Secret::new(value), expires_in },
-        _ => passing("the upstream answered 200 without an access_token"),
-    }
-}
-
-/// Strictly first; bodies with raw control characters or invalid UTF-8 exist, and get a second reading.
-fn object(body: &[u8]) -> Option<Map<String, Value>> {
-    let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
-    if let Ok(fields) = serde_json::from_slice(body) {
-        return Some(fields);
-    }
-    let text = Zeroizing::new(String::from_utf8_lossy(body).replace(|c: char| c.is_ascii_control(), " "));
-    serde_json::from_str(&text).ok()
-}
-
-/// A number, or a string of digits. Fractions are cut off; what does not fit becomes the nearest that does.
-fn integer(value: Option<&Value>) -> Option<i64> {
-    match value? {
-        Value::Number(n) => n.as_i64().or_else(|| n.as_u64().map(|_| i64::MAX)).or_else(|| {
-            // `as` saturates, and a JSON number is never NaN.
-            #[expect(clippy::cast_possible_truncation, reason = "saturating is what is wanted")]
-            n.as_f64().map(|f| f as i64)
-        }),
-        Value::String(digits) => {
-            let digits = digits.trim();
-            let bare = digits.strip_prefix('-').unwrap_or(digits);
-            let all_digits = !bare.is_empty() && bare.bytes().all(|b| b.is_ascii_digit());
-            all_digits
-                .then(|| digits.parse().unwrap_or(if digits.starts_with('-') { i64::MIN } else { i64::MAX }))
-        }
-        _ => None,
+        Some(value) => FetchAnswer::Issued { value, expires_in: integer("expires_in") },
     }
 }
 

@@ -4,6 +4,7 @@ use http::uri::PathAndQuery;
 use http::{Extensions, HeaderMap, HeaderValue, Method, Request, Uri, Version, header};
 
 use crate::proxy::buffer::Buffered;
+use crate::proxy::fields;
 use crate::upstream::{RequestBody, Upstream};
 
 pub mod headers;
@@ -33,7 +34,7 @@ pub(super) struct Call<'a> {
 }
 
 /// Whether a Content-Length is this one, written as wxgate would write it.
-fn says(value: &HeaderValue, length: u64) -> bool {
+fn is_length(value: &HeaderValue, length: u64) -> bool {
     let text = value.to_str().unwrap_or_default();
     !text.starts_with(['0', '+']) && text.parse() == Ok(length)
 }
@@ -48,15 +49,15 @@ impl<'a> Call<'a> {
     ) -> Self {
         let Head { method, version, mut headers, extensions } = head;
         // An HTTP/2 body needs no field to announce it.
-        let announced = headers::has(&headers, &header::CONTENT_LENGTH)
-            || headers::has(&headers, &header::TRANSFER_ENCODING)
+        let announced = fields::has(&headers, &header::CONTENT_LENGTH)
+            || fields::has(&headers, &header::TRANSFER_ENCODING)
             || (version == Version::HTTP_2
                 && !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS));
         headers::to_upstream(&mut headers, upstream.host_header());
-        let said = headers::lines(&headers, &header::CONTENT_LENGTH)
+        let given = fields::lines(&headers, &header::CONTENT_LENGTH)
             .next()
-            .is_some_and(|value| says(value, body.length()));
-        if !said && (announced || body.length() > 0) {
+            .is_some_and(|value| is_length(value, body.length()));
+        if !given && (announced || body.length() > 0) {
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.length()));
         }
         Self { method, path, query, headers, extensions, body, upstream }

@@ -1,29 +1,45 @@
-//! Reads an answer's beginning, looks into it, and makes the answer fit for the caller.
+//! Looks into an answer: reads its beginning, finds its errcode, and makes the answer fit for the caller.
 //!
-//! Keeps back no more than [`errcode`] can look into; everything else flows.
+//! Keeps back no more than [`LIMIT`] (and what that may take compressed); everything else flows.
 
+pub mod coding;
 pub mod errcode;
 
 use std::future::Future;
 
 use bytes::{Bytes, BytesMut};
-use http::{Method, Response, StatusCode, Version};
+use http::response::Parts;
+use http::{HeaderValue, Method, Response, StatusCode, Version, header};
 use http_body_util::BodyExt;
 use hyper::body::Body;
 
-use super::answer::AnswerBody;
+use super::answer::{AnswerBody, PLACEHOLDER, headers};
 use super::faults;
-use super::inject::headers;
 use super::refusal::Refusal;
 use crate::credential::Credential;
+use crate::mask::masked;
 use crate::upstream::ResponseBody;
+use coding::Coding;
+use errcode::Explanation;
 
-/// Reads an answer as far as needed to know whether it is an error, and makes it fit for the caller.
-pub(super) fn receive(
+/// Decoded size up to which an answer can be an error, in bytes.
+pub const LIMIT: usize = 4096;
+
+/// An answer that is fit for the caller, and what it says of itself.
+pub(super) struct Inspected {
+    pub(super) answer: Response<AnswerBody>,
+    pub(super) errcode: Option<i64>,
+    /// Of an errcode other than 0.
+    pub(super) explanation: Explanation,
+}
+
+/// Reads an answer as far as needed to know whether it is an error, and makes it fit for the caller. `token` is the
+/// one that the call was made with: whatever repeats it shows the placeholder.
+pub(super) fn inspect(
     response: Response<ResponseBody>,
     token: Option<&Credential>,
     method: &Method,
-) -> impl Future<Output = Result<(Response<AnswerBody>, Option<i64>), Refusal>> {
+) -> impl Future<Output = Result<Inspected, Refusal>> {
     // Taken apart before the future begins: what it is handed as a whole it would hold to its end.
     let (mut parts, mut body) = response.into_parts();
     async move {
@@ -39,25 +55,63 @@ pub(super) fn receive(
             false => errcode::can_be_error(&parts.headers, body.size_hint().exact()),
         };
         headers::to_caller(&mut parts.headers, token);
+        headers::mask_reason(&mut parts.extensions, token);
         // An HTTP/1.0 upstream must not make the caller's answer HTTP/1.0.
         parts.version = Version::HTTP_11;
         let Some(coding) = coding else {
-            return Ok((Response::from_parts(parts, AnswerBody::stream(Bytes::new(), body)), None));
+            return Ok(Inspected::unread(parts, AnswerBody::stream(Bytes::new(), body)));
         };
         let mut beginning = Beginning::default();
         while let Some(frame) = body.frame().await {
             let Ok(chunk) = frame?.into_data() else { continue };
             beginning.push(chunk);
-            if beginning.len() > coding.limit() || errcode::cannot_be_error(coding, beginning.as_slice()) {
-                let answer = AnswerBody::stream(beginning.freeze(), body);
-                return Ok((Response::from_parts(parts, answer), None));
+            if beginning.len() > coding.limit() {
+                return Ok(Inspected::unread(parts, AnswerBody::stream(beginning.freeze(), body)));
             }
             if body.is_end_stream() {
                 break;
             }
+            if beginning.is_due(coding) && errcode::cannot_be_error(coding, beginning.as_slice()) {
+                return Ok(Inspected::unread(parts, AnswerBody::stream(beginning.freeze(), body)));
+            }
         }
-        let errcode = errcode::errcode(coding, beginning.as_slice());
-        Ok((Response::from_parts(parts, AnswerBody::whole(beginning.freeze())), errcode))
+        Ok(Inspected::read(parts, coding, beginning.freeze(), token))
+    }
+}
+
+impl Inspected {
+    /// An answer that is no error, as far as anybody can say.
+    fn unread(parts: Parts, body: AnswerBody) -> Self {
+        let answer = Response::from_parts(parts, body);
+        Self { answer, errcode: None, explanation: Explanation::default() }
+    }
+
+    /// An answer whose whole body is here.
+    fn read(mut parts: Parts, coding: Coding, body: Bytes, token: Option<&Credential>) -> Self {
+        let decoded = coding.decode(&body);
+        let Some(text) = decoded.as_deref().filter(|text| crate::json::Object::find(text).is_some()) else {
+            return Self::unread(parts, AnswerBody::whole(body));
+        };
+        let token = token.map(|token| token.value.expose().as_bytes());
+        let clean = token.and_then(|token| masked(text, token, PLACEHOLDER.as_bytes()));
+        let text = clean.as_deref().unwrap_or(text);
+        let errcode = errcode::errcode(text);
+        let explanation = match errcode {
+            None | Some(0) => Explanation::default(),
+            Some(_) => errcode::explanation(text),
+        };
+        let body = match clean {
+            None => body,
+            Some(clean) => {
+                // It goes on decoded, and in its new length.
+                parts.headers.remove(header::CONTENT_ENCODING);
+                if parts.headers.contains_key(header::CONTENT_LENGTH) {
+                    parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(clean.len()));
+                }
+                clean.into()
+            }
+        };
+        Self { answer: Response::from_parts(parts, AnswerBody::whole(body)), errcode, explanation }
     }
 }
 
@@ -66,6 +120,8 @@ pub(super) fn receive(
 struct Beginning {
     first: Bytes,
     all: BytesMut,
+    /// The length at which a compressed one is decoded again.
+    next_look: usize,
 }
 
 impl Beginning {
@@ -78,6 +134,16 @@ impl Beginning {
             self.all.extend_from_slice(&self.first);
         }
         self.all.extend_from_slice(&chunk);
+    }
+
+    /// Whether it is time to look whether it can be an error. A compressed one has to be decoded for that: only
+    /// whenever it has doubled, so that one that comes byte by byte takes no more work than one that does not.
+    fn is_due(&mut self, coding: Coding) -> bool {
+        let due = coding == Coding::Identity || self.len() >= self.next_look;
+        if due {
+            self.next_look = 2 * self.len();
+        }
+        due
     }
 
     fn as_slice(&self) -> &[u8] {

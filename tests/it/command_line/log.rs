@@ -60,6 +60,74 @@ async fn a_clean_stop_loses_no_line_and_tears_none() {
 }
 
 #[tokio::test]
+async fn an_access_line_has_the_keys_of_its_request_and_no_others() {
+    let fake = Fake::answering(|seen| match seen.line().contains("/fails") {
+        true => Reply::json(
+            r#"{"errcode":45009,"errmsg":"reach max api daily quota limit rid: 6aac0064-355b48ab-4c5b487e"}"#,
+        ),
+        false => Reply::json("{}"),
+    })
+    .await;
+    let dir = tempfile::tempdir().unwrap();
+    let (mut child, addr) = started(dir.path(), &fake.url(), &Settings::default()).await;
+    let mut caller = Connection::plain(addr).await;
+    for (target, fields) in [
+        ("/cgi-bin/works?q=not-to-be-logged", &[][..]),
+        (
+            "/cgi-bin/fails",
+            &[
+                "X-Request-Id: order:7/a_b+c=-.",
+                "traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            ],
+        ),
+        ("/cgi-bin/token", &["X-Request-Id: not {well} formed", "traceparent: 00-0-0-01"]),
+        ("/cgi-bin/%20", &["X-Request-Id: 1"]),
+    ] {
+        caller.send(&request("GET", target, fields, b"")).await.unwrap();
+    }
+    child.signal("TERM");
+    assert_eq!(child.code().await, 0);
+    let log = child.stderr();
+    assert!(!log.contains("not-to-be-logged") && !log.contains("{well}"));
+    let lines: Vec<Value> = log
+        .lines()
+        .filter(|line| line.contains("wxgate::access"))
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let keys = |line: &Value| line.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    let common = [
+        "account",
+        "attempts",
+        "bytes",
+        "caller",
+        "level",
+        "method",
+        "ms",
+        "path",
+        "peer",
+        "status",
+        "target",
+        "timestamp",
+    ];
+    for (line, further) in lines.iter().zip([
+        &["upstream_ms"][..],
+        &["errcode", "request_id", "rid", "trace_id", "upstream_ms"],
+        &[],
+        &["errcode", "error", "request_id"],
+    ]) {
+        let mut right: Vec<_> = common.iter().chain(further).map(ToString::to_string).collect();
+        right.sort();
+        assert_eq!(keys(line), right, "{line}");
+    }
+    assert_eq!(lines[1]["rid"], "6aac0064-355b48ab-4c5b487e");
+    assert_eq!(lines[1]["request_id"], "order:7/a_b+c=-.");
+    assert_eq!(lines[1]["trace_id"], "4bf92f3577b34da6a3ce929d0e0e4736");
+    let (all, upstream) = (lines[1]["ms"].as_f64().unwrap(), lines[1]["upstream_ms"].as_f64().unwrap());
+    assert!(0.0 < upstream && upstream <= all, "{all} {upstream}");
+    assert_eq!((&lines[3]["error"], &lines[3]["path"]), (&"bad-request".into(), &"/cgi-bin/%20".into()));
+}
+
+#[tokio::test]
 async fn a_reader_that_stopped_holds_no_request_and_learns_what_it_missed() {
     /// More than may wait (16 MiB), twice, since as much may be in the middle of being written.
     const LOGGED: usize = 34 << 20;

@@ -76,6 +76,7 @@ async fn these_answers_are_token_errors() {
         b"{\"errmsg\":\"a\x01\x00b\xff\xfe\",\"errcode\":40001}",
         b"\xef\xbb\xbf{\"errcode\":40001}",
         b"\r\n {\"errcode\":40001}\r\n",
+        b"\r\n \xef\xbb\xbf\n{\"errcode\":40001}\r\n",
         &padded(4096),
     ] {
         assert!(is_repeated(Reply::ok(&[JSON], body), body).await, "{}", String::from_utf8_lossy(body));
@@ -86,12 +87,18 @@ async fn these_answers_are_token_errors() {
         "application/json",
         "APPLICATION/JSON",
         "application/problem+json",
+        "application/json:UTF-8",
+        "plain/text",
+        "application/octet-stream",
+        "",
+        "json",
     ] {
         assert!(
             is_repeated(Reply::ok(&[&format!("Content-Type: {kind}")], REFUSED), REFUSED).await,
             "{kind}"
         );
     }
+    assert!(is_repeated(Reply::ok(&[], REFUSED), REFUSED).await, "without a type");
     for (coding, body) in [
         ("gzip", gzip(REFUSED)),
         ("x-gzip", gzip(REFUSED)),
@@ -116,6 +123,9 @@ async fn a_token_error_is_found_however_its_bytes_come() {
         ("one segment a byte", Reply::Dribble(whole.clone())),
         ("until the end of the connection", Reply::Close(closing)),
         ("with another status", Reply::Bytes(status)),
+        ("a byte order mark cut in two", in_pieces(&[b"\xef", b"\xbb\xbf", REFUSED])),
+        ("a byte order mark cut behind white space", in_pieces(&[b" \n", b"\xef\xbb", b"\xbf ", REFUSED])),
+        ("white space alone at first", in_pieces(&[b"\r\n", b" ", REFUSED])),
         (
             "in gzip, a byte a chunk",
             Reply::Bytes(chunked(&format!("{JSON}\r\nContent-Encoding: gzip\r\n"), &gzip(REFUSED))),
@@ -123,6 +133,18 @@ async fn a_token_error_is_found_however_its_bytes_come() {
     ] {
         assert!(is_repeated(reply, REFUSED).await, "{what}");
     }
+}
+
+/// A reply in these chunks: the proxy gets one after the other.
+fn in_pieces(pieces: &[&[u8]]) -> Reply {
+    let mut all =
+        vec![format!("HTTP/1.1 200 OK\r\n{JSON}\r\nTransfer-Encoding: chunked\r\n\r\n").into_bytes()];
+    all.extend(pieces.iter().map(|piece| {
+        let size = format!("{:x}\r\n", piece.len());
+        [size.as_bytes(), piece, b"\r\n"].concat()
+    }));
+    all.push(b"0\r\n\r\n".to_vec());
+    Reply::Bytes(all.concat())
 }
 
 #[tokio::test]
@@ -152,8 +174,10 @@ async fn these_answers_are_none() {
     }
     for fields in [
         &["Content-Type: image/jpeg"][..],
-        &["Content-Type: application/octet-stream"],
-        &[],
+        &["Content-Type: audio/amr"],
+        &["Content-Type: VIDEO/mp4"],
+        &["Content-Type: font/woff2"],
+        &[JSON, "Content-disposition: attachment; filename=\"MEDIA_ID.json\""],
         &[JSON, "Content-Encoding: zstd"],
         &[JSON, "Content-Encoding: gzip, br"],
         &[JSON, "Content-Encoding: gzip", "Content-Encoding: gzip"],

@@ -64,7 +64,7 @@ fn request(method: &str, target: &str, body: Body) -> http::Request<Body> {
 async fn calls_of_one_connection_are_served_at_once_and_retried_alike() {
     let fake = Fake::renewing(|seen| match seen.line().contains(&token(0)) {
         true => Reply::errcode(40001),
-        false => Reply::json(&format!(r#"{{"line":"{}"}}"#, seen.line())),
+        false => Reply::json(&format!(r#"{{"path":"{}"}}"#, seen.line().split('?').next().unwrap())),
     })
     .await;
     let gate = Gate::before(&fake.url()).await;
@@ -79,13 +79,35 @@ async fn calls_of_one_connection_are_served_at_once_and_retried_alike() {
         .collect();
     for (i, call) in calls.into_iter().enumerate() {
         let answer = call.await.unwrap();
-        let right = format!(r#"{{"line":"GET /cgi-bin/{i}?access_token={}&a=1 HTTP/1.1"}}"#, token(1));
+        let right = format!(r#"{{"path":"GET /cgi-bin/{i}"}}"#);
         assert_eq!((answer.status, &*answer.body), (200, right.as_bytes()));
         assert_eq!(answer.headers["content-type"], "application/json; encoding=utf-8");
         assert!(!answer.headers.contains_key("connection"));
     }
     assert_eq!(fake.fetches(), 2);
+    let second = fake.seen().iter().filter(|seen| seen.line().contains(&token(1))).count();
+    assert_eq!(second, 20);
     leave(sender, connection).await;
+}
+
+#[tokio::test]
+async fn the_upstreams_trailers_go_no_further() {
+    let answer = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nTransfer-Encoding: chunked\r\nTrailer: X-Token\r\n\r\n\
+         2\r\nok\r\n0\r\nX-Token: {TOKEN}\r\n\r\n"
+    );
+    let fake = Fake::answering(move |_| Reply::Bytes(answer.clone().into())).await;
+    let gate = Gate::before(&fake.url()).await;
+    let (mut sender, connection) = connect(gate.addr).await;
+    let answer = sender.send_request(request("GET", "/cgi-bin/x", full(""))).await.unwrap();
+    assert!(!answer.headers().contains_key("trailer"));
+    let collected = answer.into_body().collect().await.unwrap();
+    assert_eq!(collected.trailers(), None);
+    assert_eq!(collected.to_bytes(), "ok");
+    leave(sender, connection).await;
+    let raw =
+        Raw::to(gate.addr).await.ask("GET /cgi-bin/x HTTP/1.1\r\nHost: h\r\nTE: trailers\r\n\r\n").await;
+    assert_eq!((raw.status, &*raw.body), (200, &b"ok"[..]));
 }
 
 #[tokio::test]

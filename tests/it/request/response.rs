@@ -165,6 +165,30 @@ async fn text_that_is_no_json_object_flows_at_once() {
 }
 
 #[tokio::test]
+async fn compressed_text_that_is_no_json_object_flows_with_its_first_letters() {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(b"<html>hello").unwrap();
+    encoder.flush().unwrap();
+    let first = encoder.get_ref().clone();
+    let last = encoder.finish().unwrap().split_off(first.len());
+    let signal = Arc::new(Notify::new());
+    let wait = Arc::clone(&signal);
+    let (length, sent) = (first.len() + last.len(), first.clone());
+    let fake = Fake::answering(move |_| {
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {length}\r\n\r\n");
+        Reply::Then([head.as_bytes(), &sent].concat(), Arc::clone(&wait), last.clone())
+    })
+    .await;
+    let gate = Gate::before(&fake.url()).await;
+    let mut raw = Raw::to(gate.addr).await;
+    raw.write(GET).await;
+    assert_eq!(raw.head().await.unwrap().status, 200);
+    assert_eq!(raw.bytes(first.len()).await, first);
+    signal.notify_one();
+    assert_eq!(raw.bytes(length - first.len()).await.len(), length - first.len());
+}
+
+#[tokio::test]
 async fn an_answer_that_dribbles_arrives_whole() {
     let body = format!(r#"{{"errcode":0,"list":"{}"}}"#, "x".repeat(300));
     let Reply::Bytes(bytes) = Reply::json(&body) else { unreachable!() };
@@ -255,7 +279,7 @@ async fn hostile_answers_are_whole_or_502_or_broken_and_never_leak_into_the_next
         ),
         ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel", true, &[Broken]),
         ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", true, &[Broken]),
-        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", true, &[Broken]),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", true, &[Broken, BadGateway]),
         (
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nhello",
             true,

@@ -255,6 +255,52 @@ async fn an_answer_that_nobody_asked_for_answers_no_call() {
 }
 
 #[tokio::test]
+async fn whatever_repeats_the_token_has_the_placeholder_instead() {
+    const ODD: &str = "odd+token/with=signs-0123456789-abcdefghij-0123456789";
+    note_credential(ODD);
+    let issue = |_| Reply::json(&format!(r#"{{"access_token":"{ODD}","expires_in":7200}}"#));
+    let encoded = |times: usize| {
+        (0..times).fold(ODD.to_owned(), |text, _| {
+            text.bytes().fold(String::new(), |out, b| match b.is_ascii_alphanumeric() {
+                true => out + &char::from(b).to_string(),
+                false => out + &format!("%{b:02X}"),
+            })
+        })
+    };
+    let forms = [encoded(0), encoded(1), encoded(2), encoded(5), ODD.replace('/', "\\/")];
+    let said = format!(r#"{{"errcode":40007,"errmsg":"no: {}"}}"#, forms.join(" "));
+    let fields: String =
+        forms.iter().enumerate().map(|(n, form)| format!("X-Echo-{n}: a {form} b\r\n")).collect();
+    let (echo, zipped) = (said.clone(), super::gzip(said.as_bytes()));
+    let (head, second) = (fields.clone(), encoded(2));
+    let fake = Fake::scripted(issue, move |seen| match seen.line().contains("/zipped") {
+        true => Reply::ok(&["Content-Type: application/json", "Content-Encoding: gzip"], &zipped),
+        false => Reply::Bytes(
+            format!("HTTP/1.1 200 Dear {second}\r\n{head}Content-Length: {}\r\n\r\n{echo}", echo.len())
+                .into(),
+        ),
+    })
+    .await;
+    let gate = Gate::before(&fake.url()).await;
+    let placeholder = gate.get("/cgi-bin/token").await.json()["access_token"].as_str().unwrap().to_owned();
+    let right = format!(r#"{{"errcode":40007,"errmsg":"no: {}"}}"#, [&*placeholder; 5].join(" "));
+
+    let mut raw = Raw::to(gate.addr).await;
+    raw.write("GET /cgi-bin/x HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").await;
+    let whole = String::from_utf8(raw.rest().await).unwrap();
+    let (head, body) = whole.split_once("\r\n\r\n").unwrap();
+    assert_eq!(body, right);
+    assert!(head.starts_with(&format!("HTTP/1.1 200 Dear {placeholder}\r\n")), "{head}");
+    for n in 0..forms.len() {
+        assert!(head.contains(&format!("X-Echo-{n}: a {placeholder} b\r\n")), "{head}");
+    }
+    assert!(head.contains(&format!("Content-Length: {}\r\n", right.len())), "{head}");
+
+    let zipped = gate.get("/cgi-bin/zipped").await;
+    assert_eq!((zipped.text(), zipped.header("Content-Encoding")), (&*right, None));
+}
+
+#[tokio::test]
 async fn redirects_pass_with_the_placeholder_where_the_token_was() {
     const ODD: &str = "odd+token/with=signs-0123456789-0123456789-0123456789";
     note_credential(ODD);

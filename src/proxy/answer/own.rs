@@ -1,111 +1,17 @@
-//! What the caller gets: the upstream's answer, or one of wxgate's own in WeChat's form.
+//! Answers of wxgate's own, in WeChat's form.
 
-use std::pin::Pin;
-use std::task::{Context, Poll};
-
-use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
-use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
-use super::inject::headers::PLACEHOLDER;
-use super::refusal::Refusal;
-use super::tally::Tally;
+use super::{AnswerBody, PLACEHOLDER};
 use crate::credential::Credential;
-use crate::upstream::{BodyError, ResponseBody};
+use crate::proxy::refusal::Refusal;
 
 /// The text that SDKs compare (`encoding`, not `charset`); source: recorded traffic.
 const JSON: HeaderValue = HeaderValue::from_static("application/json; encoding=utf-8");
 
 /// Names the reason when wxgate answers by itself.
 const ERROR: HeaderName = HeaderName::from_static("x-wxgate-error");
-
-/// Says why the caller sees a token error although wxgate retries.
-pub const RETRY: HeaderName = HeaderName::from_static("x-wxgate-retry");
-
-/// An answer's body: bytes that are here, then what still comes.
-pub struct AnswerBody {
-    ready: Option<Bytes>,
-    /// Boxed, since most answers are small and are here in full, and every answer is handed on several times.
-    rest: Option<Box<ResponseBody>>,
-    tally: Option<Tally>,
-}
-
-impl AnswerBody {
-    /// A body that is here in full.
-    pub fn whole(bytes: Bytes) -> Self {
-        Self { ready: Some(bytes).filter(|b| !b.is_empty()), rest: None, tally: None }
-    }
-
-    /// A body that flows from the upstream, behind the part that has been looked at.
-    pub fn stream(beginning: Bytes, rest: ResponseBody) -> Self {
-        Self { ready: Some(beginning).filter(|b| !b.is_empty()), rest: Some(Box::new(rest)), tally: None }
-    }
-
-    /// Lets the statistics of the request end with its body.
-    pub(super) fn with_tally(mut self, tally: Tally) -> Self {
-        self.tally = Some(tally);
-        self
-    }
-
-    /// The part that is here, for tests of the answers.
-    #[cfg(test)]
-    pub fn here(&self) -> Option<&Bytes> {
-        self.ready.as_ref()
-    }
-}
-
-impl Body for AnswerBody {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let this = &mut *self;
-        let frame = match this.ready.take() {
-            Some(bytes) => Some(Ok(Frame::data(bytes))),
-            None => match &mut this.rest {
-                Some(rest) => std::task::ready!(Pin::new(&mut **rest).poll_frame(cx)),
-                None => None,
-            },
-        };
-        if frame.is_none() {
-            this.rest = None;
-        }
-        if let Some(stats) = &mut this.tally {
-            match &frame {
-                Some(Ok(frame)) => stats.bytes += frame.data_ref().map_or(0, |data| data.len() as u64),
-                Some(Err(error)) => stats.cause = Some(error.to_string().into()),
-                None => {}
-            }
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.ready.is_none() && self.rest.as_ref().is_none_or(|rest| rest.is_end_stream())
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        let ready = self.ready.as_ref().map_or(0, |bytes| bytes.len() as u64);
-        let Some(rest) = &self.rest else { return SizeHint::with_exact(ready) };
-        match rest.size_hint().exact() {
-            Some(length) => SizeHint::with_exact(ready + length),
-            None => SizeHint::new(),
-        }
-    }
-}
-
-impl Drop for AnswerBody {
-    fn drop(&mut self) {
-        let more = self.rest.as_ref().is_some_and(|rest| !rest.is_end_stream());
-        if more && let Some(stats) = &mut self.tally {
-            stats.cause.get_or_insert("the caller went away before the end of its answer".into());
-        }
-    }
-}
 
 /// The answer to a request that wxgate refuses or could not forward.
 pub fn refusal(refusal: &Refusal) -> Response<AnswerBody> {

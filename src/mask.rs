@@ -1,0 +1,162 @@
+//! Finds a secret in a text in whatever encoding it was repeated, and puts something else in its place.
+//!
+//! An upstream that echoes a request gives its token back as it was sent, or once more encoded for each layer that
+//! it went through. Pure.
+
+use memchr::{memchr, memmem};
+
+/// As many bytes of a secret are searched for: the search is made ready anew for each text.
+const NEEDLE: usize = 16;
+
+/// The text with `other` wherever `secret` stands in it: as it is, percent-encoded however often, or with the
+/// escapes of JSON. `None` where it stands nowhere.
+pub(crate) fn masked(text: &[u8], secret: &[u8], other: &[u8]) -> Option<Vec<u8>> {
+    if secret.is_empty() || text.len() < secret.len() {
+        return None;
+    }
+    let plain = replaced(text, secret, other);
+    let text = plain.as_deref().unwrap_or(text);
+    decoded_and_replaced(text, secret, other).or(plain)
+}
+
+/// As it is.
+fn replaced(text: &[u8], secret: &[u8], other: &[u8]) -> Option<Vec<u8>> {
+    // The end of a token is its most random part.
+    let tail = &secret[secret.len().saturating_sub(NEEDLE)..];
+    memmem::find(text, tail)?;
+    let mut out = Vec::new();
+    let mut copied = 0;
+    for at in memmem::find_iter(text, secret) {
+        out.extend_from_slice(&text[copied..at]);
+        out.extend_from_slice(other);
+        copied = at + secret.len();
+    }
+    out.extend_from_slice(&text[copied..]);
+    (copied > 0).then_some(out)
+}
+
+/// In any encoding.
+fn decoded_and_replaced(text: &[u8], secret: &[u8], other: &[u8]) -> Option<Vec<u8>> {
+    let has = |escape: &[u8]| memmem::find(text, escape).is_some();
+    // Nearly all texts have none of these. JSON writers escape a `/`, or what is not printable, and nothing else.
+    if memchr(b'%', text).is_none() && !has(b"\\u00") && !(secret.contains(&b'/') && has(b"\\/")) {
+        return None;
+    }
+    let decoded = Decoded::of(text);
+    let secret = Decoded::of(secret).bytes;
+    let mut out = Vec::new();
+    let mut copied = 0;
+    for at in memmem::find_iter(&decoded.bytes, &secret) {
+        out.extend_from_slice(&text[copied..decoded.spans[at].0]);
+        out.extend_from_slice(other);
+        copied = decoded.spans[at + secret.len() - 1].1;
+    }
+    out.extend_from_slice(&text[copied..]);
+    (copied > 0).then_some(out)
+}
+
+/// A text decoded until there is nothing left to decode.
+struct Decoded {
+    bytes: Vec<u8>,
+    /// Where each of them begins and ends in the text.
+    spans: Vec<(usize, usize)>,
+}
+
+impl Decoded {
+    /// In one pass, however often it was encoded: what a new byte completes is decoded at once.
+    fn of(text: &[u8]) -> Self {
+        let mut decoded =
+            Self { bytes: Vec::with_capacity(text.len()), spans: Vec::with_capacity(text.len()) };
+        for (at, byte) in text.iter().enumerate() {
+            decoded.bytes.push(*byte);
+            decoded.spans.push((at, at + 1));
+            while let Some((length, byte)) = escape(&decoded.bytes) {
+                let end = at + 1;
+                let first = decoded.bytes.len() - length;
+                let start = decoded.spans[first].0;
+                decoded.bytes.truncate(first);
+                decoded.spans.truncate(first);
+                decoded.bytes.push(byte);
+                decoded.spans.push((start, end));
+            }
+        }
+        decoded
+    }
+}
+
+/// The escape that stands at the end: its length and what it stands for.
+fn escape(bytes: &[u8]) -> Option<(usize, u8)> {
+    match bytes {
+        [.., b'%', high, low] => Some((3, hex(*high)? << 4 | hex(*low)?)),
+        [.., b'\\', b'u', b'0', b'0', high, low] => Some((6, hex(*high)? << 4 | hex(*low)?)),
+        [.., b'\\', b'/'] => Some((2, b'/')),
+        _ => None,
+    }
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http1::percent;
+    use proptest::prelude::*;
+
+    fn mask(text: &str, secret: &str) -> Option<String> {
+        masked(text.as_bytes(), secret.as_bytes(), b"***").map(|text| String::from_utf8(text).unwrap())
+    }
+
+    #[test]
+    fn a_secret_is_masked_wherever_it_stands_and_however_often_encoded() {
+        for (text, right) in [
+            ("https://h/?access_token=T+/k&b=T+/k", "https://h/?access_token=***&b=***"),
+            ("T%2B%2Fk", "***"),
+            ("?a=T%2b%2fk&c", "?a=***&c"),
+            ("T+%2F%6B", "***"),
+            ("%54%2B%2F%6b", "***"),
+            ("%2554%252B%252F%256b!", "***!"),
+            ("T%25252B%2525252Fk", "***"),
+            ("%25%35%34+/k", "***"),
+            ("T+\\/k", "***"),
+            ("\\u0054+\\/k", "***"),
+            ("TT+/k", "T***"),
+            ("T+/kT%2B/k", "******"),
+            ("%4T+/k", "%4***"),
+        ] {
+            assert_eq!(mask(text, "T+/k").as_deref(), Some(right), "{text}");
+        }
+        for text in ["", "T+/", "T%2B%2", "T%zz/k", "nothing at all", "T%252B%2", "%%%%%%%%"] {
+            assert_eq!(mask(text, "T+/k"), None, "{text}");
+        }
+        assert_eq!(mask("a%25b", "a%b").as_deref(), Some("***"));
+        assert_eq!(mask("a%b", "a%b").as_deref(), Some("***"));
+        assert_eq!(mask("a%41b%2541b", "a%41b").as_deref(), Some("***%2541b"));
+        assert_eq!(mask("anything", ""), None);
+    }
+
+    #[test]
+    fn much_encoded_text_takes_one_pass() {
+        let text = format!("%{}41bcd", "25".repeat(100_000));
+        assert_eq!(mask(&text, "Abcd").as_deref(), Some("***"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_encoding_hides_a_secret(
+            secret in "[A-Za-z0-9_+/=-]{4,40}", before in "[ -$&-~]{0,9}x", after in "[g-z ]{0,9}", times in 0..5,
+        ) {
+            let mut encoded = secret.clone();
+            for _ in 0..times {
+                let mut next = String::new();
+                percent::encode(&encoded, &mut next);
+                encoded = next;
+            }
+            let text = format!("{before}{encoded}{after}");
+            let masked = mask(&text, &secret);
+            prop_assert!(masked.is_some(), "{text}");
+            prop_assert!(!masked.unwrap().contains(&encoded));
+        }
+    }
+}

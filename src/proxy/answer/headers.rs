@@ -1,0 +1,113 @@
+//! What the caller gets to see of an upstream's head: fields and reason phrase.
+//!
+//! Pure edits. Names keep the upstream's spelling (hyper carries it beside the map), values stay byte for byte, but
+//! for the token.
+
+use http::Extensions;
+use http::header::{self, HeaderMap, HeaderValue};
+use hyper::ext::ReasonPhrase;
+
+use super::PLACEHOLDER;
+use crate::credential::Credential;
+use crate::mask::masked;
+use crate::proxy::fields::{drop_hop_by_hop_and, has};
+
+/// Edits the upstream's fields into what the caller gets; `token` is the one that the call was made with.
+pub fn to_caller(headers: &mut HeaderMap, token: Option<&Credential>) {
+    if has(headers, &header::TRANSFER_ENCODING) {
+        // RFC 9112 section 6.3: with both, the length is a lie (and hyper's server would drop the caller).
+        headers.remove(header::CONTENT_LENGTH);
+    }
+    one_length(headers);
+    drop_hop_by_hop_and(headers, |_| false);
+    if let Some(token) = token {
+        mask_token(headers, token.value.expose().as_bytes());
+    }
+}
+
+/// hyper has taken `5, 5`, and two lines that agree, for what they mean; not every caller does.
+fn one_length(headers: &mut HeaderMap) {
+    let mut lines = headers.get_all(header::CONTENT_LENGTH).iter();
+    let Some(first) = lines.next() else { return };
+    let one = first.as_bytes().split(|b| *b == b',').next().unwrap_or_default().trim_ascii();
+    if (lines.next().is_some() || one.len() < first.len())
+        && let Ok(value) = HeaderValue::from_bytes(one)
+    {
+        headers.insert(header::CONTENT_LENGTH, value);
+    }
+}
+
+/// A redirect that repeats the request's query would hand the token to the caller.
+fn mask_token(headers: &mut HeaderMap, token: &[u8]) {
+    for value in headers.values_mut() {
+        // Nearly every value is shorter than a token.
+        if value.len() >= token.len()
+            && let Some(text) = masked(value.as_bytes(), token, PLACEHOLDER.as_bytes())
+        {
+            // What cannot be repaired is not handed on.
+            *value = HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static(PLACEHOLDER));
+        }
+    }
+}
+
+/// A reason phrase that repeats the token; hyper carries an unusual one beside the head.
+pub fn mask_reason(extensions: &mut Extensions, token: Option<&Credential>) {
+    let Some(reason) = extensions.get_mut::<ReasonPhrase>() else { return };
+    if let Some(token) = token
+        && let Some(text) = masked(reason.as_bytes(), token.value.expose().as_bytes(), PLACEHOLDER.as_bytes())
+    {
+        *reason = ReasonPhrase::try_from(text).unwrap_or(ReasonPhrase::from_static(PLACEHOLDER.as_bytes()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::credential::CredentialId;
+    use crate::secret::Secret;
+    use http::HeaderName;
+    use tokio::time::Instant;
+
+    fn map(fields: &[(&'static str, &'static str)]) -> HeaderMap {
+        fields
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+            .collect()
+    }
+
+    #[test]
+    fn the_upstreams_length_beside_chunked_is_dropped() {
+        let mut headers = map(&[("content-length", "5"), ("transfer-encoding", "chunked"), ("x", "y")]);
+        to_caller(&mut headers, None);
+        assert_eq!(headers, map(&[("x", "y")]));
+    }
+
+    #[test]
+    fn a_length_that_is_said_twice_is_said_once() {
+        for lines in [&["5"][..], &["5", "5"], &["5, 5"], &["5,5", "5"]] {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append(header::CONTENT_LENGTH, HeaderValue::from_static(line));
+            }
+            to_caller(&mut headers, None);
+            assert_eq!(headers, map(&[("content-length", "5")]), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn fields_and_reason_have_the_placeholder_for_the_token() {
+        let id = CredentialId::access_token("main");
+        let token = Credential::new(id, 1, Secret::new("T+/k".to_owned()), Instant::now());
+        let mut headers = map(&[("location", "/?a=T%252B%252Fk"), ("x", "short"), ("y", "T+/")]);
+        to_caller(&mut headers, Some(&token));
+        assert_eq!(headers["location"], format!("/?a={PLACEHOLDER}"));
+        assert_eq!((headers["x"].as_bytes(), headers["y"].as_bytes()), (&b"short"[..], &b"T+/"[..]));
+        let mut extensions = Extensions::new();
+        extensions.insert(ReasonPhrase::from_static(b"No T%2B/k here"));
+        mask_reason(&mut extensions, None);
+        assert_eq!(extensions.get::<ReasonPhrase>().unwrap().as_bytes(), b"No T%2B/k here");
+        mask_reason(&mut extensions, Some(&token));
+        let right = format!("No {PLACEHOLDER} here");
+        assert_eq!(extensions.get::<ReasonPhrase>().unwrap().as_bytes(), right.as_bytes());
+    }
+}
