@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use http::{HeaderMap, Method, Uri, header};
 
+use crate::http1::host;
 use crate::proxy::authorize;
 use crate::secret::Secret;
 
@@ -87,12 +88,13 @@ fn authority<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
 impl Rules {
     fn knows(&self, authority: &str) -> bool {
         let At::Tcp(listener) = self.at else { return true };
-        let Some(name) = Name::of(authority) else { return false };
-        let configured = || self.hosts.iter().any(|host| Name::of(host).is_some_and(|host| host == name));
-        match &name {
-            Name::Ip(ip) => ip.is_loopback() || is_of(listener.ip(), *ip) || configured(),
-            Name::Text(text) => text == "localhost" || configured(),
-        }
+        let Some((name, _)) = host::authority(authority) else { return false };
+        let of_listener = match name.parse::<IpAddr>() {
+            Ok(ip) => ip.is_loopback() || is_of(listener.ip(), ip),
+            Err(_) => name == "localhost",
+        };
+        of_listener
+            || self.hosts.iter().any(|known| host::normalize(known).is_some_and(|known| known == name))
     }
 }
 
@@ -102,35 +104,6 @@ fn is_of(bound: IpAddr, ip: IpAddr) -> bool {
     match bound.is_unspecified() {
         true => !ip.is_unspecified() && std::net::UdpSocket::bind((ip, 0)).is_ok(),
         false => bound.to_canonical() == ip,
-    }
-}
-
-/// A host however it is spelt: case, a dot at the end, the port and the way an IPv6 address is written make no
-/// difference.
-#[derive(Debug, PartialEq, Eq)]
-enum Name {
-    Ip(IpAddr),
-    Text(String),
-}
-
-impl Name {
-    fn of(authority: &str) -> Option<Self> {
-        // An address without brackets has colons of its own.
-        if let Ok(ip) = authority.parse::<IpAddr>() {
-            return Some(Self::Ip(ip.to_canonical()));
-        }
-        let (host, port) = match authority.strip_prefix('[') {
-            Some(rest) => rest.split_once(']')?,
-            None => authority.find(':').map_or((authority, ""), |colon| authority.split_at(colon)),
-        };
-        let port_fits = port.is_empty() || port.strip_prefix(':').is_some_and(|p| p.parse::<u16>().is_ok());
-        if !port_fits || host.is_empty() || host.contains(['@', '/', '\\', ' ']) {
-            return None;
-        }
-        if let Ok(ip) = host.parse::<IpAddr>() {
-            return Some(Self::Ip(ip.to_canonical()));
-        }
-        Some(Self::Text(host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase()))
     }
 }
 

@@ -19,7 +19,7 @@ use super::table::Table;
 use super::text::{self, NoText, Text};
 use super::value::Value;
 use super::{
-    Config, ConfigSource, Env, Loaded, LogFormat, account, caller, limits, state_dir, tls, upstream,
+    Config, ConfigSource, Env, Loaded, LogFormat, account, admin, caller, limits, state_dir, tls, upstream,
 };
 
 /// What follows is seldom more than an echo, above all if the file is no TOML at all.
@@ -156,6 +156,7 @@ fn read_top<'r>(
         }
     });
     let tls = tls::read(top);
+    let admin = admin::read(top);
     let upstream = upstream::read(top.table_or_defaults("upstream", empty));
     let limits = limits::read(top.table_or_defaults("limits", empty));
     let tops: Vec<&Table<'r>> = std::iter::once(&*top).chain(included).collect();
@@ -173,6 +174,7 @@ fn read_top<'r>(
     Some(Config {
         listen: plain,
         tls,
+        admin,
         state_dir: state_dir?,
         log_format,
         access_log,

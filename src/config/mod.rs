@@ -4,6 +4,7 @@
 //! of the program get these values and never see TOML. Nothing here opens sockets or talks to anybody.
 
 mod account;
+mod admin;
 mod caller;
 mod environment;
 mod error;
@@ -38,6 +39,7 @@ use http::Method;
 use ipnet::IpNet;
 
 pub use crate::credential::TokenApi;
+pub use admin::{Admin, AdminListen};
 pub use error::{ConfigErrors, Problem};
 pub use loader::Loader;
 pub(crate) use parse::address::is_loopback;
@@ -90,6 +92,8 @@ pub struct Config {
     pub listen: Vec<SocketAddr>,
     /// HTTPS listeners for callers.
     pub tls: Option<Tls>,
+    /// The admin listener.
+    pub admin: Option<Admin>,
     /// Folder of the token files, one per appid.
     pub state_dir: PathBuf,
     /// How log lines look.

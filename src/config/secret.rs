@@ -42,6 +42,9 @@ pub(super) struct Purpose {
 /// An account's secret.
 pub(super) const APP_SECRET: Purpose =
     Purpose { name: "secret", source: "the AppSecret that the WeChat console shows" };
+/// What whoever asks the admin listener shows.
+pub(super) const ADMIN_KEY: Purpose =
+    Purpose { name: "key", source: "a long random text that only operators and their monitoring know" };
 /// What a caller shows.
 pub(super) const CALLER_KEY: Purpose =
     Purpose { name: "key", source: "a long random text that only this caller knows" };

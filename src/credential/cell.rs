@@ -4,15 +4,15 @@
 //! anybody; the task clears the cell at the instant the credential ends. A reader never fetches: it reports the
 //! generation that was refused and waits for a newer one. Nothing here decides anything about credentials.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
 
-use super::status::CredentialStatus;
+use super::status::{CredentialStatus, FetchLog};
 use super::types::{Absent, CellContent, Credential, Previous, Renewal, Suspects};
 
 /// What a reader tells the task.
@@ -26,8 +26,8 @@ pub(crate) enum Message {
     RefusedThoughGood { path: Box<str>, began: Instant },
     /// A request of this path was not refused.
     Succeeded { path: Box<str> },
-    /// Somebody asked for a refresh by hand.
-    Admin { answer: oneshot::Sender<Renewal> },
+    /// Somebody asked for a refresh by hand, if this generation is still the current one.
+    Admin { generation: Option<u64>, answer: oneshot::Sender<Renewal> },
 }
 
 /// What the task writes and readers read.
@@ -36,6 +36,8 @@ pub(crate) struct Cell {
     current: ArcSwap<Result<Arc<Credential>, Absent>>,
     previous: ArcSwapOption<Previous>,
     pub(crate) status: ArcSwap<CredentialStatus>,
+    /// Written by the task, read by who shows it; no request locks it.
+    fetches: Mutex<FetchLog>,
     /// Only `first` looks at it: bumped after each write of the cell.
     written: watch::Sender<u64>,
     /// The newest generation with which a request was not refused. Readers write it.
@@ -50,6 +52,7 @@ impl Cell {
             current: ArcSwap::from_pointee(Err(Absent::Waiting)),
             previous: ArcSwapOption::empty(),
             status: ArcSwap::from_pointee(status),
+            fetches: Mutex::default(),
             written: watch::Sender::new(0),
             known_good: AtomicU64::new(0),
             any_suspect: AtomicBool::new(false),
@@ -61,6 +64,14 @@ impl Cell {
         self.previous.store(content.previous.map(Arc::new));
         self.current.store(Arc::new(content.current));
         self.written.send_modify(|n| *n = n.wrapping_add(1));
+    }
+
+    /// Publishes the state, and notes the fetch that ended with it.
+    pub(crate) fn publish_status(&self, status: CredentialStatus) {
+        if status.last_refresh != self.status.load().last_refresh {
+            self.fetches.lock().unwrap_or_else(PoisonError::into_inner).note(&status);
+        }
+        self.status.store(Arc::new(status));
     }
 
     pub(crate) fn known_good(&self) -> u64 {
@@ -139,10 +150,12 @@ impl Reader {
         }
     }
 
-    /// A refresh now, whatever the credential's age; it spends what a forced refresh spends.
-    pub async fn refresh_now(&self, limit: Duration) -> Renewal {
+    /// A refresh now, whatever the credential's age; it spends what a forced refresh spends. With a `generation`
+    /// only if that is still the current one, else the current credential at once: so several who ask together for
+    /// a newer one than they know cause one fetch.
+    pub async fn refresh_now(&self, generation: Option<u64>, limit: Duration) -> Renewal {
         let (answer, answered) = oneshot::channel();
-        self.ask(Message::Admin { answer }, answered, limit).await
+        self.ask(Message::Admin { generation, answer }, answered, limit).await
     }
 
     /// What came of the second sending of a request: `refused` when its errcode is in `refresh_on`.
@@ -181,6 +194,11 @@ impl Reader {
     /// A request of a suspect path was not refused: its record is cleared.
     pub fn succeeded(&self, path: &str) {
         let _ = self.task.try_send(Message::Succeeded { path: path_key(path).into() });
+    }
+
+    /// The fetches that its task has sent.
+    pub fn fetches(&self) -> FetchLog {
+        self.cell.fetches.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What a page for people may show: no credential, no secret.

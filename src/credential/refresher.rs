@@ -191,7 +191,9 @@ impl Refresher {
             Message::RefusedAgain { path, generation } => Event::RefusedAgain { path, generation },
             Message::RefusedThoughGood { path, began } => Event::RefusedThoughGood { path, began },
             Message::Succeeded { path } => Event::Succeeded { path },
-            Message::Admin { answer } => Event::AdminRefresh { waiter: self.waiter(answer) },
+            Message::Admin { generation, answer } => {
+                Event::AdminRefresh { generation, waiter: self.waiter(answer) }
+            }
         }
     }
 
@@ -214,7 +216,7 @@ impl Refresher {
         }
         let mut status = self.machine.status(&self.around.spec.appid);
         status.task_restarts = self.restarts;
-        cell.status.store(Arc::new(status));
+        cell.publish_status(status);
         // The log message of an event comes before its first consequence.
         let (logged, done): (Vec<_>, Vec<_>) =
             actions.into_iter().partition(|action| matches!(action, Action::Log(_)));

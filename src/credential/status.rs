@@ -3,12 +3,13 @@
 //! The task publishes a [`CredentialStatus`] after each event. What depends on the moment of looking (age, seconds left,
 //! fetches of today) is computed when it is asked for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
 use super::types::{CredentialId, Outcome, Reason};
+use crate::errcodes;
 
 /// A snapshot of one account's token.
 #[derive(Debug, Clone)]
@@ -106,6 +107,35 @@ pub struct LastRefresh {
     pub reason: Reason,
     /// What came of it.
     pub outcome: Outcome,
+}
+
+/// The fetches of the last day, and what was refused, since the task was started.
+#[derive(Debug, Clone, Default)]
+pub struct FetchLog {
+    /// Oldest first; no longer ago than a day, and no more than [`FetchLog::KEPT`].
+    pub recent: VecDeque<LastRefresh>,
+    /// Refused fetches by their errcode's place in [`errcodes::LABELS`].
+    pub refused: BTreeMap<usize, u64>,
+}
+
+impl FetchLog {
+    /// Fetches that are kept.
+    pub const KEPT: usize = 512;
+
+    /// Notes the fetch that the status tells of.
+    pub(crate) fn note(&mut self, status: &CredentialStatus) {
+        let Some(fetch) = &status.last_refresh else { return };
+        let old = |kept: &LastRefresh| {
+            fetch.at.duration_since(kept.at).is_ok_and(|ago| ago > Duration::from_secs(24 * 60 * 60))
+        };
+        while self.recent.len() >= Self::KEPT || self.recent.front().is_some_and(old) {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(fetch.clone());
+        if let Some(error) = status.last_error.as_ref().filter(|_| fetch.outcome == Outcome::Refused) {
+            *self.refused.entry(errcodes::label_index(error.errcode)).or_default() += 1;
+        }
+    }
 }
 
 /// One failed fetch.

@@ -51,7 +51,41 @@ fn keys_at_the_top() {
             ("appid = 'wx1'", "appid: unknown key here, it belongs under [[account]]"),
             ("store = 3", "store: found a number, want a table: `[store]`"),
             ("caller = []", ""),
-            ("admin = 1", "admin: not supported by this version of wxgate yet; remove it"),
+            ("alert = 1", "alert: not supported by this version of wxgate yet; remove it"),
+        ],
+    );
+}
+
+#[test]
+fn keys_of_the_admin_listener() {
+    let open = |address: &str| {
+        format!(
+            "admin.listen: found \"{address}\", want a `key` beside it, or a loopback address such as \
+             \"127.0.0.1:9090\", or a unix socket: whoever reaches this one could refresh tokens and make calls"
+        )
+    };
+    let form = r#"want ADDRESS:PORT such as "127.0.0.1:9090", or "unix:/run/wxgate/admin.sock""#;
+    check(
+        "admin",
+        &[
+            ("listen = '127.0.0.1:9090'", ""),
+            ("listen = '[::1]:0'", ""),
+            ("listen = 'unix:/run/wxgate/admin.sock'", ""),
+            ("listen = 'unix:admin.sock'", ""),
+            ("listen = '127.0.0.1:9090'\nhosts = ['Wxgate.monitoring.svc.', '[::1]']", ""),
+            ("listen = '0.0.0.0:9090'\nkey = 'k'", ""),
+            ("listen = '0.0.0.0:9090'", &open("0.0.0.0:9090")),
+            ("listen = '10.0.0.1:9090'", &open("10.0.0.1:9090")),
+            ("listen = 'localhost:9090'", &format!("admin.listen: found \"localhost:9090\", {form}")),
+            ("listen = 9090", &format!("admin.listen: found 9090, {form}")),
+            (
+                "listen = 'unix:'",
+                "admin.listen: found \"unix:\", want the path of a socket's file, at most 100 bytes long",
+            ),
+            (
+                "hosts = ['a:80']\nlisten = '127.0.0.1:1'",
+                "admin.hosts[0]: found \"a:80\", want \"a\": a name or an address alone, without port",
+            ),
         ],
     );
 }

@@ -41,7 +41,7 @@ fn names_are_unique_and_shown_in_messages() {
 /// What is in the table without a reader would be accepted and have no effect.
 #[test]
 fn a_reader_asks_for_each_key_that_is_supported() {
-    let tables = ["[tls]", "[[caller]]"].map(|header| format!("{header}\nname = 'a'\n"));
+    let tables = ["[tls]", "[admin]", "[[caller]]"].map(|header| format!("{header}\nname = 'a'\n"));
     let text = format!("{ACCOUNT}{}", tables.concat());
     let env = env_of(&[]);
     let text = text::Text { path: "wxgate.toml".into(), text: text.into(), exposed: false };

@@ -3,6 +3,7 @@
 //! The invariants: never two fetches at once; with a credential, a refusal starts a fetch only if the limits allow
 //! it and nothing is failing; without one the fetches go by the backoff and never by the limits.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -76,7 +77,13 @@ impl Machine {
                 let cause = if known { Cause::KnownPath } else { Cause::UnknownPath };
                 self.refused(generation, path, cause, waiter, now, &mut out);
             }
-            Event::AdminRefresh { waiter } => {
+            Event::AdminRefresh { generation, waiter } => {
+                if let Some(current) = self.held.current()
+                    && generation.is_some_and(|asked| asked != current.generation)
+                {
+                    out.push(Action::Answer(waiter, Renewal::Newer(Arc::clone(current))));
+                    return out;
+                }
                 let waiter = Waiter { id: Some(waiter), path: None };
                 if self.flight.is_some() {
                     self.want(Cause::ByHand);

@@ -60,6 +60,8 @@ pub(super) enum Event {
     },
     /// Somebody asks for a refresh by hand.
     AdminRefresh {
+        /// Only if this is still the current one.
+        generation: Option<u64>,
         /// Who waits for it.
         waiter: WaiterId,
     },

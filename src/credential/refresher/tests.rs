@@ -467,8 +467,27 @@ async fn an_issuer_that_panics_is_a_passing_failure() {
 async fn a_refresh_by_hand_answers_with_the_new_token() {
     let fake = Fake::healthy();
     let (reader, _task, ..) = started(&TOKEN, &fake).await;
-    assert_eq!(newer(reader.refresh_now(LIMIT).await), 2);
+    assert_eq!(newer(reader.refresh_now(None, LIMIT).await), 2);
     assert_eq!(reader.status().last_refresh.as_ref().unwrap().reason, Reason::Admin);
+    let fetches = reader.fetches().recent;
+    assert_eq!(fetches.iter().map(|fetch| fetch.reason).collect::<Vec<_>>(), [Reason::Start, Reason::Admin]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn several_who_ask_for_a_newer_token_than_they_know_cause_one_fetch() {
+    let fake = Fake::new(|n, _| (1, issued(n)));
+    let (reader, _task, ..) = started(&TOKEN, &fake).await;
+    let asking = || reader.refresh_now(Some(1), LIMIT);
+    let together = tokio::join!(asking(), asking(), asking(), asking(), asking());
+    for renewal in [together.0, together.1, together.2, together.3, together.4] {
+        assert_eq!(newer(renewal), 2);
+    }
+    // One who comes late gets what there is, at once.
+    let before = clock();
+    assert_eq!(newer(asking().await), 2);
+    assert!(clock() - before < 0.1);
+    assert_eq!(fake.count(), 2);
+    assert_eq!(newer(reader.refresh_now(Some(2), LIMIT).await), 3);
 }
 
 #[tokio::test(start_paused = true)]

@@ -189,7 +189,7 @@ impl Run {
 
     pub(super) fn admin(&mut self) {
         self.waiters += 1;
-        self.event(Event::AdminRefresh { waiter: self.waiters });
+        self.event(Event::AdminRefresh { generation: None, waiter: self.waiters });
     }
 
     /// Time passes; the timer rings whenever the machine wants it.
