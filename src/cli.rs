@@ -139,6 +139,7 @@ async fn serve(args: ServeArgs) -> u8 {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
+    let watch = loaded.config.watch;
     let app = match App::start(loaded.config).await {
         Ok(app) => app,
         Err(error) => return say(FAILED, format_args!("{error}")),
@@ -147,7 +148,7 @@ async fn serve(args: ServeArgs) -> u8 {
         tracing::info!("listening on {listening} (callers)");
     }
     tell_systemd(&[NotifyState::Ready]);
-    match app.run(signals.orders(Some(config))).await {
+    match app.run(signals.orders(Some((config, watch)))).await {
         Ok(()) => CLEAN,
         Err(error) => say(FAILED, format_args!("{error}")),
     }

@@ -58,7 +58,8 @@ impl fmt::Display for Listening {
 }
 
 /// Why wxgate could not go on, or not follow an order; the text says what to do.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
 pub struct StartError(String);
 
 impl StartError {
@@ -66,14 +67,6 @@ impl StartError {
         Self(cause.to_string())
     }
 }
-
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for StartError {}
 
 /// What a running proxy can be told. When nobody can order any more, it stops.
 #[derive(Debug)]
@@ -85,7 +78,7 @@ pub enum Order {
         /// Told when it is in use, or has turned out to be unusable.
         done: oneshot::Sender<()>,
     },
-    /// Accept no more, let requests in flight finish for up to `shutdown_grace`, end.
+    /// Go on for `shutdown_delay`, then accept no more, let requests in flight finish for up to `shutdown_grace`, end.
     Stop,
 }
 
@@ -93,6 +86,7 @@ pub enum Order {
 pub struct App {
     fixed: Fixed,
     shutdown_grace: Duration,
+    shutdown_delay: Duration,
     listening: Vec<Listening>,
     /// For the HTTPS listeners, where there are any.
     server_tls: Option<SharedTls>,
@@ -150,6 +144,7 @@ impl App {
         let mut app = Self {
             fixed: Fixed::of(&config),
             shutdown_grace: config.shutdown_grace,
+            shutdown_delay: config.shutdown_delay,
             listening,
             server_tls,
             tokens,
@@ -185,15 +180,18 @@ impl App {
                     }
                     Some(Order::Stop) | None => break,
                 },
-                report = self.reports.recv() => {
-                    let words = match report {
-                        Some(Report::Failed(words)) => words,
-                        _ => "a worker has ended by itself, which is a fault in wxgate".to_owned(),
-                    };
-                    return Err(StartError(format!("{words}; start wxgate again")));
-                }
+                report = self.reports.recv() => return Err(ended_by_itself(report)),
             }
         }
+        if !self.shutdown_delay.is_zero() {
+            let delay = humantime::format_duration(self.shutdown_delay);
+            tracing::info!(%delay, "stopping after shutdown_delay: callers are still accepted");
+            tokio::select! {
+                () = tokio::time::sleep(self.shutdown_delay) => {}
+                report = self.reports.recv() => return Err(ended_by_itself(report)),
+            }
+        }
+        tracing::info!("stopping: no more connections, requests in flight may finish");
         self.end().await;
         Ok(())
     }
@@ -235,7 +233,7 @@ impl App {
             shared.store(certificates);
         }
         self.settings.send_replace(settings(&config, accounts, &self.budget, &self.metrics, hosts));
-        self.shutdown_grace = config.shutdown_grace;
+        (self.shutdown_grace, self.shutdown_delay) = (config.shutdown_grace, config.shutdown_delay);
         Ok(())
     }
 
@@ -275,6 +273,15 @@ impl App {
         }
         let _ = tokio::time::timeout(Duration::from_secs(10), self.tokens.end()).await;
     }
+}
+
+/// What a worker said that nobody asked.
+fn ended_by_itself(report: Option<Report>) -> StartError {
+    let words = match report {
+        Some(Report::Failed(words)) => words,
+        _ => "a worker has ended by itself, which is a fault in wxgate".to_owned(),
+    };
+    StartError(format!("{words}; start wxgate again"))
 }
 
 /// What a running process cannot change.

@@ -142,6 +142,8 @@ fn read_top<'r>(
     let access_log = top.key("access_log", Value::yes_or_no);
     let workers = top.key("workers", Value::count);
     let shutdown_grace = top.key("shutdown_grace", Value::time);
+    let shutdown_delay = top.key("shutdown_delay", Value::time);
+    let watch = top.key("watch", Value::yes_or_no);
     let open_to_everyone = top.key("open_to_everyone", Value::yes_or_no);
     top.finish();
     let state_dir = given_dir.unwrap_or_else(|| match state_dir(report.env()) {
@@ -180,6 +182,8 @@ fn read_top<'r>(
         access_log,
         workers: super::workers(workers),
         shutdown_grace,
+        shutdown_delay,
+        watch,
         upstream,
         limits,
         open_to_everyone,

@@ -1,6 +1,8 @@
 //! All reading of files for a configuration goes through here: regular files alone, with the place in the
 //! configuration that named them, so that a reading that hangs can be blamed on it.
 
+use std::cell::RefCell;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -25,18 +27,31 @@ impl Progress {
 #[derive(Default)]
 pub(super) struct Files {
     progress: Progress,
+    read: RefCell<DefaultHasher>,
 }
 
 impl Files {
     pub(super) fn new(progress: Progress) -> Self {
-        Self { progress }
+        Self { progress, ..Self::default() }
     }
 
     /// Reads a file of at most `most` bytes. `place` says what names it, and never holds its path where that may be
     /// a secret in the wrong place.
     pub(super) fn read(&self, place: String, path: &Path, most: usize) -> Result<Contents, ReadError> {
         self.reading(place);
-        read(path, most)
+        let contents = read(path, most);
+        let mut hash = self.read.borrow_mut();
+        path.hash(&mut *hash);
+        match &contents {
+            Ok(contents) => contents.bytes.hash(&mut *hash),
+            Err(error) => error.to_string().hash(&mut *hash),
+        }
+        contents
+    }
+
+    /// Differs when other files were read, or one of them had another content.
+    pub(super) fn fingerprint(&self) -> u64 {
+        self.read.borrow().finish()
     }
 
     /// Notes that something is being read that is no file, a folder say.

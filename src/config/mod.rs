@@ -104,6 +104,10 @@ pub struct Config {
     pub workers: usize,
     /// How long requests in flight may take to finish after SIGTERM.
     pub shutdown_grace: Duration,
+    /// How long wxgate goes on accepting after SIGTERM.
+    pub shutdown_delay: Duration,
+    /// Whether it reloads by itself when a file has changed.
+    pub watch: bool,
     /// The API host and the way there.
     pub upstream: Upstream,
     /// What one caller may use up.

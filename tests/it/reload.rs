@@ -220,3 +220,33 @@ async fn a_file_that_becomes_a_fifo_is_an_error_and_holds_nothing_up() {
     child.signal("TERM");
     assert_eq!(child.code().await, 0);
 }
+
+#[tokio::test]
+async fn with_watch_a_changed_file_is_in_use_within_seconds_and_a_wrong_one_is_said_once() {
+    let fake = ok().await;
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("wxgate.toml");
+    let write = |more: &str| {
+        let text = format!(
+            "listen = [\"127.0.0.1:0\"]\nstate_dir = \"state\"\nlog_format = \"text\"\nwatch = true\n[upstream]\n\
+             url = {:?}\n[[account]]\nappid = \"{APPID}\"\nsecret = \"{SECRET}\"\n{more}\n",
+            fake.url()
+        );
+        std::fs::write(&file, text).unwrap();
+    };
+    write("");
+    let mut child =
+        Child::start(wxgate(dir.path(), &["serve", "--config", "wxgate.toml"]).env("HOME", dir.path()));
+    let mut caller = Connection::plain(child.addr().await).await;
+    let call = request("GET", "/datacube/x", &[], b"");
+    assert_eq!(caller.send(&call).await.unwrap().status, 404);
+    write("paths = [\"/datacube/\"]");
+    let begun = std::time::Instant::now();
+    until_async("the new rules", async || caller.send(&call).await.unwrap().status == 200).await;
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    write("pats = 7");
+    child.line("going on with the old one").await;
+    child.signal("TERM");
+    assert_eq!(child.code().await, 0);
+    assert_eq!(child.stderr().matches("a file of the configuration has changed").count(), 2);
+}

@@ -66,16 +66,14 @@ const KEYS: &[Key] = &[
         "How long wxgate goes on accepting after SIGTERM, with `/readyz` at 503, so that a load balancer can look away.",
         "收到 SIGTERM 后继续接受新连接多久；期间 `/readyz` 返回 503，让负载均衡先把流量移走。",
     )
-    .such_as(r#""5s""#)
-    .later(),
+    .such_as(r#""5s""#),
     key(
         "watch",
         Flag,
         "false",
         "Reload within 10 s when the content of this file, or of a file that it names, has changed.",
         "本文件或其中提到的文件内容变化后，10 秒内自动重新加载。",
-    )
-    .later(),
+    ),
     key(
         "accounts",
         List(&forms::FILES),

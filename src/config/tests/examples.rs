@@ -26,6 +26,7 @@ fn the_defaults_are_those_of_the_manual() {
     assert_eq!(config.state_dir, Path::new("/home/wx/.local/state/wxgate"));
     assert_eq!((config.log_format, config.access_log, config.workers), (LogFormat::Auto, true, cpus));
     assert_eq!(config.shutdown_grace, Duration::from_secs(30));
+    assert_eq!((config.shutdown_delay, config.watch), (Duration::ZERO, false));
     let upstream = Upstream {
         url: BaseUrl::new(true, "api.weixin.qq.com", 443).unwrap(),
         egress_ip: None,

@@ -132,3 +132,26 @@ async fn a_second_signal_ends_it_at_once() {
         flight.caller.await.unwrap().expect_err("no answer");
     }
 }
+
+/// A load balancer needs some seconds to look away.
+#[tokio::test]
+async fn shutdown_delay_goes_on_accepting_before_it_drains() {
+    let fake = Fake::answering(|_| Reply::json("{}")).await;
+    let dir = tempfile::tempdir().unwrap();
+    let settings = Settings { top: "shutdown_delay = \"2s\"".to_owned(), ..Settings::default() };
+    let (mut child, addr) = started(dir.path(), &fake.url(), &settings).await;
+    let begun = Instant::now();
+    child.signal("TERM");
+    child.line("callers are still accepted").await;
+    let call = request("GET", "/cgi-bin/user/get", &[], b"");
+    assert_eq!(Connection::plain(addr).await.send(&call).await.unwrap().status, 200);
+    assert_eq!(child.code().await, 0);
+    assert!(begun.elapsed() >= Duration::from_secs(2), "{:?}", begun.elapsed());
+    // A second signal does not wait for it.
+    let settings = Settings { top: "shutdown_delay = \"60s\"".to_owned(), ..Settings::default() };
+    let (mut child, _) = started(dir.path(), &fake.url(), &settings).await;
+    child.signal("TERM");
+    child.line("callers are still accepted").await;
+    child.signal("TERM");
+    assert_eq!(child.code().await, 1);
+}
