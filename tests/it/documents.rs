@@ -79,6 +79,7 @@ fn files_that_documents_link_to_exist() {
         "CONTRIBUTING.md",
         "SECURITY.md",
         "sandbox/README.md",
+        "docs/hyper.md",
         "benches/README.md",
         "fuzz/README.md",
         "certs/README.md",
@@ -127,4 +128,28 @@ fn the_architecture_names_files_that_exist() {
         assert!(found, "ARCHITECTURE.md names {word}, which does not exist");
     }
     assert!(named > 10);
+}
+
+/// docs/hyper.md holds each of its statements against a test; a test that is renamed must be renamed there.
+#[test]
+fn the_tests_that_pin_hyper_exist() {
+    let text = document("docs/hyper.md");
+    let mut file = String::new();
+    let mut named = 0;
+    for row in text.lines().filter(|line| line.starts_with("| ")) {
+        let pins = row.split('|').nth(3).unwrap_or_default();
+        for word in pins.split('`').skip(1).step_by(2) {
+            if word.ends_with(".rs") {
+                file = document(word);
+                named += usize::from(word.starts_with("fuzz/"));
+            } else {
+                assert!(
+                    file.contains(&format!("fn {word}(")),
+                    "docs/hyper.md: {word} is no test of that file"
+                );
+                named += 1;
+            }
+        }
+    }
+    assert!(named > 20);
 }
