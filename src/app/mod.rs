@@ -23,7 +23,7 @@ use crate::config::{Config, LogFormat};
 use crate::listener::drain::{DrainSender, drain};
 use crate::listener::{self, Bound, Connections, SharedTls};
 use crate::metrics::Metrics;
-use crate::proxy::buffer::Budget;
+use crate::proxy::budget::Budget;
 use crate::proxy::{Account, ProxyState, Recorder};
 use crate::upstream::ApiHost;
 use tokens::Tokens;

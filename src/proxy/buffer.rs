@@ -1,25 +1,25 @@
-//! Gathers a request body so that it can be sent a second time, within two limits.
+//! Buffers a request body so that it can be sent a second time, within limits.
 //!
-//! A body up to `replay_per_request` is read in full before the upstream is contacted: it can be replayed,
+//! A body up to `replay_per_request` is read in full before the upstream is contacted: it can be sent again,
 //! gets a `Content-Length` if it had none, and a broken one never becomes half a request. A longer one is
-//! passed on as it comes and can be sent once. The outcome is a type, so that nothing can replay what is
-//! gone. Nothing here talks to the upstream.
+//! passed on as it comes and can be sent once. The outcome is a type, so that nothing can send again what is
+//! gone. What all bodies, and those of one caller, may hold is in [`super::budget`]. Nothing here talks to the upstream.
 
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use hyper::body::{Body, Frame, Incoming};
 
+use super::budget::{Exhausted, Share};
 use super::refusal::Refusal;
+use super::token_answer;
 use crate::config::Limits;
 use crate::deadline::Deadline;
 use crate::upstream::RequestBody;
 
-/// Chunks below this are gathered into larger ones: a caller that sends single bytes must not make wxgate
+/// Chunks below this are joined into larger ones: a caller that sends single bytes must not make wxgate
 /// hold a handle for each.
 const SMALL_CHUNK: usize = 8 * 1024;
 
@@ -43,8 +43,8 @@ pub enum Buffered {
 
 impl Buffered {
     /// No body at all.
-    pub fn empty(budget: &Arc<Budget>) -> Self {
-        Self::Whole(Held::new(budget))
+    pub fn empty(share: Share) -> Self {
+        Self::Whole(Held::new(share))
     }
 
     /// Bytes of the whole body.
@@ -75,17 +75,17 @@ impl Buffered {
     }
 }
 
-/// Bytes in memory, counted against `replay_total` until dropped.
+/// Bytes in memory, counted against `replay_total` and the caller's share until dropped.
 #[derive(Debug)]
 pub struct Held {
     chunks: Vec<Bytes>,
     length: usize,
-    budget: Arc<Budget>,
+    share: Share,
 }
 
 impl Held {
-    fn new(budget: &Arc<Budget>) -> Self {
-        Self { chunks: Vec::new(), length: 0, budget: Arc::clone(budget) }
+    fn new(share: Share) -> Self {
+        Self { chunks: Vec::new(), length: 0, share }
     }
 
     fn chunks(&self) -> impl Iterator<Item = Bytes> + '_ {
@@ -93,10 +93,8 @@ impl Held {
     }
 
     /// Takes a chunk in if the budget allows; the last one as it is, since no more can follow it.
-    fn push(&mut self, chunk: &Bytes, last: bool, tail: &mut BytesMut) -> bool {
-        if !self.budget.reserve(chunk.len()) {
-            return false;
-        }
+    fn push(&mut self, chunk: &Bytes, last: bool, tail: &mut BytesMut) -> Result<(), Exhausted> {
+        self.share.reserve(chunk.len())?;
         self.length += chunk.len();
         if chunk.len() >= SMALL_CHUNK || last {
             self.flush(tail);
@@ -107,7 +105,7 @@ impl Held {
                 self.flush(tail);
             }
         }
-        true
+        Ok(())
     }
 
     fn flush(&mut self, tail: &mut BytesMut) {
@@ -120,52 +118,65 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         if self.length > 0 {
-            self.budget.used.fetch_sub(self.length, Ordering::Relaxed);
+            self.share.give_back(self.length);
         }
     }
 }
 
-/// The bytes that all held bodies may take at one moment.
-#[derive(Debug)]
-pub struct Budget {
-    used: AtomicUsize,
-    total: usize,
+/// How far a body is read.
+#[derive(Debug, Clone, Copy)]
+pub struct BodyLimits {
+    /// The longest body, in bytes.
+    pub max: u64,
+    /// What is said of a longer one.
+    pub too_large: &'static str,
+    /// The longest body that is buffered, in bytes.
+    pub buffered: usize,
+    /// The longest pause of the caller.
+    pub pause: Duration,
 }
 
-impl Budget {
-    /// A budget of `total` bytes.
-    pub fn new(total: usize) -> Arc<Self> {
-        Arc::new(Self { used: AtomicUsize::new(0), total })
+impl BodyLimits {
+    /// Those of a call that is forwarded.
+    pub fn of_call(limits: &Limits) -> Self {
+        Self {
+            max: limits.max_body,
+            too_large: "the request body is larger than limits.max_body allows; send less, or raise it",
+            buffered: limits.replay_per_request,
+            pause: limits.idle_timeout,
+        }
     }
 
-    fn reserve(&self, bytes: usize) -> bool {
-        let before = self.used.fetch_add(bytes, Ordering::Relaxed);
-        let fits = before + bytes <= self.total;
-        if !fits {
-            self.used.fetch_sub(bytes, Ordering::Relaxed);
+    /// Those of a call that wxgate answers itself.
+    pub fn of_token_call(limits: &Limits) -> Self {
+        Self {
+            max: token_answer::LONGEST_BODY as u64,
+            too_large: "the body of a call for a token is larger than 64 KiB; send appid and secret alone",
+            buffered: token_answer::LONGEST_BODY,
+            pause: limits.idle_timeout,
         }
-        fits
     }
 }
 
 /// Reads a request body as far as the limits allow it to be kept.
 ///
 /// # Errors
-/// [`Refusal::TooLarge`] over `max_body`, and over `replay_per_request` without a length;
-/// [`Refusal::BadRequest`] when the body is broken, [`Refusal::CallerTimeout`] when it stalls,
-/// [`Refusal::Busy`] when a body without a length does not fit into `replay_total`.
-pub async fn buffer(mut body: Incoming, limits: &Limits, budget: &Arc<Budget>) -> Result<Buffered, Refusal> {
-    let mut held = Held::new(budget);
+/// [`Refusal::TooLarge`] for a longer one than the limits allow, and for one without a length that cannot be
+/// buffered; [`Refusal::BadRequest`] when the body is broken, [`Refusal::CallerTimeout`] when it stalls,
+/// [`Refusal::Busy`] when a body without a length does not fit into what may be held.
+pub async fn buffer(mut body: Incoming, limits: BodyLimits, share: Share) -> Result<Buffered, Refusal> {
+    let mut held = Held::new(share);
     if body.is_end_stream() {
         return Ok(Buffered::Whole(held));
     }
-    let pause = limits.idle_timeout;
+    let pause = limits.pause;
+    let too_large = || Refusal::TooLarge(limits.too_large.into());
     let length = body.size_hint().exact();
-    if length.is_some_and(|length| length > limits.max_body) {
-        return Err(over_max_body());
+    if length.is_some_and(|length| length > limits.max) {
+        return Err(too_large());
     }
     if let Some(length) = length
-        && length > limits.replay_per_request as u64
+        && length > limits.buffered as u64
     {
         return Ok(Buffered::Streamed { beginning: held, rest: Some(body), length, pause });
     }
@@ -175,14 +186,12 @@ pub async fn buffer(mut body: Incoming, limits: &Limits, budget: &Arc<Budget>) -
         // Trailers end here, like the chunks.
         let Ok(chunk) = frame?.into_data() else { continue };
         let after = held.length + chunk.len();
-        if length.is_none() && after > limits.replay_per_request {
-            return Err(if after as u64 > limits.max_body { over_max_body() } else { without_length() });
+        if length.is_none() && after > limits.buffered {
+            return Err(if after as u64 > limits.max { too_large() } else { without_length() });
         }
         let last = body.is_end_stream();
-        if !held.push(&chunk, last, &mut tail) {
-            let Some(length) = length else {
-                return Err(Refusal::Busy("too many request bodies are held at this moment; try again"));
-            };
+        if let Err(exhausted) = held.push(&chunk, last, &mut tail) {
+            let Some(length) = length else { return Err(Refusal::Busy(exhausted.text())) };
             held.flush(&mut tail);
             // The chunk that did not fit is passed on with what was read, and not counted: it is one read.
             held.chunks.push(chunk);
@@ -214,10 +223,6 @@ async fn next(
 }
 
 const STALLED: &str = "the request body stalled; send it without long pauses";
-
-fn over_max_body() -> Refusal {
-    Refusal::TooLarge("the request body is larger than limits.max_body allows".into())
-}
 
 fn without_length() -> Refusal {
     Refusal::TooLarge(

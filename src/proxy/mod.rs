@@ -5,6 +5,7 @@
 pub mod admit;
 pub mod answer;
 pub mod authorize;
+pub mod budget;
 pub mod buffer;
 mod current;
 mod faults;
@@ -36,7 +37,7 @@ use crate::upstream::Upstream;
 use admit::Target;
 use answer::{AnswerBody, own};
 use authorize::RequestedCall;
-use buffer::Buffered;
+use buffer::{BodyLimits, Buffered};
 pub use current::Current;
 use inject::{Call, Head, query};
 use inspect::Inspected;
@@ -118,8 +119,15 @@ impl Proxy {
         stats.of_account(index);
         // What is rare is boxed, here and below: a future is as large as the largest of its ways.
         let body = match body.is_end_stream() {
-            true => Buffered::empty(&self.state.budget),
-            false => Box::pin(buffer::buffer(body, &self.state.limits, &self.state.budget)).await?,
+            true => Buffered::empty(self.state.budget.no_share()),
+            false => {
+                let limits = match action {
+                    Action::AnswerLocally(_) => BodyLimits::of_token_call(&self.state.limits),
+                    Action::Inject | Action::PassThrough => BodyLimits::of_call(&self.state.limits),
+                };
+                let share = self.state.budget.share(&self.state.callers, caller, peer);
+                Box::pin(buffer::buffer(body, limits, share)).await?
+            }
         };
         let head = Head {
             method: &parts.method,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::buffer::Budget;
+use super::budget::Budget;
 use super::refusal::Refusal;
 use super::route::{Action, Routes, Rules};
 use crate::config::{Caller, Limits};

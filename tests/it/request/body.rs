@@ -202,6 +202,43 @@ async fn a_caller_who_stops_in_the_middle_of_a_body_gets_408() {
 }
 
 #[tokio::test]
+async fn one_callers_stalled_uploads_leave_half_of_replay_total_to_the_others() {
+    let fake = Fake::answering(|_| Reply::json("{}")).await;
+    let (one, other) = ("key-of-one-0123456789", "key-of-other-0123456789");
+    for key in [one, other] {
+        crate::support::gate::note_credential(key);
+    }
+    let tables = format!(
+        "[[caller]]\nname = \"one\"\nkey = \"{one}\"\n[[caller]]\nname = \"other\"\nkey = \"{other}\"\n"
+    );
+    let limits = "replay_total = \"200KiB\"\nreplay_per_request = \"100KiB\"".to_owned();
+    let gate = Gate::with(&fake.url(), Settings { limits, tables, ..Settings::default() }).await;
+    let of = |key: &str, mut bytes: Vec<u8>| {
+        let line_end = bytes.windows(2).position(|two| two == b"\r\n").unwrap() + 2;
+        bytes.splice(line_end..line_end, format!("X-Wxgate-Key: {key}\r\n").into_bytes());
+        bytes
+    };
+    let body = noise(40_000);
+    let unfinished = chunked(&body, 1000);
+    let unfinished = &unfinished[..unfinished.len() - 30];
+    let mut stalled = Vec::new();
+    for _ in 0..3 {
+        let mut raw = Raw::to(gate.addr).await;
+        raw.write(of(one, unfinished.to_vec())).await;
+        stalled.push(raw);
+    }
+    // Two fit into its half, whichever they are.
+    let answers = stalled.iter_mut().map(|raw| Box::pin(raw.head()));
+    let (refused, ..) = futures_util::future::select_all(answers).await;
+    let refused = refused.unwrap();
+    assert_eq!((refused.status, refused.header("X-Wxgate-Error")), (503, Some("busy")));
+    // What has a length goes on, as a stream; and the other caller has its half.
+    assert_eq!(Raw::to(gate.addr).await.ask(of(one, sized(&body))).await.status, 200);
+    let response = Raw::to(gate.addr).await.ask(of(other, chunked(&noise(90_000), 1000))).await;
+    assert_eq!(response.status, 200, "{response:?}");
+}
+
+#[tokio::test]
 async fn when_replay_total_is_used_up_bodies_with_a_length_are_streamed_and_others_told_to_try_again() {
     let signal = Arc::new(Notify::new());
     let wait = Arc::clone(&signal);
@@ -211,7 +248,7 @@ async fn when_replay_total_is_used_up_bodies_with_a_length_are_streamed_and_othe
             (reply, _) => reply,
         })
         .await;
-    let limits = "replay_total = \"100KiB\"\nreplay_per_request = \"100KiB\"".to_owned();
+    let limits = "replay_total = \"200KiB\"\nreplay_per_request = \"100KiB\"".to_owned();
     let gate = Gate::with(&fake.url(), Settings { limits, ..Settings::default() }).await;
     // One body takes most of it for as long as its call has no answer.
     let mut holder = Raw::to(gate.addr).await;

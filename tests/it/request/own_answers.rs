@@ -224,6 +224,40 @@ async fn an_upstream_that_does_not_answer_is_504_after_response_timeout() {
 }
 
 #[tokio::test]
+async fn a_token_call_with_more_than_64_kib_is_413_and_costs_no_more_than_it_says() {
+    let (fake, gate) = limited("").await;
+    let json = ["Content-Type: application/json"];
+    let nested = |length: usize| {
+        let mut body = "[".to_owned();
+        while body.len() + 9 < length {
+            body += r#"{"a":{}},"#;
+        }
+        let room = length - body.len();
+        body + &" ".repeat(room - 3) + "{}]"
+    };
+    for target in ["/cgi-bin/token", "/cgi-bin/stable_token", "/cgi-bin/Stable_Token/"] {
+        let most = gate.send(&request("POST", target, &json, nested(65_536).as_bytes())).await;
+        assert_eq!(most.json()["expires_in"], 7200, "{target}");
+        for length in [65_537, 15 << 20] {
+            let head = format!("POST {target} HTTP/1.1\r\nHost: h\r\nContent-Length: {length}\r\n\r\n");
+            // Refused by its head: nothing of the body is waited for.
+            let response = Raw::to(gate.addr).await.ask(head).await;
+            assert_refused(&response, 413, 45001, "too-large", target);
+            assert!(response.text().contains("64 KiB"), "{response:?}");
+        }
+        let chunk = format!("10001\r\n{}\r\n", "x".repeat(65_537));
+        let chunked =
+            format!("POST {target} HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n{chunk}");
+        assert_refused(&Raw::to(gate.addr).await.ask(chunked).await, 413, 45001, "too-large", target);
+    }
+    // What stands behind a long way is found, and so is the last of several, as PHP reads it.
+    let other = format!(r#"{{"x":{},"appid":"{APPID}","appid":"wxother"}}"#, nested(60_000));
+    let response = gate.send(&request("POST", "/cgi-bin/stable_token", &json, other.as_bytes())).await;
+    assert_eq!(response.errcode(), 40013);
+    assert_eq!(fake.began(), 0);
+}
+
+#[tokio::test]
 async fn token_calls_are_answered_here() {
     let (fake, gate) = limited("").await;
     let form = ["Content-Type: application/x-www-form-urlencoded"];
