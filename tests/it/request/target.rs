@@ -144,6 +144,23 @@ async fn each_cause_of_a_refused_target_has_a_text_of_its_own() {
 }
 
 #[tokio::test]
+async fn a_url_in_the_request_line_replaces_no_host_field_in_http_1_1() {
+    let (fake, gate) = pair().await;
+    let alone = "GET http://api.weixin.qq.com/cgi-bin/x HTTP/1.1\r\n\r\n";
+    let response = Raw::to(gate.addr).await.ask(alone).await;
+    assert_refused(&response, 400, 40066, "bad-request", alone);
+    assert!(response.text().contains("no Host header"), "{response:?}");
+    assert_eq!(fake.began(), 0);
+    for served in [
+        "GET http://api.weixin.qq.com/cgi-bin/x HTTP/1.1\r\nHost: api.weixin.qq.com\r\n\r\n",
+        "GET http://api.weixin.qq.com/cgi-bin/x HTTP/1.0\r\n\r\n",
+        "GET /cgi-bin/x HTTP/1.0\r\n\r\n",
+    ] {
+        assert_eq!(Raw::to(gate.addr).await.ask(served).await.status, 200, "{served}");
+    }
+}
+
+#[tokio::test]
 async fn queries_that_must_be_encoded_are_refused() {
     let (fake, gate) = pair().await;
     for query in ["a\"b", "<", "a>", "\x7f", "\x01", "a\tb"] {
