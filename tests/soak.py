@@ -47,6 +47,7 @@ import argparse
 import asyncio
 import base64
 import collections
+import contextlib
 import ctypes
 import http.client
 import itertools
@@ -143,49 +144,64 @@ class Disturbances:
 
 
 class Line:
-    """Carries bytes between wxgate and the sandbox, in a thread of its own, until it is cut."""
+    """Carries bytes between wxgate and the sandbox, in a thread of its own, until it is cut.
+
+    Plain sockets: asyncio's streams give up reading where writing fails, and an early answer would be lost here.
+    """
 
     def __init__(self, to):
         self.to, self.open, self.dead = to, set(), []
         self.loop = asyncio.new_event_loop()
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
+        self.listener.setblocking(False)
+        self.port = self.listener.getsockname()[1]
         threading.Thread(target=self.loop.run_forever, daemon=True).start()
-        self.port = asyncio.run_coroutine_threadsafe(self.listen(), self.loop).result(10)
+        asyncio.run_coroutine_threadsafe(self.listen(), self.loop)
 
     async def listen(self):
-        self.server = await asyncio.start_server(self.carry, "127.0.0.1", 0)
-        return self.server.sockets[0].getsockname()[1]
+        while True:
+            here, _ = await self.loop.sock_accept(self.listener)
+            self.loop.create_task(self.carry(here))
 
-    async def carry(self, reader, writer):
+    async def carry(self, here):
+        there = socket.socket()
+        for each in (here, there):
+            each.setblocking(False)
+            each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
-            there_reader, there = await asyncio.open_connection("127.0.0.1", self.to)
+            await self.loop.sock_connect(there, ("127.0.0.1", self.to))
         except OSError:
-            return writer.transport.abort()
-        for each in (writer, there):
-            each.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        ways = tuple(asyncio.ensure_future(way) for way in (self.copy(reader, there), self.copy(there_reader, writer)))
-        connection = (writer, there, ways)
+            reset(here)
+            return
+        ways = tuple(self.loop.create_task(way) for way in (self.copy(here, there), self.copy(there, here)))
+        connection = (here, ways)
         self.open.add(connection)
-        try:
-            await asyncio.gather(*ways)
-        except (OSError, asyncio.CancelledError):
-            pass
-        for way in ways:
-            way.cancel()
-        there.transport.abort()
+        await asyncio.wait(ways)
+        there.close()
         if connection in self.open:
             self.open.discard(connection)
-            writer.transport.abort()
+            # An end that was no end of file stays one.
+            if all(way.result() for way in ways):
+                here.close()
+            else:
+                reset(here)
 
-    @staticmethod
-    async def copy(reader, writer):
-        while True:
-            data = await reader.read(1 << 16)
-            if not data:
-                if writer.can_write_eof():
-                    writer.write_eof()
-                return
-            writer.write(data)
-            await writer.drain()
+    async def copy(self, here, there):
+        """Whether it ended with an end of file."""
+        try:
+            while True:
+                data = await self.loop.sock_recv(here, 1 << 16)
+                if not data:
+                    there.shutdown(socket.SHUT_WR)
+                    return True
+                await self.loop.sock_sendall(there, data)
+        except OSError:
+            # The other way goes on: what was answered before this broke still has to arrive.
+            with contextlib.suppress(OSError):
+                here.shutdown(socket.SHUT_RD)
+            return False
+        except asyncio.CancelledError:
+            return False
 
     def cut(self):
         """All connections of this moment are dead: nothing comes through, and nobody is told."""
@@ -193,11 +209,11 @@ class Line:
 
     async def cut_all(self):
         cut, self.open = self.open, set()
-        for writer, _, ways in cut:
+        for here, ways in cut:
             # A filter that takes no byte of any packet: the kernel drops what comes before it acknowledges it.
             nothing = ctypes.create_string_buffer(struct.pack("HBBI", 6, 0, 0, 0))
             program = struct.pack("HP", 1, ctypes.addressof(nothing))
-            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
+            here.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
             for way in ways:
                 way.cancel()
         # Long after wxgate has given them up their descriptors are given back.
@@ -206,8 +222,14 @@ class Line:
         return len(cut)
 
     def bury(self):
-        for writer, _, _ in self.dead.pop(0):
-            writer.transport.abort()
+        for here, _ in self.dead.pop(0):
+            reset(here)
+
+
+def reset(connection):
+    """Ends a connection with a reset."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
 
 
 class Process:
@@ -317,7 +339,7 @@ url = "https://127.0.0.1:%d"
 ca = %s
 response_timeout = "8s"
 [limits]
-header_timeout = "3s"
+header_timeout = "6s"
 max_connections = %d
 [[caller]]
 name = "soak"
