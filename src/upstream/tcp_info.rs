@@ -51,11 +51,12 @@ impl TcpInfo {
         self.0.bytes_acked.saturating_sub(1)
     }
 
-    /// Whether the peer's kernel has acknowledged nothing for so long although data was sent again. A peer that does
-    /// not read but lives acknowledges probes, and has no data under way.
+    /// Whether the peer's kernel has acknowledged nothing for so long although data was sent again, or could not be
+    /// sent at all (the local address is gone). A peer that lives and only does not read acknowledges each probe.
     pub(super) fn is_dead(&self, limit: Duration) -> bool {
         let silent = Duration::from_millis(self.0.last_ack_recv.into());
-        self.0.unacked > 0 && self.0.retransmits > 0 && silent >= limit
+        let (resent, unsent) = (self.0.unacked > 0 && self.0.retransmits > 0, self.0.probes >= 3);
+        silent >= limit && (resent || unsent)
     }
 }
 

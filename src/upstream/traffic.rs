@@ -234,3 +234,113 @@ impl AsyncWrite for Tap {
         Pin::new(&mut self.wire).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::net::sockopt::set_socket_linger;
+    use std::future::poll_fn;
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::pin::pin;
+
+    /// Our end of a connection that has been used before, and theirs.
+    async fn pair() -> (Tap, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let ours = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut theirs, _) = listener.accept().unwrap();
+        let mut tap = Tap::new(Either::Left(Socket::new(ours)), Rc::default());
+        write(&mut tap, b"first").await.unwrap();
+        theirs.read_exact(&mut [0; 5]).unwrap();
+        theirs.write_all(b"answer").unwrap();
+        assert_eq!(read(&mut tap).await.unwrap(), b"answer");
+        tap.traffic.begin_exchange();
+        (tap, theirs)
+    }
+
+    /// Without reading first, as when the end is still on its way.
+    async fn write(tap: &mut Tap, bytes: &[u8]) -> io::Result<usize> {
+        poll_fn(|cx| pin!(&mut *tap).poll_write(cx, bytes)).await
+    }
+
+    /// As many bytes as come at once; a new poll of the driver each time.
+    async fn read(tap: &mut Tap) -> io::Result<Vec<u8>> {
+        poll_fn(|cx| {
+            tap.traffic.begin_poll();
+            let mut bytes = [0; 100];
+            let mut buf = ReadBuf::new(&mut bytes);
+            let outcome = pin!(&mut *tap).poll_read(cx, &mut buf);
+            outcome.map_ok(|()| buf.filled().to_vec())
+        })
+        .await
+    }
+
+    #[tokio::test]
+    async fn an_end_before_the_request_proves_that_it_was_not_seen() {
+        let (mut tap, theirs) = pair().await;
+        drop(theirs);
+        write(&mut tap, b"request").await.unwrap();
+        assert_eq!(read(&mut tap).await.unwrap(), b"");
+        assert!(tap.traffic.written.get() && tap.traffic.unseen.get());
+    }
+
+    #[tokio::test]
+    async fn no_end_after_the_request_proves_anything() {
+        for (what, reads, resets) in
+            [("it was read", true, false), ("it was read", true, true), ("it was received", false, true)]
+        {
+            let (mut tap, mut theirs) = pair().await;
+            write(&mut tap, b"request").await.unwrap();
+            if reads {
+                theirs.read_exact(&mut [0; 7]).unwrap();
+            }
+            if resets {
+                set_socket_linger(&theirs, Some(Duration::ZERO)).unwrap();
+            }
+            drop(theirs);
+            let _ = read(&mut tap).await;
+            assert!(!tap.traffic.unseen.get(), "{what}, reset: {resets}");
+        }
+    }
+
+    #[tokio::test]
+    async fn after_a_failed_write_the_answer_is_read() {
+        let (mut tap, mut theirs) = pair().await;
+        write(&mut tap, &[0; 1000]).await.unwrap();
+        theirs.read_exact(&mut [0; 10]).unwrap();
+        theirs.write_all(b"early").unwrap();
+        // With unread bytes, so with a reset.
+        drop(theirs);
+        let pending = poll_fn(|cx| Poll::Ready(pin!(&mut tap).poll_write(cx, b"more").is_pending())).await;
+        assert!(pending);
+        assert_eq!(read(&mut tap).await.unwrap(), b"early");
+        // What was reset has no proper end.
+        assert_eq!(read(&mut tap).await.unwrap_err().kind(), ErrorKind::ConnectionReset);
+    }
+
+    #[tokio::test]
+    async fn a_busy_upstream_leaves_its_task_time() {
+        let (mut tap, mut theirs) = pair().await;
+        theirs.write_all(&[0; 100]).unwrap();
+        let one = |tap: &mut Tap, cx: &mut Context<'_>| {
+            let mut byte = [0];
+            pin!(tap).poll_read(cx, &mut ReadBuf::new(&mut byte))
+        };
+        // Until the first bytes are here.
+        poll_fn(|cx| {
+            tap.traffic.begin_poll();
+            one(&mut tap, cx)
+        })
+        .await
+        .unwrap();
+        poll_fn(|cx| {
+            tap.traffic.begin_poll();
+            for _ in 0..READS {
+                assert!(one(&mut tap, cx).is_ready());
+            }
+            Poll::Ready(assert!(one(&mut tap, cx).is_pending()))
+        })
+        .await;
+        assert_eq!(read(&mut tap).await.unwrap().len(), 99 - usize::from(READS));
+    }
+}

@@ -26,7 +26,7 @@ use crate::support::wechat::WeChat;
 
 /// One row of the table of own answers, in WeChat's form.
 #[track_caller]
-fn assert_refused(response: &Response, status: u16, errcode: i64, code: &str, what: &str) {
+pub(crate) fn assert_refused(response: &Response, status: u16, errcode: i64, code: &str, what: &str) {
     assert_eq!(response.status, status, "{what:?}: {response:?}");
     assert_eq!(response.errcode(), errcode, "{what:?}: {response:?}");
     assert_eq!(response.header("X-Wxgate-Error"), Some(code), "{what:?}: {response:?}");

@@ -1,5 +1,9 @@
 //! How wxgate reaches the upstream: from which address, over which connections, with what trust, and with whose token.
 
+mod early_answers;
+mod limits;
+mod silence;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
