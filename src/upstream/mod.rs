@@ -219,9 +219,61 @@ impl From<Failed> for SendError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::cell::Cell;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
     use tokio::task::{LocalSet, spawn_local, yield_now};
     use tokio::time::{Instant, timeout_at};
+
+    fn upstream(listener: &TcpListener, warm_connections: usize) -> Rc<Upstream> {
+        let endpoint = Endpoint {
+            base: BaseUrl::new(false, "127.0.0.1", listener.local_addr().unwrap().port()).unwrap(),
+            egress: None,
+            trust: tls::Trust::load(None).unwrap(),
+        };
+        let settings = Settings {
+            connect_timeout: Duration::from_secs(3),
+            response_timeout: Duration::from_secs(30),
+            max_connections: 1024,
+            warm_connections,
+        };
+        Rc::new(Upstream::new(ApiHost::new(endpoint, settings)))
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_used_for_five_minutes_at_most() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let upstream = upstream(&listener, 0);
+        let connections = Rc::<Cell<usize>>::default();
+        let accepted = Rc::clone(&connections);
+        let serve = async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                accepted.set(accepted.get() + 1);
+                spawn_local(async move {
+                    let mut request = [0; 1000];
+                    while stream.read(&mut request).await.is_ok_and(|count| count > 0) {
+                        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+                    }
+                });
+            }
+        };
+        let calls = async {
+            spawn_local(serve);
+            // It is never idle for long: that alone would not end it.
+            let mut seen = Vec::new();
+            for call in 0..8 {
+                tokio::time::pause();
+                tokio::time::advance(Duration::from_secs(if call == 0 { 0 } else { 45 })).await;
+                tokio::time::resume();
+                let request = || Some(Request::new(RequestBody::whole([])));
+                upstream.send(&Method::GET, request).await.unwrap();
+                seen.push(connections.get());
+            }
+            // It ends at an age between 270 and 300 seconds.
+            assert!(seen == [1, 1, 1, 1, 1, 1, 2, 2] || seen == [1, 1, 1, 1, 1, 1, 1, 2], "{seen:?}");
+        };
+        LocalSet::new().run_until(calls).await;
+    }
 
     /// Before the next look at the idle connections; on a machine that is too busy for that nothing is seen, and it is
     /// tried again.
@@ -229,18 +281,7 @@ mod tests {
     async fn a_call_that_found_no_connection_has_the_next_one_made_at_once() {
         async fn attempt() -> Option<()> {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let endpoint = Endpoint {
-                base: BaseUrl::new(false, "127.0.0.1", listener.local_addr().unwrap().port()).unwrap(),
-                egress: None,
-                trust: tls::Trust::load(None).unwrap(),
-            };
-            let settings = Settings {
-                connect_timeout: Duration::from_secs(3),
-                response_timeout: Duration::from_secs(30),
-                max_connections: 1024,
-                warm_connections: 1,
-            };
-            let upstream = Rc::new(Upstream::new(ApiHost::new(endpoint, settings)));
+            let upstream = upstream(&listener, 1);
             let next_look = Instant::now() + SWEEP_EVERY;
             let accepted = async || timeout_at(next_look, listener.accept()).await.ok().map(Result::unwrap);
             let call = || {
