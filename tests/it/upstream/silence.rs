@@ -28,6 +28,7 @@ struct Namespace {
 }
 
 impl Namespace {
+    #[expect(clippy::print_stdout, reason = "who runs the tests is told what was left out")]
     fn new() -> Option<Self> {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let (pid, count) = (std::process::id(), COUNT.fetch_add(1, Ordering::SeqCst));
