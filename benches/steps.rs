@@ -134,7 +134,7 @@ fn rules(host: Option<String>, prefix: &str) -> Rules {
     }
 }
 
-/// The guard between socket and hyper: where a head ends, and how its body is framed.
+/// Strict framing: where a head ends, and how its body is framed.
 mod framing {
     use wxgate::http1::chunks::Chunks;
     use wxgate::http1::head::{Head, end_of_head};

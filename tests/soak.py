@@ -38,7 +38,7 @@ bytes of a picture. What must hold, or the exit code is 1:
   - wxgate ends with 0 when told to, never by itself, and its log holds no panic, no key and no secret;
   - descriptors and memory at the end are what they were after the warm-up, within bounds.
 
-Memory and descriptors are read with all callers at rest, of the process that serves after the restart: at its
+Memory and descriptors are read with all callers idle, of the process that serves after the restart: at its
 beginning (after a warm-up) and at the end. wxgate is not dumpable, so that only root can list its descriptors; for
 others their number is read as Linux 6.2 and later tell it.
 """
@@ -832,7 +832,7 @@ key = { file = "caller.key" }
 
     def read_log(self):
         self.levels = collections.Counter()
-        self.said = collections.Counter()
+        self.logged = collections.Counter()
         with open(self.path("wxgate.log"), errors="replace") as file:
             for line in file:
                 if "panicked" in line or "RUST_BACKTRACE" in line:
@@ -847,7 +847,7 @@ key = { file = "caller.key" }
                 self.levels[level] += 1
                 if level in ("WARN", "ERROR"):
                     fields = event.get("fields") or event
-                    self.said["%s %s" % (level, str(fields.get("message", "?"))[:110])] += 1
+                    self.logged["%s %s" % (level, str(fields.get("message", "?"))[:110])] += 1
 
     def tell(self):
         report = self.report
@@ -864,9 +864,9 @@ key = { file = "caller.key" }
                 print("  %7d  %s" % (n, name))
         print("\nslowest GET in the seconds after a line was cut: %.1f s" % report.slowest_after_cut)
         print("\nlog of wxgate: %s" % ", ".join("%s %d" % pair for pair in sorted(self.levels.items())))
-        for text, n in self.said.most_common(25):
+        for text, n in self.logged.most_common(25):
             print("  %7d  %s" % (n, text))
-        print("\nmemory and descriptors, callers at rest:")
+        print("\nmemory and descriptors, callers idle:")
         for when, figures in self.figures:
             print("  %-30s RSS %6d KiB, peak %6d KiB, %3d descriptors" % (
                 when, figures["rss"], figures["peak"], figures["fds"]))
