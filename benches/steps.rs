@@ -233,7 +233,9 @@ mod callers {
         let caller = |n: u32| Caller {
             name: format!("app-{n}").into(),
             from: vec!["10.1.0.0/16".parse().expect("a network")],
-            key: Some(Secret::new(format!("key-of-app-{n}-0123456789abcdef"))),
+            keys: vec![Secret::new(format!("key-of-app-{n}-0123456789abcdef"))],
+            rate: None,
+            concurrent: None,
             accounts: Some(vec!["main".to_owned()]),
             allow: Some(vec![
                 allow(Some(Method::POST), "/cgi-bin/message/*"),

@@ -25,7 +25,6 @@ use crate::listener::{self, Bound, Connections, SharedTls};
 use crate::metrics::Metrics;
 use crate::proxy::budget::Budget;
 use crate::proxy::{Account, ProxyState, Recorder};
-use crate::upstream::ApiHost;
 use tokens::Tokens;
 use worker::{Report, Settings, Worker};
 
@@ -119,7 +118,8 @@ impl App {
         let metrics = Metrics::new(config.workers + 1);
         let calls = Calls::new(config.workers + 1);
         let accounts = tokens.apply(&config, &hosts).await?;
-        let (settings, _) = watch::channel(settings(&config, accounts, &budget, &metrics, hosts));
+        let state = Arc::new(state(&config, accounts, &budget, &metrics));
+        let (settings, _) = watch::channel(Settings { state, hosts });
         let (drain_sender, drain) = drain();
         let (report, reports) = mpsc::unbounded_channel();
         let connections = Connections::default();
@@ -232,7 +232,9 @@ impl App {
         if let Some((shared, certificates)) = certificates {
             shared.store(certificates);
         }
-        self.settings.send_replace(settings(&config, accounts, &self.budget, &self.metrics, hosts));
+        let state = state(&config, accounts, &self.budget, &self.metrics);
+        let state = Arc::new(state.with_limits_of(&self.settings.borrow().state));
+        self.settings.send_replace(Settings { state, hosts });
         (self.shutdown_grace, self.shutdown_delay) = (config.shutdown_grace, config.shutdown_delay);
         Ok(())
     }
@@ -321,14 +323,8 @@ impl Fixed {
 }
 
 /// What workers serve by.
-fn settings(
-    config: &Config,
-    accounts: Vec<Account>,
-    budget: &Arc<Budget>,
-    metrics: &Metrics,
-    hosts: Vec<Arc<ApiHost>>,
-) -> Settings {
-    let state = ProxyState::new(
+fn state(config: &Config, accounts: Vec<Account>, budget: &Arc<Budget>, metrics: &Metrics) -> ProxyState {
+    let mut state = ProxyState::new(
         accounts,
         config.callers.clone(),
         config.limits.clone(),
@@ -336,7 +332,8 @@ fn settings(
         config.access_log,
         metrics,
     );
-    Settings { state: Arc::new(state), hosts }
+    state.strip.clone_from(&config.upstream.strip);
+    state
 }
 
 fn bind(config: &Config) -> Result<Vec<(Bound, Scheme)>, StartError> {

@@ -7,6 +7,7 @@ use super::parse::{address, path};
 use super::table::Table;
 use super::value::Value;
 use super::{Account, Allow, Caller, keys, parse, secret};
+use crate::secret::Secret;
 
 /// All callers; what is wrong is in the report, and then the list is not to be used.
 pub(super) fn read_all(tops: &[&Table<'_>], accounts: &[Account], names: &Names) -> Vec<Caller> {
@@ -38,7 +39,9 @@ fn read_one(mut table: Table<'_>, all: &[Account], names: &Names) -> Option<Call
         }))
     });
     let key_given = table.given("key");
-    let key = table.optional("key", |v| secret::read(v, secret::CALLER_KEY));
+    let keys = table.optional("key", keys);
+    let rate = table.optional("rate", |v| v.parsed(parse::RATE_WANTED, parse::rate));
+    let concurrent = table.optional("concurrent", Value::count);
     let accounts = table.optional("accounts", |v| {
         v.list("an array of account names", |v| {
             v.parsed("the name of an account in quotes", |text| {
@@ -69,7 +72,22 @@ fn read_one(mut table: Table<'_>, all: &[Account], names: &Names) -> Option<Call
     }
     let from = from.flatten().unwrap_or_default();
     table.finish();
-    Some(Caller { name: name?.into(), from, key, accounts, allow, real_token })
+    let keys = keys.unwrap_or_default();
+    Some(Caller { name: name?.into(), from, keys, rate, concurrent, accounts, allow, real_token })
+}
+
+/// One key, or two while it is changed.
+fn keys(value: &Value<'_>) -> Option<Vec<Secret>> {
+    let one = |v: &Value<'_>| secret::read(v, secret::CALLER_KEY);
+    if value.toml().as_array().is_none() {
+        return one(value).map(|key| vec![key]);
+    }
+    let value = value.secret();
+    let keys = value.list("a key, or an array of two", one)?;
+    match keys.len() {
+        1 | 2 => Some(keys),
+        _ => value.say("want one key, or two while it is changed"),
+    }
 }
 
 fn allow(value: &Value<'_>, accounts: &[Account]) -> Option<Allow> {

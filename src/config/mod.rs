@@ -35,7 +35,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Method;
+use http::{HeaderName, Method};
 use ipnet::IpNet;
 
 pub use crate::credential::TokenApi;
@@ -222,6 +222,8 @@ pub struct Upstream {
     pub response_timeout: Duration,
     /// Connections to one API host at one moment.
     pub max_connections: usize,
+    /// Fields of callers that are not passed on.
+    pub strip: Vec<HeaderName>,
     /// Idle connections kept ready.
     pub warm_connections: usize,
 }
@@ -303,14 +305,27 @@ pub struct Caller {
     pub name: Arc<str>,
     /// Where it calls from; empty: from anywhere.
     pub from: Vec<IpNet>,
-    /// What it must show; `None`: its address is enough.
-    pub key: Option<Secret>,
+    /// What it must show one of; none: its address is enough. Two while a key is changed.
+    pub keys: Vec<Secret>,
+    /// How often it may call.
+    pub rate: Option<Rate>,
+    /// How many calls it may have in flight.
+    pub concurrent: Option<usize>,
     /// The accounts that it may use, by name; `None`: all.
     pub accounts: Option<Vec<String>>,
     /// What it may call; `None`: whatever the account allows.
     pub allow: Option<Vec<Allow>>,
     /// Whether it gets the real token when it asks for one.
     pub real_token: bool,
+}
+
+/// So many calls in such a time, with a burst of as many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// At least 1.
+    pub calls: u32,
+    /// A second or a minute.
+    pub per: Duration,
 }
 
 /// One `METHOD PATTERN` entry.

@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 
+use super::Rate;
+
 /// What a time looks like.
 pub(super) const TIME_WANTED: &str = r#"a time like "3s" or "500ms""#;
 /// What an appid looks like.
@@ -47,6 +49,24 @@ pub(super) fn time(text: &str, range: &RangeInclusive<Duration>) -> Result<Durat
     Err(format!("a time from {} to {}", shown(*range.start()), shown(*range.end())))
 }
 
+/// What a rate looks like.
+pub(super) const RATE_WANTED: &str = r#"a rate like "50/s" or "600/min", from 1 to 1000000"#;
+
+/// So many calls a second or a minute.
+pub(super) fn rate(text: &str) -> Result<Rate, String> {
+    let wanted = || RATE_WANTED.to_owned();
+    let (calls, unit) = text.split_once('/').ok_or_else(wanted)?;
+    let per = match unit.trim() {
+        "s" => Duration::from_secs(1),
+        "min" => Duration::from_secs(60),
+        _ => return Err(wanted()),
+    };
+    match calls.trim().parse() {
+        Ok(calls @ 1..=1_000_000) => Ok(Rate { calls, per }),
+        _ => Err(wanted()),
+    }
+}
+
 /// The name of an account or a caller.
 pub(super) fn name(text: &str) -> Result<String, String> {
     let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
@@ -66,6 +86,25 @@ pub(super) fn appid(text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rates() {
+        let of = |calls, secs| Some(Rate { calls, per: Duration::from_secs(secs) });
+        for (text, right) in [
+            ("50/s", of(50, 1)),
+            ("1/min", of(1, 60)),
+            ("1000000/s", of(1_000_000, 1)),
+            ("0/s", None),
+            ("1000001/s", None),
+            ("50", None),
+            ("50/h", None),
+            ("-1/s", None),
+            ("1.5/s", None),
+            ("", None),
+        ] {
+            assert_eq!(rate(text).ok(), right, "{text}");
+        }
+    }
 
     #[test]
     fn sizes() {

@@ -131,7 +131,9 @@ mod tests {
         Caller {
             name: name.into(),
             from: Vec::new(),
-            key: None,
+            keys: Vec::new(),
+            rate: None,
+            concurrent: None,
             accounts: None,
             allow: None,
             real_token: false,

@@ -7,6 +7,7 @@ pub mod answer;
 pub mod authorize;
 pub mod budget;
 pub mod buffer;
+mod caller_limit;
 mod current;
 mod faults;
 mod fields;
@@ -32,12 +33,14 @@ use http::{HeaderValue, Request, Response};
 use hyper::body::{Body, Incoming};
 
 use crate::credential::{Credential, Renewal};
+use crate::metrics::{FIRST_CALLER, NO_CALLER};
 use crate::stats::RequestStats;
 use crate::upstream::Upstream;
 use admit::Target;
 use answer::{AnswerBody, own};
 use authorize::RequestedCall;
 use buffer::{BodyLimits, Buffered};
+pub use caller_limit::CallerLimit;
 pub use current::Current;
 use inject::{Call, Head, query};
 use inspect::Inspected;
@@ -113,7 +116,11 @@ impl Proxy {
         let caller = authorize::authorize(&self.state.callers, peer, &parts.headers, requested)?;
         drop(host);
         if let Some(caller) = caller {
-            stats.of_caller(&caller.name, self.state.counted_as(caller));
+            let index = self.state.place_of(caller);
+            stats.of_caller(&caller.name, index.map_or(NO_CALLER, |index| FIRST_CALLER + index));
+            if let Some(limit) = index.and_then(|index| self.state.caller_limits[index].as_ref()) {
+                stats.hold(limit.enter()?);
+            }
         }
         let Route { index, account, path, action } = route?;
         stats.of_account(index);
@@ -129,6 +136,9 @@ impl Proxy {
                 Box::pin(buffer::buffer(body, limits, share)).await?
             }
         };
+        for name in &self.state.strip {
+            parts.headers.remove(name);
+        }
         let head = Head {
             method: &parts.method,
             version: parts.version,

@@ -50,6 +50,13 @@ pub enum Refusal {
     },
     /// More than wxgate is allowed to hold at once.
     Busy(&'static str),
+    /// A caller has used up its `rate` or `concurrent`.
+    Limited {
+        /// For the caller.
+        what: &'static str,
+        /// Seconds until it is worth another try, at least 1.
+        retry_after: u64,
+    },
 }
 
 /// What a refusal looks like on the wire.
@@ -79,6 +86,7 @@ impl Refusal {
             Self::NoToken { .. } => (StatusCode::SERVICE_UNAVAILABLE, -1, "no-token"),
             Self::TokenRefused { errcode, .. } => (StatusCode::BAD_GATEWAY, *errcode, "token-refused"),
             Self::Busy(_) => (StatusCode::SERVICE_UNAVAILABLE, -1, "busy"),
+            Self::Limited { .. } => (StatusCode::TOO_MANY_REQUESTS, 45011, "limited"),
         };
         Shape { status, errcode, code }
     }
@@ -92,7 +100,9 @@ impl Refusal {
             | Self::HeadTooLarge(text) => Cow::Borrowed(text),
             Self::Method => Cow::Borrowed("CONNECT and TRACE are not served; send GET or POST"),
             Self::Denied(text) | Self::CallerTimeout(text) | Self::Busy(text) => Cow::Borrowed(text),
-            Self::UpstreamUnreachable { what, .. } | Self::NoToken { what, .. } => Cow::Borrowed(what),
+            Self::UpstreamUnreachable { what, .. }
+            | Self::NoToken { what, .. }
+            | Self::Limited { what, .. } => Cow::Borrowed(what),
             Self::UpstreamTimeout => Cow::Borrowed(
                 "the WeChat API did not answer in time; try again, or raise upstream.response_timeout",
             ),
@@ -137,6 +147,7 @@ mod tests {
             (Refusal::NoToken { what: "x", cause: String::new() }, 503, -1, "no-token"),
             (Refusal::TokenRefused { errcode: 40013, errmsg: String::new() }, 502, 40013, "token-refused"),
             (Refusal::Busy("x"), 503, -1, "busy"),
+            (Refusal::Limited { what: "x", retry_after: 1 }, 429, 45011, "limited"),
         ];
         for (refusal, status, errcode, code) in rows {
             let shape = refusal.shape();

@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
+use http::HeaderName;
+
 use super::budget::Budget;
+use super::caller_limit::CallerLimit;
 use super::refusal::Refusal;
 use super::route::{Action, Routes, Rules};
 use crate::config::{Caller, Limits};
 use crate::credential::Reader;
-use crate::metrics::{AccountCounts, FIRST_CALLER, Metrics, NO_CALLER};
+use crate::metrics::{AccountCounts, Metrics};
 
 /// One account as requests see it.
 #[derive(Debug)]
@@ -33,6 +36,10 @@ pub struct ProxyState {
     routes: Routes,
     /// Who may call; empty: everyone who reaches a listener.
     pub callers: Vec<Caller>,
+    /// What each of them may use up, in their order; `None`: no limit.
+    pub caller_limits: Vec<Option<Arc<CallerLimit>>>,
+    /// Fields of callers that are not passed on, besides those that never are.
+    pub strip: Vec<HeaderName>,
     /// What one caller may use up.
     pub limits: Limits,
     /// What all request bodies in memory may use up.
@@ -71,13 +78,30 @@ impl ProxyState {
             accounts.iter().map(|account| &*account.name),
             callers.iter().map(|caller| &*caller.name),
         );
-        Self { accounts, routes, callers, limits, budget, access_log, counts }
+        let caller_limits = callers.iter().map(|caller| CallerLimit::of(caller).map(Arc::new)).collect();
+        let strip = Vec::new();
+        Self { accounts, routes, callers, caller_limits, strip, limits, budget, access_log, counts }
     }
 
-    /// The index under which the requests of one of `callers` are counted.
-    pub(super) fn counted_as(&self, caller: &Caller) -> usize {
-        let place = self.callers.iter().position(|known| std::ptr::eq(known, caller));
-        place.map_or(NO_CALLER, |place| FIRST_CALLER + place)
+    /// Goes on with the limits of another configuration where a caller's have not changed: a reload gives nobody a
+    /// new burst, and calls in flight stay counted.
+    #[must_use]
+    pub fn with_limits_of(mut self, before: &Self) -> Self {
+        for (caller, limit) in self.callers.iter().zip(&mut self.caller_limits) {
+            let place = before.callers.iter().position(|other| other.name == caller.name);
+            let other = place.and_then(|place| before.caller_limits[place].as_ref());
+            if let (Some(limit), Some(other)) = (limit, other)
+                && limit.is_like(other)
+            {
+                *limit = Arc::clone(other);
+            }
+        }
+        self
+    }
+
+    /// The place of one of `callers` among them.
+    pub(super) fn place_of(&self, caller: &Caller) -> Option<usize> {
+        self.callers.iter().position(|known| std::ptr::eq(known, caller))
     }
 
     /// The account of a request and what is done with it. `host` and `path` come from the admit step.

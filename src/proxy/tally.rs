@@ -14,6 +14,7 @@ use http::{Method, Response};
 
 use super::Proxy;
 use super::answer::AnswerBody;
+use super::caller_limit::CallerPermit;
 use super::inspect::errcode::Explanation;
 use crate::calls::{Call, Calls};
 use crate::errcodes;
@@ -42,6 +43,8 @@ pub(super) struct Tally {
     account: usize,
     /// Index of its caller in the counts.
     caller: usize,
+    /// Its place among the calls that its caller may have in flight.
+    permit: Option<CallerPermit>,
 }
 
 impl Tally {
@@ -64,7 +67,7 @@ impl Tally {
     fn new(proxy: &Rc<Proxy>, peer: IpAddr, method: &Method) -> Self {
         let account = proxy.state.accounts.len();
         let stats = Box::new(RequestStats::begin(peer, method));
-        Self { stats, proxy: Rc::clone(proxy), account, caller: NO_CALLER }
+        Self { stats, proxy: Rc::clone(proxy), account, caller: NO_CALLER, permit: None }
     }
 
     /// Its account is known: the one at this place.
@@ -77,6 +80,11 @@ impl Tally {
     pub(super) fn of_caller(&mut self, name: &Arc<str>, index: usize) {
         self.caller = index;
         self.stats.caller = Some(Arc::clone(name));
+    }
+
+    /// It counts among its caller's calls in flight to its end.
+    pub(super) fn hold(&mut self, permit: CallerPermit) {
+        self.permit = Some(permit);
     }
 
     /// The upstream's answer has been looked into; its head has come after so long.

@@ -2,7 +2,8 @@
 
 use crate::support::fake::{Fake, Reply, TOKEN};
 use crate::support::gate::{Gate, Settings, note_credential};
-use crate::support::https::request;
+use crate::support::https::{Connection, request};
+use crate::support::until::{until, until_async};
 
 const KEY: &str = "k3y-of-the-legacy-cms";
 
@@ -137,4 +138,54 @@ async fn a_trusted_caller_gets_the_real_token_and_the_seconds_it_has_left() {
     let placeholder = gate.get(target).await.json();
     assert_ne!(placeholder["access_token"], TOKEN);
     assert_eq!(placeholder["expires_in"], 7200);
+}
+
+#[tokio::test]
+async fn either_of_two_keys_opens_while_a_key_is_changed() {
+    let fake = Fake::answering(|_| Reply::json("{}")).await;
+    let tables = "[[caller]]\nname = \"a\"\nkey = [\"the-0ld-key\", \"the-n3w-key\"]\n".to_owned();
+    let gate = Gate::with(&fake.url(), Settings { tables, ..Settings::default() }).await;
+    for (key, status) in [("the-0ld-key", 200), ("the-n3w-key", 200), ("the-0ld-keythe-n3w-key", 403)] {
+        note_credential(key);
+        let call = request("GET", "/cgi-bin/x", &[&format!("X-Wxgate-Key: {key}")], b"");
+        assert_eq!(gate.send(&call).await.status, status, "{key}");
+    }
+}
+
+#[tokio::test]
+async fn a_caller_beyond_its_rate_gets_429_and_a_reload_gives_no_new_burst() {
+    let fake = Fake::answering(|_| Reply::json("{}")).await;
+    let tables = "[[caller]]\nname = \"a\"\nfrom = [\"127.0.0.1\"]\nrate = \"3/min\"\n".to_owned();
+    let settings = Settings { tables, ..Settings::default() };
+    let gate = Gate::with(&fake.url(), settings).await;
+    for _ in 0..3 {
+        assert_eq!(gate.get("/cgi-bin/x").await.status, 200);
+    }
+    let tables = "[[caller]]\nname = \"a\"\nfrom = [\"127.0.0.1\", \"::1\"]\nrate = \"3/min\"\n".to_owned();
+    gate.reload(&fake.url(), &Settings { tables, ..Settings::default() }).await;
+    let limited = gate.get("/cgi-bin/x").await;
+    assert_eq!((limited.status, limited.errcode()), (429, 45011));
+    assert_eq!(limited.header("X-Wxgate-Error"), Some("limited"));
+    let wait: u64 = limited.header("Retry-After").unwrap().parse().unwrap();
+    assert!((1..=20).contains(&wait), "{wait}");
+    assert_eq!(fake.calls(), 3);
+}
+
+#[tokio::test]
+async fn a_caller_with_all_its_calls_in_flight_gets_429_until_one_ends() {
+    let (release, released) = tokio::sync::watch::channel(false);
+    let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}".to_vec();
+    let fake = Fake::answering(move |_| Reply::Held(released.clone(), answer.clone())).await;
+    let tables = "[[caller]]\nname = \"a\"\nfrom = [\"127.0.0.1\"]\nconcurrent = 1\n".to_owned();
+    let gate = Gate::with(&fake.url(), Settings { tables, ..Settings::default() }).await;
+    let addr = gate.addr;
+    let first = tokio::spawn(async move {
+        Connection::plain(addr).await.send(&request("GET", "/cgi-bin/x", &[], b"")).await.unwrap().status
+    });
+    until("the first call is with the upstream", || fake.calls() == 1).await;
+    let limited = gate.get("/cgi-bin/x").await;
+    assert_eq!((limited.status, limited.header("Retry-After")), (429, Some("1")));
+    release.send_replace(true);
+    assert_eq!(first.await.unwrap(), 200);
+    until_async("the place is free again", async || gate.get("/cgi-bin/x").await.status == 200).await;
 }

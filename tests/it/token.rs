@@ -89,6 +89,7 @@ fn settings(port: u16) -> Upstream {
         connect_timeout: Duration::from_secs(3),
         response_timeout: Duration::from_secs(5),
         max_connections: 1024,
+        strip: Vec::new(),
         warm_connections: 0,
     }
 }

@@ -1,6 +1,6 @@
 //! The keys of `[[caller]]`.
 
-use super::Kind::{Flag, List, Number, Secret};
+use super::Kind::{Flag, List, Number, OneOrMore, Secret};
 use super::{Header, Key, Section, Text, forms, key, required, unset, without};
 
 pub(super) const SECTION: Section = Section {
@@ -36,10 +36,10 @@ const KEYS: &[Key] = &[
     .such_as(r#"["10.1.0.0/16"]"#),
     unset(
         "key",
-        Secret,
+        OneOrMore(&Secret),
         without("its address is enough", "只看地址"),
-        "What it must show.",
-        "必须出示的密钥。",
+        "What it must show; an array of two while a key is changed.",
+        "必须出示的密钥；更换密钥期间可以写成两个的数组。",
     )
     .such_as(r#"{ file = "legacy-cms.key" }"#),
     unset(
@@ -57,8 +57,7 @@ const KEYS: &[Key] = &[
         "At most this many calls, `N/s` or `N/min`, with a burst of as many; beyond it 429 with `Retry-After`.",
         "调用速率上限，`N/s` 或 `N/min`，突发量相同；超出返回 429 和 `Retry-After`。",
     )
-    .such_as(r#""50/s""#)
-    .later(),
+    .such_as(r#""50/s""#),
     unset(
         "concurrent",
         Number(1, 1_000_000),
@@ -66,8 +65,7 @@ const KEYS: &[Key] = &[
         "At most this many calls at one moment; beyond it 429.",
         "同一时刻的调用数上限；超出返回 429。",
     )
-    .such_as("20")
-    .later(),
+    .such_as("20"),
     unset(
         "allow",
         List(&forms::RULE),

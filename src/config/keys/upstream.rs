@@ -89,6 +89,5 @@ const KEYS: &[Key] = &[
         "Request headers that are not passed on to the API host.",
         "不转发给 API 的请求头。",
     )
-    .such_as(r#"["traceparent", "tracestate"]"#)
-    .later(),
+    .such_as(r#"["traceparent", "tracestate"]"#),
 ];

@@ -34,6 +34,7 @@ fn the_defaults_are_those_of_the_manual() {
         connect_timeout: Duration::from_secs(3),
         response_timeout: Duration::from_secs(30),
         max_connections: 1024,
+        strip: Vec::new(),
         warm_connections: 2,
     };
     assert_eq!(config.upstream, upstream);

@@ -47,7 +47,7 @@ fn accounts_and_callers_of_all_files_are_one_configuration() {
     let loaded = loaded.unwrap();
     let names: Vec<_> = loaded.config.accounts.iter().map(|account| account.name.as_str()).collect();
     assert_eq!(names, ["main", "a", "b"]);
-    assert_eq!(loaded.config.callers[0].key.as_ref().unwrap().expose(), "k3y");
+    assert_eq!(loaded.config.callers[0].keys[0].expose(), "k3y");
     let keys: Vec<_> = loaded.settings.iter().filter(|s| s.key.ends_with("].appid")).collect();
     let sources: Vec<_> =
         keys.iter().map(|setting| (setting.key.as_str(), setting.source.to_string())).collect();

@@ -155,6 +155,12 @@ fn keys_of_a_caller() {
             "name = 'a'\nkey = 'k'\nallow = ['G-T /x']",
             format!("8: caller[0].allow[0]: found \"G-T /x\", want {want}"),
         ),
+        ("name = 'a'\nkey = ['k', 'l']\nrate = '50/s'\nconcurrent = 20", String::new()),
+        ("name = 'a'\nkey = ['k', 'l', 'm']", "7: caller[0].key: want one key, or two while it is changed".to_owned()),
+        (
+            "name = 'a'\nkey = 'k'\nrate = '50'",
+            "8: caller[0].rate: found \"50\", want a rate like \"50/s\" or \"600/min\", from 1 to 1000000".to_owned(),
+        ),
         (
             "name = 'a'\nkey = 'k'\nfrmo = []",
             "8: caller[0].frmo: unknown key, did you mean `from`?".to_owned(),
@@ -237,6 +243,14 @@ fn upstream_limits_and_store() {
             ),
             ("ca = '/'", "upstream.ca: found \"/\", want a PEM file; this is a directory"),
             ("fallbacks = []", ""),
+            (
+                "strip = ['traceparent', 'a b']",
+                r#"upstream.strip[1]: found "a b", want the name of a header in quotes, like "traceparent""#,
+            ),
+            (
+                "strip = ['Host']",
+                r#"upstream.strip[0]: found "Host", want a header that a request can do without"#,
+            ),
             (
                 "fallbacks = ['x']",
                 "upstream.fallbacks: not supported by this version of wxgate yet; remove it",

@@ -296,7 +296,7 @@ fn secrets_and_pem_come_from_files_variables_and_credentials() {
     ]);
     let loaded = Config::from_toml(&text, Path::new("wxgate.toml"), &env).unwrap();
     assert_eq!(loaded.config.accounts[0].secret.expose(), "fr0m-systemd");
-    assert_eq!(loaded.config.callers[0].key.as_ref().unwrap().expose(), "k3y");
+    assert_eq!(loaded.config.callers[0].keys[0].expose(), "k3y");
     assert!(loaded.config.tls.unwrap().pem.client_ca.is_some());
     assert_eq!(loaded.credentials, ["tls.key.credential", "account[0].secret.credential"]);
     // Outside of a unit there are none.

@@ -24,6 +24,9 @@ pub fn refusal(refusal: &Refusal) -> Response<AnswerBody> {
         }),
     );
     answer.headers_mut().insert(ERROR, HeaderValue::from_static(shape.code));
+    if let Refusal::Limited { retry_after, .. } = refusal {
+        answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(*retry_after));
+    }
     if ends_connection(refusal) {
         // hyper leaves the field out of HTTP/2 answers.
         answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -45,7 +48,8 @@ fn ends_connection(refusal: &Refusal) -> bool {
         | Refusal::UpstreamTimeout
         | Refusal::NoToken { .. }
         | Refusal::TokenRefused { .. }
-        | Refusal::Busy(_) => false,
+        | Refusal::Busy(_)
+        | Refusal::Limited { .. } => false,
     }
 }
 

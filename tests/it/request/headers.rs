@@ -1,7 +1,8 @@
 //! Which header fields cross, in both directions.
 
 use crate::support::fake::{Fake, Reply};
-use crate::support::gate::Gate;
+use crate::support::gate::{Gate, Settings};
+use crate::support::https::request;
 use crate::support::raw::Raw;
 
 /// What the upstream sees of a request with these fields, and what the caller sees of this answer.
@@ -153,4 +154,18 @@ async fn a_token_call_that_is_answered_here_has_wechats_fields_and_no_more() {
         assert!(names.iter().all(|name| known.contains(name)), "{names:?}");
         assert_eq!(response.header("Content-Type"), Some("application/json; encoding=utf-8"));
     }
+}
+
+#[tokio::test]
+async fn fields_that_strip_names_go_no_further_in_any_spelling() {
+    let fake = Fake::answering(|_| Reply::json("{}")).await;
+    let upstream = "strip = [\"traceparent\", \"X-Request-ID\"]".to_owned();
+    let gate = Gate::with(&fake.url(), Settings { upstream, ..Settings::default() }).await;
+    let fields = ["TraceParent: 00-1", "x-request-id: 7", "X-Kept: 1"];
+    assert_eq!(gate.send(&request("GET", "/cgi-bin/x", &fields, b"")).await.status, 200);
+    let head = fake.seen()[0].head.to_ascii_lowercase();
+    assert!(
+        head.contains("x-kept: 1") && !head.contains("traceparent") && !head.contains("x-request-id"),
+        "{head}"
+    );
 }
