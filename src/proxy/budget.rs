@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::config::Caller;
 
-/// Shares of configured callers, by their place; further ones begin anew.
+/// Shares of configured callers, in their order; further ones use them a second time.
 const CALLERS: usize = 1024;
 
 /// Shares of addresses, where there are no configured callers. Addresses that fall on the same one share it.
@@ -30,7 +30,7 @@ pub struct Budget {
 #[derive(Debug, Clone)]
 pub struct Share {
     budget: Arc<Budget>,
-    place: usize,
+    index: usize,
 }
 
 /// Why there is no room for more.
@@ -67,17 +67,17 @@ impl Budget {
 
     /// The share of one of the configured callers, else of the address that a request comes from.
     pub fn share(self: &Arc<Self>, callers: &[Caller], caller: Option<&Caller>, peer: IpAddr) -> Share {
-        let place = caller.and_then(|caller| callers.iter().position(|known| std::ptr::eq(known, caller)));
-        let place = match place {
-            Some(place) => place % CALLERS,
+        let position = caller.and_then(|caller| callers.iter().position(|known| std::ptr::eq(known, caller)));
+        let index = match position {
+            Some(position) => position % CALLERS,
             None => CALLERS + self.hash.hash_one(network(peer)) as usize % ADDRESSES,
         };
-        Share { budget: Arc::clone(self), place }
+        Share { budget: Arc::clone(self), index }
     }
 
     /// The share of a request that has nothing to hold.
     pub fn no_share(self: &Arc<Self>) -> Share {
-        Share { budget: Arc::clone(self), place: 0 }
+        Share { budget: Arc::clone(self), index: 0 }
     }
 }
 
@@ -96,7 +96,7 @@ impl Share {
     /// Takes so many bytes more; nothing is taken where they do not fit.
     pub(super) fn reserve(&self, bytes: usize) -> Result<(), Exhausted> {
         let Budget { used, total, shares, .. } = &*self.budget;
-        let own = &shares[self.place];
+        let own = &shares[self.index];
         if !take(own, bytes, total / 2) {
             return Err(Exhausted::Own);
         }
@@ -109,7 +109,7 @@ impl Share {
 
     /// Gives back what was taken.
     pub(super) fn give_back(&self, bytes: usize) {
-        self.budget.shares[self.place].fetch_sub(bytes, Ordering::Relaxed);
+        self.budget.shares[self.index].fetch_sub(bytes, Ordering::Relaxed);
         self.budget.used.fetch_sub(bytes, Ordering::Relaxed);
     }
 }
@@ -159,7 +159,7 @@ mod tests {
     #[test]
     fn without_callers_an_address_is_one() {
         let budget = Budget::new(100);
-        let of = |peer: &str| budget.share(&[], None, peer.parse().unwrap()).place;
+        let of = |peer: &str| budget.share(&[], None, peer.parse().unwrap()).index;
         assert_eq!(of("192.0.2.1"), of("::ffff:192.0.2.1"));
         assert_eq!(of("2001:db8::1"), of("2001:db8::2:3:4:5"));
         // Two of many may fall together, not all of them.

@@ -128,7 +128,7 @@ impl Drop for Held {
 pub struct BodyLimits {
     /// The longest body, in bytes.
     pub max: u64,
-    /// What is said of a longer one.
+    /// The text of the refusal of a longer one.
     pub too_large: &'static str,
     /// The longest body that is buffered, in bytes.
     pub buffered: usize,

@@ -1,4 +1,4 @@
-//! Judges calls that ask for a token; they are answered by wxgate, without asking anybody.
+//! Calls that ask for a token: wxgate answers them by itself, without a call to WeChat.
 //!
 //! Forwarded, such a call would end the current token, and old apps go on making it. Whatever appid and
 //! secret it carries is neither checked, kept nor logged, but for an appid of another account: that app is
