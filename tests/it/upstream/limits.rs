@@ -99,3 +99,31 @@ async fn without_files_for_another_connection_a_call_is_busy() {
     let mut caller = Connection::plain(addr).await;
     assert_eq!(caller.send(&request("GET", "/cgi-bin/token", &[], b"")).await.unwrap().status, 200);
 }
+
+#[tokio::test]
+async fn many_new_connections_to_a_name_take_one_lookup_and_leave_no_thread() {
+    let (release, released) = watch::channel(false);
+    let fake = Fake::answering(move |_| {
+        let Reply::Bytes(bytes) = Reply::json("{}") else { unreachable!() };
+        Reply::Held(released.clone(), bytes)
+    })
+    .await;
+    let dir = tempfile::tempdir().unwrap();
+    let url = format!("http://localhost:{}", fake.addr.port());
+    let child = Child::start(&mut serve(dir.path(), &url, &limited("")));
+    let addr = child.addr().await;
+    let threads = || std::fs::read_dir(format!("/proc/{}/task", child.id())).unwrap().count();
+    let mut callers = Vec::new();
+    for _ in 0..100 {
+        let mut caller = Raw::to(addr).await;
+        caller.write(GET).await;
+        callers.push(caller);
+    }
+    until("all calls arrive", || fake.calls() == 100).await;
+    // Two workers, the control thread, the log, and what writes files beside it; none of them resolves names.
+    assert!(threads() < 12, "{} threads", threads());
+    release.send_replace(true);
+    for caller in &mut callers {
+        assert_eq!(caller.answer(false).await.status, 200);
+    }
+}
