@@ -6,17 +6,32 @@
 //! [`super::head::read`] does not take as they are come here.
 
 use super::chunks::is_token;
-use super::head::{Head, HeadError, check_target, malformed};
+use super::head::{self, Head, HeadError, check_target, malformed};
 
 const BARE_CARRIAGE_RETURN: &str =
     "the request head has a carriage return without a line feed; end each line with CR LF";
+
+/// Reads a complete head; where it is not in its strict form, though it can be read in one way only, with that form.
+/// `bare_line_feed`: a line of it ends in one.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn read(head: &[u8], bare_line_feed: bool) -> Result<(Head, Option<Vec<u8>>), HeadError> {
+    if !bare_line_feed && let Ok(read) = head::read(head) {
+        return Ok((read, None));
+    }
+    let strict = rewrite(head)?;
+    let read = head::read(&strict)?;
+    check_length(head, &read)?;
+    Ok((read, Some(strict)))
+}
 
 /// The strict form of a complete head.
 ///
 /// # Errors
 /// What is wrong with it, where it cannot be read in one way only. A head may still be refused by
-/// [`super::head::read`], for its lengths, say.
-pub fn rewrite(head: &[u8]) -> Result<Vec<u8>, HeadError> {
+/// [`head::read`], for its lengths, say.
+fn rewrite(head: &[u8]) -> Result<Vec<u8>, HeadError> {
     let mut strict = Vec::with_capacity(head.len() + 64);
     let mut lines = lines(head);
     request_line(lines.next().map_or(&b""[..], |line| line.text), &mut strict)?;
@@ -34,7 +49,7 @@ pub fn rewrite(head: &[u8]) -> Result<Vec<u8>, HeadError> {
 ///
 /// # Errors
 /// When it does not, and such a program could take the body for another request.
-pub fn check_length(head: &[u8], strict: &Head) -> Result<(), HeadError> {
+fn check_length(head: &[u8], strict: &Head) -> Result<(), HeadError> {
     // Whoever reads a request line that ends so takes every bare line feed for a line end.
     let only_bare = lines(head).all(|line| line.bare);
     let mut after_bare = false;
@@ -153,17 +168,12 @@ fn check_field(line: &[u8]) -> Result<(), HeadError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http1::head::{Framing, read};
+    use crate::http1::head::Framing;
 
     /// What the listener makes of a head that is not in its strict form.
     fn taken(head: &str) -> Result<(String, Framing), String> {
-        let taken = || {
-            let strict = rewrite(head.as_bytes())?;
-            let read = read(&strict)?;
-            check_length(head.as_bytes(), &read)?;
-            Ok::<_, HeadError>((String::from_utf8(strict).unwrap(), read.framing))
-        };
-        taken().map_err(|error| error.to_string())
+        let (found, strict) = read(head.as_bytes(), true).map_err(|error| error.to_string())?;
+        Ok((String::from_utf8(strict.unwrap()).unwrap(), found.framing))
     }
 
     #[test]

@@ -135,8 +135,8 @@ impl FramingState {
         }
         let Some(end) = found.end else { return Verdict::Wait };
         self.searched = 0;
-        let lenient = std::mem::take(&mut self.bare_line_feed);
-        match strict_or_rewritten(&bytes[empty..end], lenient) {
+        let bare = std::mem::take(&mut self.bare_line_feed);
+        match lenient::read(&bytes[empty..end], bare) {
             Ok((head, None)) => {
                 self.begin_body(head);
                 // What has come of a sized body goes with its head; chunks, and the next head, wait until hyper asks
@@ -164,17 +164,4 @@ impl FramingState {
             Framing::Chunked => Position::Chunked(Chunks::default()),
         };
     }
-}
-
-/// Reads a head; where it is not as it should be, though it can be read in one way only, with the same head in its
-/// strict form.
-fn strict_or_rewritten(bytes: &[u8], bare_line_feed: bool) -> Result<(Head, Option<Vec<u8>>), HeadError> {
-    if !bare_line_feed && let Ok(head) = head::read(bytes) {
-        return Ok((head, None));
-    }
-    // hyper is to read what was read here.
-    let rewritten = lenient::rewrite(bytes)?;
-    let head = head::read(&rewritten)?;
-    lenient::check_length(bytes, &head)?;
-    Ok((head, Some(rewritten)))
 }
