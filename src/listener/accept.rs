@@ -13,9 +13,10 @@ use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio_rustls::{Accept as Handshake, TlsAcceptor};
 use tokio_util::task::TaskTracker;
 
+use super::connections::Counted;
 use super::drain::Drain;
 use super::transport::Transport;
-use super::{Connections, Counted, Handler, Rejection, SharedTls, connection};
+use super::{Connections, Handler, SharedTls, connection, turn_away};
 use crate::socket::Socket;
 
 /// How long accepting pauses when the system has no file descriptor or memory for a connection.
@@ -88,23 +89,25 @@ pub(crate) async fn accept<A, H>(
                 continue;
             }
         };
-        let (counted, open) = connections.count();
         let limit = handler.limits().max_connections;
-        let too_many = open > limit;
-        if too_many {
-            connections.say_too_many(limit);
-        }
+        let counted = connections.take(limit);
         let (handler, drain) = (Rc::clone(&handler), drain.clone());
+        let handshake = |tls: &SharedTls, stream| TlsAcceptor::from(tls.load_full()).accept(stream);
         // A task is as large as its future, so each kind of caller has its own.
-        match &tls {
-            // A handshake only to say "busy" would be more work than the call.
-            Some(_) if too_many => {}
-            Some(tls) => {
-                let handshake = TlsAcceptor::from(tls.load_full()).accept(stream);
-                start(&tasks, serve_tls(handshake, peer, handler, drain, counted));
+        match (counted, &tls) {
+            (Some(counted), None) => {
+                start(&tasks, connection::serve(stream, peer, handler, drain, counted));
             }
-            None if too_many => start(&tasks, turn_away(stream, peer, handler, counted)),
-            None => start(&tasks, connection::serve(stream, peer, handler, drain, counted)),
+            (Some(counted), Some(tls)) => {
+                start(&tasks, serve_tls(handshake(tls, stream), peer, handler, drain, counted));
+            }
+            (None, tls) => match (connections.turn_away(limit, tls.is_some()), tls) {
+                (None, _) => {}
+                (Some(counted), None) => start(&tasks, turn_away::plain(stream, peer, handler, counted)),
+                (Some(counted), Some(tls)) => {
+                    start(&tasks, turn_away::over_tls(handshake(tls, stream), peer, handler, drain, counted));
+                }
+            },
         }
     }
 }
@@ -131,21 +134,10 @@ where
     serving.await;
 }
 
-/// Says that there are too many connections, without reading what the caller wants.
-async fn turn_away<S, P, H>(stream: S, peer: P, handler: Rc<H>, _counted: Counted)
-where
-    S: Transport,
-    P: Copy + 'static,
-    H: Handler<P>,
-{
-    let polite = connection::reject(stream, peer, handler, Rejection::TooManyConnections);
-    let _ = tokio::time::timeout(Duration::from_secs(1), polite).await;
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::Limits;
     use super::super::drain::drain;
+    use super::super::{Limits, Rejection};
     use super::*;
     use bytes::Bytes;
     use http::{Request, Response};
@@ -206,7 +198,7 @@ mod tests {
             ask(connect().await, b"\x07").await,
             "the request begins with a character that no method has; send HTTP/1.1"
         );
-        let _counted = (connections.count(), connections.count());
+        let _counted = (connections.take(9), connections.take(9));
         assert_eq!(ask(connect().await, b"").await, Rejection::TooManyConnections.text());
     }
 

@@ -21,6 +21,7 @@ use tokio_util::either::Either;
 
 use super::answer::Answer;
 use super::close::close;
+use super::connections::Counted;
 use super::drain::Drain;
 use super::framing::StrictFraming;
 use super::http2;
@@ -28,7 +29,7 @@ use super::idle::{Idle, Woken};
 use super::limits::{Limit, TimeLimits};
 use super::state::{Phase, RequestState};
 use super::transport::Transport;
-use super::{Counted, Handler, Rejection};
+use super::{Handler, Rejection};
 
 /// How much of a request's body is read ahead, in bytes. hyper would take 400 KiB, which spoils the caches and
 /// costs more than it saves; a larger `max_header_bytes` needs more.

@@ -2,8 +2,10 @@
 
 mod accept;
 mod answer;
+mod bind;
 mod close;
 mod connection;
+mod connections;
 pub mod drain;
 mod framing;
 mod handler;
@@ -12,115 +14,17 @@ mod idle;
 mod limits;
 mod state;
 mod transport;
+mod turn_away;
 
-use std::io;
-use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
-use tokio::net::{TcpListener, TcpSocket};
 
 pub(crate) use accept::accept;
+pub use bind::{Bound, bind};
+pub use connections::Connections;
 pub use handler::{Handler, Limits, Rejection};
-
-/// Connections that the system may keep waiting for an accept.
-const BACKLOG: u32 = 4096;
-
-/// One address with a socket for each worker; the system spreads connections over them.
-#[derive(Debug)]
-pub struct Bound {
-    /// The real address, also where port 0 was asked for.
-    pub address: SocketAddr,
-    sockets: Vec<StdListener>,
-}
-
-/// Opens an address for `workers` workers.
-///
-/// # Errors
-/// When the address cannot be had; the error names it.
-pub fn bind(address: SocketAddr, workers: usize) -> io::Result<Bound> {
-    let named = |e: io::Error| io::Error::new(e.kind(), format!("cannot listen on {address}: {e}"));
-    // With SO_REUSEPORT alone a second wxgate would quietly share the port of the first: so a plain socket
-    // has to get it once.
-    let probe = socket(address, false).map_err(named)?;
-    let address = probe.local_addr().map_err(named)?;
-    drop(probe);
-    let sockets = (0..workers)
-        .map(|_| socket(address, true)?.into_std())
-        .collect::<io::Result<Vec<_>>>()
-        .map_err(named)?;
-    Ok(Bound { address, sockets })
-}
-
-fn socket(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    socket.set_reuseaddr(true)?;
-    socket.set_reuseport(shared)?;
-    // Answers are written whole: waiting for more to send would only cost time. Accepted sockets inherit it.
-    socket.set_nodelay(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
-}
-
-impl Bound {
-    /// Takes the socket of one more worker.
-    pub fn take(&mut self) -> Option<StdListener> {
-        self.sockets.pop()
-    }
-}
-
-/// All caller connections of the process at this moment.
-#[derive(Debug, Clone, Default)]
-pub struct Connections {
-    open: Arc<AtomicUsize>,
-    /// How many have been turned away since that was last said.
-    turned_away: Arc<AtomicUsize>,
-}
-
-/// Counts one connection until dropped.
-struct Counted(Arc<AtomicUsize>);
-
-impl Connections {
-    fn count(&self) -> (Counted, usize) {
-        let before = self.open.fetch_add(1, Ordering::Relaxed);
-        (Counted(Arc::clone(&self.open)), before + 1)
-    }
-
-    /// Says that callers are turned away: the first time, and then with every thousandth, for a flood of callers
-    /// must not become a flood of lines.
-    fn say_too_many(&self, limit: usize) {
-        let before = self.turned_away.fetch_add(1, Ordering::Relaxed);
-        if before.is_multiple_of(1000) {
-            tracing::warn!(
-                limit,
-                turned_away = before + 1,
-                "limits.max_connections is reached: callers get `busy`"
-            );
-        }
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
 
 /// The TLS configuration of a listener; new connections take the current one.
 pub type SharedTls = Arc<ArcSwap<ServerConfig>>;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use tokio::net::TcpStream;
-
-    #[tokio::test]
-    async fn accepted_sockets_send_at_once() {
-        let mut bound = bind("127.0.0.1:0".parse().unwrap(), 1).unwrap();
-        let listener = TcpListener::from_std(bound.take().unwrap()).unwrap();
-        let _caller = TcpStream::connect(bound.address).await.unwrap();
-        assert!(listener.accept().await.unwrap().0.nodelay().unwrap());
-    }
-}

@@ -9,7 +9,7 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 
 use super::Proxy;
-use super::answer::AnswerBody;
+use super::answer::{self, AnswerBody};
 use super::refusal::Refusal;
 use crate::http1::head::HeadError;
 use crate::listener::{Handler, Limits, Rejection};
@@ -55,7 +55,15 @@ impl Handler<IpAddr> for Current {
     }
 
     fn reject(&self, rejection: Rejection, peer: IpAddr) -> Response<AnswerBody> {
-        self.get().refuse(&rejection.into(), peer)
+        let (proxy, refusal) = (self.get(), Refusal::from(rejection));
+        match rejection {
+            // These come in floods, and ask for nothing: they are counted, and no calls.
+            Rejection::TooManyConnections => {
+                proxy.recorder.metrics.own_answer(proxy.recorder.worker, refusal.shape().code);
+                answer::refusal(&refusal)
+            }
+            Rejection::Head(_) | Rejection::HeadTimeout => proxy.refuse(&refusal, peer),
+        }
     }
 }
 

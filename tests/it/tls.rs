@@ -113,6 +113,39 @@ async fn http2_is_spoken_where_the_caller_prefers_it() {
     }
 }
 
+#[tokio::test]
+async fn callers_beyond_max_connections_get_busy_over_tls_too() {
+    let fake = fake().await;
+    let (gate, addr) = limited(&fake, "", "max_connections = 1").await;
+    let mut held = Connection::tls(addr).await;
+    let call = request("GET", "/cgi-bin/x", &[], b"");
+    assert_eq!(held.send(&call).await.unwrap().status, 200);
+    for _ in 0..20 {
+        let response = Connection::tls(addr).await.send(&call).await.unwrap();
+        assert_eq!((response.status, response.errcode()), (503, -1));
+        assert_eq!(response.header("X-Wxgate-Error"), Some("busy"));
+        assert_eq!(response.header("Connection"), Some("close"));
+    }
+    let tcp = TcpStream::connect(addr).await.unwrap();
+    let name = ServerName::try_from("localhost").unwrap();
+    let stream = TlsConnector::from(client(&[b"h2", b"http/1.1"], None)).connect(name, tcp).await.unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    let ask = http::Request::get("https://localhost/cgi-bin/x").body(Full::<Bytes>::default()).unwrap();
+    let answer = timeout(PATIENCE, sender.send_request(ask)).await.unwrap().unwrap();
+    assert_eq!(
+        (answer.status().as_u16(), &answer.headers()["x-wxgate-error"]),
+        (503, &"busy".parse().unwrap())
+    );
+    assert_eq!(held.send(&call).await.unwrap().status, 200);
+    drop(held);
+    let deadline = Instant::now() + PATIENCE;
+    while gate.get("/cgi-bin/x").await.status != 200 {
+        assert!(Instant::now() < deadline, "the room is never free again");
+    }
+}
+
 /// A certificate authority of the test's own and one client's certificate, in files.
 fn client_pki(dir: &Path) {
     let mut ca = CertificateParams::new([]).unwrap();

@@ -1,7 +1,10 @@
 //! One caller's connection over HTTP/2, on TLS or by prior knowledge.
 //!
-//! h2 does the framing. What it leaves open is done here: time limits and the head's limits for each stream.
+//! h2 does the framing. What it leaves open is done here: time limits and the head's limits for each stream, a bound
+//! for what all of them hold together, and frames in a flood.
 
+mod fragment;
+mod frames;
 mod streams;
 mod wire;
 
@@ -24,11 +27,21 @@ use super::drain::Drain;
 use super::transport::Transport;
 use super::{Handler, Limits};
 use crate::http1::head::{self, HeadError};
+use frames::FRAGMENT_FIELD;
 use streams::{Answer, StreamExecutor, Streams};
 use wire::Wire;
 
-/// What one caller may have open.
-const STREAMS: u32 = 128;
+/// What one caller may have open: as few as RFC 9113 recommends (section 6.5.2), because of [`SEND_BUFFER`].
+const STREAMS: u32 = 100;
+
+/// How much of an answer h2 takes, in bytes, before it has sent any of it. It takes a last piece in any case, and the
+/// upstream's pieces have up to 128 KiB: a caller that reads none of its answers holds 13 MiB with all of its streams.
+const SEND_BUFFER: usize = 16 << 10;
+
+/// Seen by [`frames`], as h2 shows it to nobody.
+const FRAGMENT: HeadError = HeadError::Malformed(
+    "the :path has a `#`: a fragment is for browsers alone; leave it out, or send %23 in the query",
+);
 
 /// How long a caller without open requests may take to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(2);
@@ -57,6 +70,7 @@ where
             .auto_date_header(false)
             .timer(TokioTimer::new())
             .max_concurrent_streams(STREAMS)
+            .max_send_buf_size(SEND_BUFFER)
             .max_header_list_size(far_above)
             .keep_alive_interval(idle)
             .keep_alive_timeout(idle)
@@ -85,10 +99,15 @@ fn check_head(request: &Request<Incoming>, max_header: usize) -> Result<(), Head
     if request.headers().get_all(header::CONTENT_LENGTH).iter().nth(1).is_some() {
         return Err(head::SEVERAL_LENGTHS);
     }
-    match request.headers().keys().any(|name| head::look_alike(name.as_str())) {
-        true => Err(head::LOOK_ALIKE),
-        false => Ok(()),
+    for name in request.headers().keys() {
+        if name.as_str() == FRAGMENT_FIELD {
+            return Err(FRAGMENT);
+        }
+        if head::look_alike(name.as_str()) {
+            return Err(head::LOOK_ALIKE);
+        }
     }
+    Ok(())
 }
 
 /// Bytes of an HTTP/2 request head, as HTTP/1 would have counted them.

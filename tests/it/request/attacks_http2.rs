@@ -3,10 +3,13 @@
 
 use std::time::{Duration, Instant};
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
+
 use crate::support::fake::{Fake, Reply};
 use crate::support::frames::{
-    CONTINUATION, DATA, END_HEADERS, END_STREAM, Frame, Frames, GOAWAY, HEADERS, RST_STREAM, WINDOW_UPDATE,
-    block, frame,
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, Frame, Frames, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS,
+    WINDOW_UPDATE, block, frame,
 };
 use crate::support::gate::{Gate, Settings};
 use crate::support::until::until;
@@ -174,8 +177,6 @@ async fn what_is_odd_but_clear_in_http_2_becomes_one_request_with_one_length() {
         &[(b"expect", b"100-continue")],
         &[(b"host", b"h")],
         &[(b"trailer", b"content-length")],
-        // A fragment is not sent on.
-        &[(b":path", b"/cgi-bin/x#fragment")],
         &[(b":scheme", b"https")],
         &[(b"cookie", b"a=b"), (b"cookie", b"c=d")],
     ];
@@ -193,6 +194,99 @@ async fn what_is_odd_but_clear_in_http_2_becomes_one_request_with_one_length() {
         assert_eq!(lines.matches("content-length: 43").count(), 1, "{lines}");
         assert_eq!(lines.matches("content-length").count(), 1, "{lines}");
         assert!(!lines.contains("transfer-encoding") && !lines.contains("expect"), "{lines}");
+    }
+}
+
+/// h2 drops a fragment without a word, where HTTP/1 gets a 400.
+#[tokio::test]
+async fn a_path_with_a_fragment_is_400_and_the_connection_goes_on() {
+    let (fake, gate) = pair("").await;
+    let mut frames = Frames::to(gate.addr, &[]).await;
+    let huffman = [head(&[(b":path", b"(none)")]), b"\x04\x84\x60\x7f\xf5\x1f".to_vec()].concat();
+    let indexed = [head(&[(b":path", b"(none)")]), b"\x44\x04/a#b".to_vec()].concat();
+    let again = [head(&[(b":path", b"(none)")]), b"\xbe".to_vec()].concat();
+    let (mut stream, mut served) = (1, 0);
+    for (block, right) in [
+        (head(&[(b":path", b"/cgi-bin/x#fragment")]), 400),
+        (head(&[(b":path", b"/cgi-bin/x?a=b#fragment")]), 400),
+        (head(&[(b":path", b"/cgi-bin/x#")]), 400),
+        (head(&[(b":path", b"#")]), 400),
+        (huffman, 400),
+        (indexed, 400),
+        (again, 400),
+        (head(&[(b":path", b"/cgi-bin/x?a=%23"), (b"referer", b"/a#b")]), 200),
+        (head(&[(b"wxgate-fragment", b"")]), 400),
+        (head(&[]), 200),
+    ] {
+        // Whole, and with the block in three frames that come one by one.
+        for cut in [false, true] {
+            let body = frame(DATA, END_STREAM, stream, b"");
+            match cut {
+                false => frames.write([frame(HEADERS, END_HEADERS, stream, &block), body].concat()).await,
+                true => {
+                    frames.write(frame(HEADERS, 0, stream, &block[..5])).await;
+                    tokio::task::yield_now().await;
+                    frames.write(frame(CONTINUATION, 0, stream, &block[5..9])).await;
+                    frames
+                        .write([frame(CONTINUATION, END_HEADERS, stream, &block[9..]), body].concat())
+                        .await;
+                }
+            }
+            let outcome = loop {
+                let outcome = frames.outcome().await.expect("an answer");
+                if (outcome.kind, outcome.stream) != (DATA, stream) && outcome.stream == stream {
+                    break outcome;
+                }
+            };
+            let shown = block.escape_ascii().to_string();
+            assert_eq!((outcome.kind, outcome.status()), (HEADERS, right), "{cut} {shown}: {outcome:?}");
+            served += usize::from(right == 200);
+            stream += 2;
+        }
+    }
+    assert_eq!(fake.seen().len(), served);
+    assert!(fake.seen().iter().all(|seen| !seen.head.contains("fragment")), "{:?}", fake.seen());
+}
+
+/// A caller who sends nothing but frames that ask for nothing, whatever their kind, is read slowly: it takes no worker.
+#[tokio::test]
+async fn a_flood_of_frames_that_ask_for_nothing_takes_no_worker() {
+    let (_fake, gate) = pair("").await;
+    let get = [
+        frame(HEADERS, END_HEADERS, 1, &head(&[])),
+        // The body stays open, and with it the stream.
+        frame(DATA, 0, 1, &[b'a'; 100]),
+    ]
+    .concat();
+    for (what, bytes) in [
+        ("PING", frame(PING, 0, 0, &[0; 8])),
+        ("SETTINGS", frame(SETTINGS, 0, 0, &[])),
+        ("PRIORITY", frame(2, 0, 3, &[0, 0, 0, 0, 9])),
+        ("empty DATA", frame(DATA, 0, 1, &[])),
+        ("WINDOW_UPDATE", frame(WINDOW_UPDATE, 0, 0, &1_u32.to_be_bytes())),
+        ("WINDOW_UPDATE of a stream", frame(WINDOW_UPDATE, 0, 1, &1_u32.to_be_bytes())),
+        ("of no known kind", frame(0x42, 0, 0, &[])),
+    ] {
+        let mut flood = Frames::to(gate.addr, &[]).await;
+        flood.write(&get).await;
+        let (mut reading, mut writing) = flood.stream.into_split();
+        let many = bytes.repeat(1000);
+        let flooding = async {
+            while writing.write(&many).await.is_ok() {}
+            std::future::pending::<()>().await;
+        };
+        let mut answers = [0; 4096];
+        let mut read = 0;
+        let reading = async {
+            while let Ok(length @ 1..) = reading.read(&mut answers).await {
+                read += length;
+            }
+            std::future::pending::<()>().await;
+        };
+        let second = async { tokio::join!(flooding, reading) };
+        assert!(timeout(Duration::from_secs(1), second).await.is_err());
+        assert!(read < 17 * 3000, "{what}: {read} bytes of answers");
+        assert_eq!(gate.get("/cgi-bin/x").await.status, 200, "{what}");
     }
 }
 

@@ -2,12 +2,14 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::io::AsyncReadExt;
 
 use crate::support::child::{Child, serve};
 use crate::support::fake::{Fake, Reply};
+use crate::support::frames::{END_HEADERS, END_STREAM, Frames, HEADERS, WINDOW_UPDATE, block, frame};
 use crate::support::gate::Settings;
 use crate::support::https::request;
 use crate::support::raw::Raw;
@@ -124,6 +126,48 @@ async fn a_caller_who_reads_nothing_holds_no_more_than_buffers() {
     until("the caller is cut off, and with it the call", || fake.open() < open).await;
     let grown = served.peak() - before;
     assert!(grown < 20 * MIB, "grew by {} KiB", grown / 1024);
+}
+
+/// SETTINGS_INITIAL_WINDOW_SIZE and the connection's window as large as they can be, and nothing is read any more.
+#[tokio::test]
+async fn a_caller_who_reads_none_of_its_http2_answers_holds_16_mib_at_most() {
+    let length = 64 * MIB;
+    let fake = Fake::answering(move |seen| match seen.line().contains("/cgi-bin/big") {
+        true => Reply::Zeros(format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n").into(), length),
+        false => Reply::json("{}"),
+    })
+    .await;
+    for read_first in [0, 32 * MIB] {
+        let served = Served::before(&fake, "").await;
+        assert_eq!(Raw::to(served.addr).await.ask(request("GET", "/cgi-bin/x", &[], b"")).await.status, 200);
+        let before = served.peak();
+        let most = (1 << 31) - 1;
+        let mut frames = Frames::to(served.addr, &[(4, most)]).await;
+        frames.write(frame(WINDOW_UPDATE, 0, 0, &(most - 65_535).to_be_bytes())).await;
+        let get: [(&[u8], &[u8]); 4] =
+            [(b":method", b"GET"), (b":scheme", b"http"), (b":authority", b"h"), (b":path", b"/cgi-bin/big")];
+        let calls: Vec<u8> = (0..128)
+            .flat_map(|number| frame(HEADERS, END_HEADERS | END_STREAM, 2 * number + 1, &block(&get)))
+            .collect();
+        let began = fake.began();
+        frames.write(calls).await;
+        until("all streams are served", || fake.began() >= began + 100).await;
+        let mut received = 0;
+        let mut buffer = vec![0; MIB as usize];
+        while received < read_first {
+            received += frames.stream.read(&mut buffer).await.unwrap() as u64;
+        }
+        // Nothing grows any more.
+        let mut peak = served.peak();
+        loop {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            if std::mem::replace(&mut peak, served.peak()) == peak {
+                break;
+            }
+        }
+        let grown = served.peak() - before;
+        assert!(grown < 16 * MIB, "{read_first}: grew by {} KiB", grown / 1024);
+    }
 }
 
 #[tokio::test]
