@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// How many callers beyond `limits.max_connections` are answered at one moment before they are closed; further ones
 /// are closed at once.
-pub(crate) const TURNED_AWAY: usize = 1024;
+const TURNED_AWAY: usize = 512;
 
 /// How many of those may be in a TLS handshake, or behind one: it is more work than a call.
 const TURNED_AWAY_OVER_TLS: usize = 128;

@@ -9,7 +9,7 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 
 use super::Proxy;
-use super::answer::{self, AnswerBody};
+use super::answer::{AnswerBody, own};
 use super::refusal::Refusal;
 use crate::http1::head::HeadError;
 use crate::listener::{Handler, Limits, Rejection};
@@ -60,7 +60,7 @@ impl Handler<IpAddr> for Current {
             // These come in floods, and ask for nothing: they are counted, and no calls.
             Rejection::TooManyConnections => {
                 proxy.recorder.metrics.own_answer(proxy.recorder.worker, refusal.shape().code);
-                answer::refusal(&refusal)
+                own::refusal(&refusal)
             }
             Rejection::Head(_) | Rejection::HeadTimeout => proxy.refuse(&refusal, peer),
         }

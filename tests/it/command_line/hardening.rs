@@ -91,7 +91,7 @@ async fn serve_is_not_dumpable() {
 #[tokio::test]
 async fn the_limit_of_open_files_is_raised_where_the_connections_need_it() {
     let fake = fake().await;
-    for (connections, soft) in [(1000, "3000"), (10, "256")] {
+    for (connections, soft) in [(1000, "3000"), (10, "1024")] {
         let dir = tempfile::tempdir().unwrap();
         let settings = Settings {
             limits: format!("max_connections = {connections}"),
@@ -99,7 +99,7 @@ async fn the_limit_of_open_files_is_raised_where_the_connections_need_it() {
             ..Settings::default()
         };
         let command = serve(dir.path(), &fake.url(), &settings);
-        let child = Child::start(&mut limited(&command, "ulimit -Sn 256 && ulimit -Hn 3000"));
+        let child = Child::start(&mut limited(&command, "ulimit -Sn 1024 && ulimit -Hn 3000"));
         child.addr().await;
         assert_eq!(limit(&child, "Max open files"), (soft.to_owned(), "3000".to_owned()), "{connections}");
         assert!(!child.stderr().contains("the hard limit of open files"), "{}", child.stderr());
@@ -114,7 +114,7 @@ async fn a_hard_limit_that_is_too_low_is_said() {
     let command = serve(dir.path(), &fake.url(), &settings);
     let child = Child::start(&mut limited(&command, "ulimit -n 256"));
     let line = child.line("the hard limit of open files is too low").await;
-    assert!(line.contains("LimitNOFILE=2088") && line.contains("WARN"), "{line}");
+    assert!(line.contains("LimitNOFILE=2728") && line.contains("WARN"), "{line}");
     // It serves all the same.
     child.addr().await;
 }
