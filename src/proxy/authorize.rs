@@ -14,7 +14,7 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::refusal::Refusal;
-use crate::config::{Allow, Caller};
+use super::settings::{Allow, Caller};
 use crate::secret::Secret;
 
 /// Where a caller may put its key by itself; the other places are those of HTTP authentication.

@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::config::Caller;
+use super::settings::Caller;
 
 /// Shares of configured callers, in their order; further ones use them a second time.
 const CALLERS: usize = 1024;

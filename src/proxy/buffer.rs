@@ -14,8 +14,8 @@ use hyper::body::{Body, Frame, Incoming};
 
 use super::budget::{Exhausted, Share};
 use super::refusal::Refusal;
+use super::settings::Limits;
 use super::token_answer;
-use crate::config::Limits;
 use crate::deadline::Deadline;
 use crate::upstream::RequestBody;
 

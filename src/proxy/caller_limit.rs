@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::refusal::Refusal;
-use crate::config::{Caller, Rate};
+use super::settings::{Caller, Rate};
 
 /// One caller's limits and what it uses of them at the moment.
 #[derive(Debug)]

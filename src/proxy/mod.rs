@@ -15,6 +15,7 @@ pub mod inject;
 pub mod inspect;
 pub mod refusal;
 pub mod route;
+pub mod settings;
 mod state;
 mod tally;
 pub mod token_answer;

@@ -8,7 +8,7 @@ use super::budget::Budget;
 use super::caller_limit::CallerLimit;
 use super::refusal::Refusal;
 use super::route::{Action, Routes, Rules};
-use crate::config::{Caller, Limits};
+use super::settings::{Caller, Limits};
 use crate::credential::Reader;
 use crate::metrics::{AccountCounts, Metrics};
 
