@@ -13,7 +13,7 @@ pub(super) struct Answer<B> {
     body: B,
     state: RequestState,
     /// The answer has a length and no body: a 304, whose length is that of the answer it stands for. hyper drops the
-    /// length of an answer whose body has ended, and writes no body of a 304 in any case.
+    /// length of an answer whose body has ended, and writes no body of a 304 in any case (docs/hyper.md).
     length_alone: bool,
 }
 

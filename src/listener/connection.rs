@@ -2,7 +2,7 @@
 //!
 //! hyper does HTTP, [`StrictFraming`] decides what hyper sees, the handler answers. HTTP/1 unless the first bytes are
 //! HTTP/2's preface ([`super::http2`]). A caller that keeps its connection and asks for nothing is parked after a
-//! while ([`super::idle`]).
+//! while ([`super::idle`]). docs/hyper.md has what this relies on in hyper.
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn, ready};

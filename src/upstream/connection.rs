@@ -1,5 +1,7 @@
 //! One connection to the API host.
 //!
+//! docs/hyper.md has what is relied on here.
+//!
 //! hyper splits a client connection into a sender and a driver that somebody must poll. The driver is not
 //! spawned: the request that uses the connection polls it in its own task, which saves two task switches for each
 //! request and lets a caller who leaves end the exchange by the mere drop of it. An idle connection is

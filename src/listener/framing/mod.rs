@@ -7,7 +7,7 @@
 //! them. A head that is odd but clear goes to hyper in its strict form ([`crate::http1::lenient`]).
 //!
 //! The usual head arrives in one read and is checked where hyper wants it, without a copy. Time limits are not kept
-//! here ([`super::limits`]); what the bytes mean is not known here.
+//! here ([`super::limits`]); what the bytes mean is not known here. docs/hyper.md has what this relies on in hyper.
 
 mod state;
 

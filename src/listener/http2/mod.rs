@@ -35,7 +35,8 @@ use wire::Wire;
 const STREAMS: u32 = 100;
 
 /// How much of an answer h2 takes, in bytes, before it has sent any of it. It takes a last piece in any case, and the
-/// upstream's pieces have up to 128 KiB: a caller that reads none of its answers holds 13 MiB with all of its streams.
+/// upstream's pieces have up to 64 KiB: a caller that reads none of its answers holds 13 MiB with all of its streams
+/// (docs/hyper.md).
 const SEND_BUFFER: usize = 16 << 10;
 
 /// Seen by [`frames`], as h2 shows it to nobody.
@@ -54,7 +55,7 @@ where
     H: Handler<P>,
 {
     let Limits { idle_timeout: idle, max_header_bytes: max_header, .. } = handler.limits();
-    // Far above the limit h2 answers for itself, without a body.
+    // Far above the limit h2 answers for itself, without a body (docs/hyper.md says why no later).
     let far_above = u32::try_from(max_header.saturating_mul(4)).unwrap_or(u32::MAX);
     let streams = Streams::new();
     let service = service_fn(|request: Request<Incoming>| {

@@ -143,7 +143,7 @@ where
     F::Output: 'static,
 {
     fn execute(&self, future: F) {
-        // hyper starts the task of a stream right after it has called the service.
+        // hyper starts the task of a stream right after it has called the service (docs/hyper.md).
         let progress = self.streams.0.begun.take().unwrap_or_default();
         let limit = self.limit;
         tokio::task::spawn_local(async move {
