@@ -4,14 +4,15 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 use sd_notify::NotifyState;
 use tokio::runtime::Builder;
 
 use crate::app::App;
 use crate::config::{self, Loader};
 use crate::signals::{Signals, tell_systemd};
-use crate::{check, demo, logging, process};
+use crate::{check, demo, init, logging, process};
 
 /// A clean stop.
 const CLEAN: u8 = 0;
@@ -48,10 +49,17 @@ enum Command {
     Serve(ServeArgs),
     /// Say what is right and what is wrong, and how to mend it
     Check(CheckArgs),
+    /// Ask for appid and AppSecret, write wxgate.toml and the secret's file, run the check
+    Init(InitArgs),
     /// Show the configuration in force, or the schema of the file
     Config(ConfigArgs),
     /// Sandbox and proxy in one process, ready for curl, nothing to configure
     Demo,
+    /// Print completions for a shell: bash, zsh, fish, elvish or powershell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
     /// A WeChat API look-alike for tests and for a caller's own CI
     Sandbox(wxgate_sandbox::Options),
 }
@@ -69,6 +77,13 @@ struct CheckArgs {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Look at files and settings alone; contact nobody
+    #[arg(long)]
+    offline: bool,
+}
+
+#[derive(Debug, Args)]
+struct InitArgs {
+    /// Check files and settings alone; contact nobody
     #[arg(long)]
     offline: bool,
 }
@@ -105,6 +120,10 @@ pub fn main() -> ExitCode {
                 Err(errors) => say(WRONG, format_args!("{errors}")),
             },
             Command::Config(args) => show_config(args).await,
+            Command::Init(args) => {
+                init::command(args.offline, &mut std::io::stdout(), &mut std::io::stderr()).await
+            }
+            Command::Completions { shell } => completions(shell),
             Command::Demo => demo::command(&mut std::io::stdout(), &mut std::io::stderr()).await,
             Command::Sandbox(options) => wxgate_sandbox::command(options, &mut std::io::stderr()).await,
         }
@@ -154,6 +173,19 @@ async fn serve(args: ServeArgs) -> u8 {
     }
 }
 
+fn completions(shell: Shell) -> u8 {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "wxgate", &mut text);
+    written(std::io::stdout().write_all(&text))
+}
+
+fn written(outcome: std::io::Result<()>) -> u8 {
+    match outcome {
+        Ok(()) => CLEAN,
+        Err(error) => say(FAILED, format_args!("cannot write to stdout: {error}")),
+    }
+}
+
 async fn show_config(args: ConfigArgs) -> u8 {
     let text = match args.what {
         ConfigCommand::Print => match Loader::new(args.config).load().await {
@@ -162,10 +194,7 @@ async fn show_config(args: ConfigArgs) -> u8 {
         },
         ConfigCommand::Schema => format!("{:#}\n", config::schema()),
     };
-    match std::io::stdout().write_all(text.as_bytes()) {
-        Ok(()) => CLEAN,
-        Err(error) => say(FAILED, format_args!("cannot write to stdout: {error}")),
-    }
+    written(std::io::stdout().write_all(text.as_bytes()))
 }
 
 /// Writes to stderr before there is a log, or when the log has ended.

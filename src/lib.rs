@@ -20,6 +20,7 @@ pub mod demo;
 pub mod errcodes;
 #[doc(hidden)]
 pub mod http1;
+mod init;
 pub mod json;
 pub mod listener;
 pub mod logging;

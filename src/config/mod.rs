@@ -41,7 +41,9 @@ pub use admin::{Admin, AdminListen};
 pub use error::{ConfigErrors, Problem};
 pub use loader::Loader;
 pub(crate) use parse::address::is_loopback;
+pub(crate) use parse::appid;
 pub use schema::schema;
+pub(crate) use secret::appsecret;
 pub use settings::{Setting, ValueSource, print};
 
 use files::Files;

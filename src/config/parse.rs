@@ -77,7 +77,7 @@ pub(super) fn name(text: &str) -> Result<String, String> {
 }
 
 /// The appid; it names the token's file, so nothing but these characters may be in it.
-pub(super) fn appid(text: &str) -> Result<String, String> {
+pub(crate) fn appid(text: &str) -> Result<String, String> {
     let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     let right = !text.is_empty() && text.len() <= 64 && text.chars().all(fits);
     right.then(|| text.to_owned()).ok_or_else(|| APPID_WANTED.to_owned())

@@ -49,6 +49,14 @@ pub(super) const ADMIN_KEY: Purpose =
 pub(super) const CALLER_KEY: Purpose =
     Purpose { name: "key", source: "a long random text that only this caller knows" };
 
+/// The text of an AppSecret.
+///
+/// # Errors
+/// What is wrong with it, without any of it.
+pub(crate) fn appsecret(text: &str) -> Result<Secret, String> {
+    checked(text, APP_SECRET)
+}
+
 /// A secret-bearing key.
 pub(super) fn read(value: &Value<'_>, purpose: Purpose) -> Option<Secret> {
     let value = &value.secret();

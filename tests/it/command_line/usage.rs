@@ -117,6 +117,8 @@ async fn the_help_names_every_command_variable_and_exit_code() {
         ("serve", &["--config"][..]),
         ("check", &["--config", "--offline"]),
         ("config", &["print", "schema", "--config"]),
+        ("init", &["--offline"]),
+        ("completions", &["bash", "zsh", "fish"]),
         ("demo", &["ready for curl"]),
         ("sandbox", &["--listen", "--token-ttl", "--allow-ip", "steal-token", "/sandbox/stats"]),
     ] {
@@ -158,4 +160,36 @@ async fn the_schema_is_printed_as_json() {
     assert_eq!(schema["properties"]["upstream"]["properties"]["connect_timeout"]["default"], "3s");
     let shipped = include_str!("../../../examples/wxgate.schema.json");
     assert_eq!(ended.stdout, shipped);
+}
+
+#[tokio::test]
+async fn completions_know_every_command() {
+    let dir = tempfile::tempdir().unwrap();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let ended = run(&mut wxgate(dir.path(), &["completions", shell])).await;
+        assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{shell}");
+        for command in ["serve", "check", "init", "config", "demo", "sandbox"] {
+            assert!(ended.stdout.contains(command), "{shell} {command}");
+        }
+    }
+    assert_eq!(run(&mut wxgate(dir.path(), &["completions", "dos"])).await.code, Some(2));
+}
+
+#[tokio::test]
+async fn init_writes_a_configuration_that_the_check_accepts() {
+    let dir = tempfile::tempdir().unwrap();
+    let answers = std::process::Command::new("sh")
+        .arg("-c")
+        .arg(format!("printf '{APPID}\\n{SECRET}\\n' | \"$0\" init --offline"))
+        .arg(env!("CARGO_BIN_EXE_wxgate"))
+        .current_dir(dir.path())
+        .env_clear()
+        .env("HOME", dir.path())
+        .env("PATH", "/usr/bin:/bin")
+        .output()
+        .unwrap();
+    let (said, errors) =
+        (String::from_utf8(answers.stdout).unwrap(), String::from_utf8(answers.stderr).unwrap());
+    assert_eq!((answers.status.code(), errors.as_str()), (Some(0), ""), "{said}");
+    assert!(said.contains("account `main`: appid") && !said.contains(SECRET), "{said}");
 }
