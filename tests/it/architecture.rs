@@ -114,6 +114,29 @@ fn the_table_has_each_part_once_and_points_down() {
     }
 }
 
+/// The code map is the tree: each part of `src/` and each folder beside it has its place there.
+#[test]
+fn the_code_map_names_each_part_and_each_folder() {
+    let text = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let map: Vec<&str> = text
+        .lines()
+        .skip_while(|line| *line != "## Code map")
+        .take_while(|line| *line != "## Imports")
+        .collect();
+    let map = map.join("\n");
+    let parts = files().into_iter().map(|(part, _)| part);
+    let tracked = |entry: &std::fs::DirEntry| {
+        let name = entry.file_name().into_string().unwrap();
+        let folder = entry.path().is_dir() && !name.starts_with('.');
+        (folder && !matches!(&*name, "src" | "target" | "proptest-regressions" | "tests")).then_some(name)
+    };
+    let folders = std::fs::read_dir(root()).unwrap().filter_map(|entry| tracked(&entry.unwrap()));
+    for name in parts.chain(folders) {
+        let named = [format!("`{name}/`"), format!("`{name}.rs`")].iter().any(|place| map.contains(place));
+        assert!(named, "the code map of ARCHITECTURE.md does not name {name}");
+    }
+}
+
 #[test]
 fn imports_go_the_way_the_table_says() {
     let table: BTreeMap<_, _> = table().into_iter().collect();
