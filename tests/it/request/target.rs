@@ -327,5 +327,6 @@ async fn foreign_calls_keep_their_query_and_get_no_token() {
     let lines: Vec<_> = fake.seen().iter().map(|seen| seen.line().to_owned()).collect();
     let right: Vec<_> = targets.iter().map(|target| format!("GET {target} HTTP/1.1")).collect();
     assert_eq!(lines, right, "once each");
-    assert_eq!(fake.fetches(), 1, "no refresh");
+    // The first fetch may still be on its way: these calls wait for no token.
+    assert!(fake.fetches() <= 1, "no refresh");
 }
