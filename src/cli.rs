@@ -11,7 +11,7 @@ use tokio::runtime::Builder;
 
 use crate::app::App;
 use crate::config::{self, Loader};
-use crate::signals::{Signals, tell_systemd};
+use crate::signals::{Again, Signals, tell_systemd};
 use crate::{check, demo, init, logging, process};
 
 /// A clean stop.
@@ -159,15 +159,20 @@ async fn serve(args: ServeArgs) -> u8 {
         tracing::warn!("{warning}");
     }
     let watch = loaded.config.watch;
-    let app = match App::start(loaded.config).await {
+    let mut app = match App::start(loaded.config).await {
         Ok(app) => app,
         Err(error) => return say(FAILED, format_args!("{error}")),
     };
     for listening in app.listening() {
         tracing::info!("listening on {listening} (callers)");
     }
+    if let Some(admin) = app.admin() {
+        tracing::info!("listening on {admin} (admin)");
+    }
+    app.show(&loaded.settings);
+    let again = Again::new(config, watch, loaded.settings, app.reloads());
     tell_systemd(&[NotifyState::Ready]);
-    match app.run(signals.orders(Some((config, watch)))).await {
+    match app.run(signals.orders(Some(again))).await {
         Ok(()) => CLEAN,
         Err(error) => say(FAILED, format_args!("{error}")),
     }

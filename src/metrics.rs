@@ -134,6 +134,8 @@ struct AccountCells {
     upstream: Histogram,
     errcodes: [Cell; errcodes::LABELS.len() + 1],
     retries: [Cell; Retry::ALL.len()],
+    /// Calls that are at the upstream at this moment.
+    active: Cell,
 }
 
 /// One worker's counts of an account and a caller: by status, the last for all others.
@@ -188,6 +190,20 @@ impl AccountCounts {
         if let Some(cells) = pair {
             cells.statuses[status_index(request.status)].add(1);
             cells.failed.add(u64::from(request.failed));
+        }
+    }
+
+    /// A call goes to the upstream; [`Self::left`] has to follow.
+    pub fn entered(&self, worker: usize) {
+        if let Some(cells) = self.cells.of(worker) {
+            cells.active.add(1);
+        }
+    }
+
+    /// A call that went to the upstream is over.
+    pub fn left(&self, worker: usize) {
+        if let Some(cells) = self.cells.of(worker) {
+            cells.active.add(u64::MAX);
         }
     }
 

@@ -8,8 +8,8 @@ use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::app::Order;
-use crate::config::{Loaded, Loader};
+use crate::app::{Order, ReloadRequest, Reloaded, Reloads};
+use crate::config::{Loaded, Loader, Setting};
 use crate::process;
 
 /// The exit code of a process that was ended in the middle of its requests.
@@ -42,20 +42,19 @@ impl Signals {
         }
     }
 
-    /// Turns signals into orders from now on. `config` is read again at SIGHUP, and, while its `watch` says so, when a
-    /// file has changed; `None`: there is nothing to read again.
-    pub(crate) fn orders(mut self, config: Option<(Loader, bool)>) -> mpsc::Receiver<Order> {
+    /// Turns signals into orders from now on. `again` is read again at SIGHUP, when the admin listener asks for it, and,
+    /// while its `watch` says so, when a file has changed; `None`: there is nothing to read again.
+    pub(crate) fn orders(mut self, again: Option<Again>) -> mpsc::Receiver<Order> {
         let (orders, received) = mpsc::channel(1);
         tokio::spawn(async move {
-            match config {
+            match again {
                 None => self.stop().await,
-                Some((loader, watch)) => {
-                    let mut reloads = Reloads { loader, watch, orders: orders.clone() };
-                    while let Some(cause) = self.next(reloads.watch).await {
+                Some(mut again) => {
+                    while let Some(cause) = self.next(&mut again).await {
                         tokio::select! {
                             // A stop does not wait for a reload.
                             () = self.stop() => break,
-                            () = reloads.reload(cause) => {}
+                            () = again.reload(cause, &orders) => {}
                         }
                     }
                 }
@@ -72,35 +71,54 @@ impl Signals {
     }
 
     /// The next cause for a reload; `None`: a signal to stop.
-    async fn next(&mut self, watch: bool) -> Option<Cause> {
+    async fn next(&mut self, again: &mut Again) -> Option<Cause> {
+        let watch = again.watch;
         tokio::select! {
             _ = self.term.recv() => None,
             _ = self.int.recv() => None,
             _ = self.hup.recv() => Some(Cause::Signal),
+            request = again.asked() => Some(Cause::Admin(request)),
             () = tokio::time::sleep(LOOK), if watch => Some(Cause::Watch),
         }
     }
 }
 
 /// Why a configuration is read again.
-#[derive(Clone, Copy, PartialEq, Eq)]
 enum Cause {
     Signal,
     /// It is time to look whether a file has changed.
     Watch,
+    /// The admin listener was asked for it, and answers with what comes of it.
+    Admin(ReloadRequest),
 }
 
-/// Reads the configuration of a running process again; a wrong one is logged, and changes nothing.
-struct Reloads {
+/// What a running process reads again.
+pub(crate) struct Again {
     loader: Loader,
     watch: bool,
-    orders: mpsc::Sender<Order>,
+    /// What is in force, to tell what has changed.
+    settings: Vec<Setting>,
+    reloads: Option<Reloads>,
 }
 
-impl Reloads {
-    async fn reload(&mut self, cause: Cause) {
+impl Again {
+    /// The configuration that `loader` reads, which was `settings` at the start.
+    pub(crate) fn new(loader: Loader, watch: bool, settings: Vec<Setting>, reloads: Option<Reloads>) -> Self {
+        Self { loader, watch, settings, reloads }
+    }
+
+    /// The next order to reload that comes by the admin listener.
+    async fn asked(&mut self) -> ReloadRequest {
+        match &mut self.reloads {
+            Some(reloads) => reloads.asked().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Reads the configuration again; a wrong one is logged, and changes nothing.
+    async fn reload(&mut self, cause: Cause, orders: &mpsc::Sender<Order>) {
         let changed = match cause {
-            Cause::Signal => None,
+            Cause::Signal | Cause::Admin(_) => None,
             Cause::Watch => match self.loader.load_if_changed().await {
                 Some(outcome) => Some(outcome),
                 None => return,
@@ -110,26 +128,36 @@ impl Reloads {
         if let Ok(now) = NotifyState::monotonic_usec_now() {
             tell_systemd(&[NotifyState::Reloading, now]);
         }
-        let outcome = match changed {
+        let loaded = match changed {
             Some(outcome) => {
                 tracing::info!("a file of the configuration has changed");
                 outcome
             }
             None => self.loader.load().await,
         };
-        match outcome {
-            Ok(loaded) => self.apply(loaded).await,
+        let outcome = match loaded {
+            Ok(loaded) => self.apply(loaded, orders).await,
             Err(errors) => {
-                for line in errors.to_string().lines() {
+                let errors: Vec<String> = errors.to_string().lines().map(str::to_owned).collect();
+                for line in &errors {
                     tracing::error!("{line}");
                 }
                 tracing::error!("the new configuration is wrong; going on with the old one");
+                if let Some(reloads) = &self.reloads {
+                    reloads.failed(errors.clone());
+                }
+                Err(errors)
             }
+        };
+        if let Cause::Admin(request) = cause {
+            // Whoever asked may have gone.
+            let _ = request.send(outcome);
         }
         tell_systemd(&[NotifyState::Ready]);
     }
 
-    async fn apply(&mut self, loaded: Loaded) {
+    /// The keys that have changed, or why the configuration cannot be used.
+    async fn apply(&mut self, loaded: Loaded, orders: &mpsc::Sender<Order>) -> Reloaded {
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
         }
@@ -142,12 +170,36 @@ impl Reloads {
         process::allow_open_files(loaded.config.connections());
         self.watch = loaded.config.watch;
         let (done, is_done) = oneshot::channel();
-        let order = Order::Reload { config: Box::new(loaded.config), done };
-        if self.orders.send(order).await.is_ok() {
-            // Whether it could be used has been logged; either way the reload is over.
-            let _ = is_done.await;
+        let settings = loaded.settings.clone();
+        let order = Order::Reload { config: Box::new(loaded.config), settings: loaded.settings, done };
+        if orders.send(order).await.is_err() {
+            return Err(vec!["wxgate is stopping".to_owned()]);
+        }
+        // Whether it could be used has been logged; either way the reload is over.
+        match is_done.await {
+            Ok(Ok(())) => {
+                let changed = changed(&self.settings, &settings);
+                self.settings = settings;
+                Ok(changed)
+            }
+            Ok(Err(error)) => Err(vec![error]),
+            Err(_) => Err(vec!["wxgate is stopping".to_owned()]),
         }
     }
+}
+
+/// The keys whose values differ; secrets are masked, so a new one is not seen.
+fn changed(old: &[Setting], new: &[Setting]) -> Vec<String> {
+    let value = |settings: &[Setting], key: &str| {
+        settings.iter().find(|setting| setting.key == key).map(|setting| setting.value.clone())
+    };
+    let mut keys: Vec<&str> = Vec::new();
+    for setting in new.iter().chain(old) {
+        if !keys.contains(&setting.key.as_str()) && value(old, &setting.key) != value(new, &setting.key) {
+            keys.push(&setting.key);
+        }
+    }
+    keys.into_iter().map(str::to_owned).collect()
 }
 
 /// Without systemd there is nobody to tell.

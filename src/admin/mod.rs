@@ -9,4 +9,6 @@ pub mod history;
 pub mod json;
 pub mod page;
 pub mod routes;
+pub mod server;
+pub mod sources;
 pub mod view;

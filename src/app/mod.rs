@@ -4,6 +4,7 @@
 //! but the token cells; the runtime that calls [`App::run`] does the rest (token tasks, orders). The figures
 //! behind that choice are in ARCHITECTURE.md. Knows no command line and no signal.
 
+mod admin;
 mod tokens;
 mod upstreams;
 mod worker;
@@ -17,14 +18,21 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::admin::gate::{At, Rules};
+pub use crate::admin::server::{ReloadRequest, Reloaded};
+use crate::admin::sources::{InForce, Sources};
+use crate::admin::view::Phase;
 use crate::calls::Calls;
 use crate::config::is_loopback;
-use crate::config::{Config, LogFormat};
+use crate::config::{AdminListen, Config, LogFormat, Setting};
+use crate::errcodes::Product;
 use crate::listener::drain::{DrainSender, drain};
 use crate::listener::{self, Bound, Connections, SharedTls};
 use crate::metrics::Metrics;
 use crate::proxy::budget::Budget;
 use crate::proxy::{Account, ProxyState, Recorder};
+use crate::upstream::ApiHost;
+use admin::RunningAdmin;
 use tokens::Tokens;
 use worker::{Report, Settings, Worker};
 
@@ -74,8 +82,10 @@ pub enum Order {
     Reload {
         /// The new one.
         config: Box<Config>,
-        /// Told when it is in use, or has turned out to be unusable.
-        done: oneshot::Sender<()>,
+        /// The same key by key, for those who show it.
+        settings: Vec<Setting>,
+        /// Told when it is in use, or why it cannot be.
+        done: oneshot::Sender<Result<(), String>>,
     },
     /// Go on for `shutdown_delay`, then accept no more, let requests in flight finish for up to `shutdown_grace`, end.
     Stop,
@@ -95,6 +105,34 @@ pub struct App {
     metrics: Arc<Metrics>,
     drain: DrainSender,
     reports: mpsc::UnboundedReceiver<Report>,
+    /// What the admin listener shows, also where there is none.
+    sources: Arc<Sources>,
+    admin: Option<RunningAdmin>,
+    admin_shown: Option<String>,
+    /// By what the admin listener makes calls.
+    admin_settings: watch::Sender<Option<Settings>>,
+    reload_requests: Option<mpsc::Receiver<ReloadRequest>>,
+}
+
+/// The side of a running proxy that reloads are asked of and told to.
+pub struct Reloads {
+    sources: Arc<Sources>,
+    requests: mpsc::Receiver<ReloadRequest>,
+}
+
+impl Reloads {
+    /// The next order to reload that came by the admin listener; never, when none can come.
+    pub async fn asked(&mut self) -> ReloadRequest {
+        match self.requests.recv().await {
+            Some(request) => request,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// The new configuration could not be read, for these reasons.
+    pub fn failed(&self, errors: Vec<String>) {
+        self.sources.reloaded(errors);
+    }
 }
 
 impl App {
@@ -106,41 +144,59 @@ impl App {
     /// cannot begin.
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let mut bound = bind(&config)?;
+        let listening: Vec<Listening> = bound
+            .iter()
+            .map(|(bound, scheme)| Listening { scheme: *scheme, address: bound.address })
+            .collect();
         let server_tls = match &config.tls {
             Some(tls) => Some(Arc::new(ArcSwap::new(server_config(tls)?))),
             None => None,
         };
-        let trust = upstreams::trust(&config).await?;
-        let hosts = upstreams::api_hosts(&config, &trust, config.workers, &[]);
-        let mut tokens = Tokens::default();
         let budget = Budget::new(config.limits.replay_total);
+        let connections = Connections::default();
         // One more thread counts: the admin listener's own calls.
         let metrics = Metrics::new(config.workers + 1);
         let calls = Calls::new(config.workers + 1);
+        let recorder = |worker| Recorder { worker, metrics: Arc::clone(&metrics), calls: Arc::clone(&calls) };
+        let bound_admin = config.admin.as_ref().map(admin::bind).transpose()?;
+        let rules = bound_admin.as_ref().zip(config.admin.as_ref()).map(|(bound, admin)| bound.rules(admin));
+        let sources = Sources::new(
+            rules.unwrap_or(Rules { at: At::Unix, key: None, hosts: Vec::new() }),
+            Arc::clone(&metrics),
+            Arc::clone(&calls),
+            Arc::clone(&budget),
+            connections.clone(),
+        );
+        let (admin_settings, of_admin) = watch::channel(None);
+        let (reload, reload_requests) = mpsc::channel(1);
+        let admin_shown = bound_admin.as_ref().map(|bound| bound.shown.clone());
+        // It tells that accounts cannot serve yet, while they cannot.
+        let running_admin = bound_admin
+            .map(|bound| bound.start(&sources, of_admin, recorder(config.workers), reload))
+            .transpose()?;
+        let trust = upstreams::trust(&config).await?;
+        let hosts = upstreams::api_hosts(&config, &trust, config.workers, &[]);
+        let mut tokens = Tokens::default();
         let accounts = tokens.apply(&config, &hosts).await?;
+        let shown = in_force(&config, &accounts, &hosts, &listening, Vec::new());
         let state = Arc::new(state(&config, accounts, &budget, &metrics));
-        let (settings, _) = watch::channel(Settings { state, hosts });
+        let settings = Settings { state, hosts };
+        sources.in_force.store(Arc::new(shown));
+        admin_settings.send_replace(Some(settings.clone()));
+        let (settings, _) = watch::channel(settings);
         let (drain_sender, drain) = drain();
         let (report, reports) = mpsc::unbounded_channel();
-        let connections = Connections::default();
         for index in 0..config.workers {
             let worker = Worker {
                 sockets: sockets_of_one(&mut bound, server_tls.as_ref()),
                 settings: settings.subscribe(),
                 connections: connections.clone(),
-                recorder: Recorder {
-                    worker: index,
-                    metrics: Arc::clone(&metrics),
-                    calls: Arc::clone(&calls),
-                },
+                recorder: recorder(index),
                 drain: drain.clone(),
                 reports: report.clone(),
             };
             worker.start(index)?;
         }
-        let listening =
-            bound.iter().map(|(bound, scheme)| Listening { scheme: *scheme, address: bound.address });
-        let listening = listening.collect();
         let mut app = Self {
             fixed: Fixed::of(&config),
             shutdown_grace: config.shutdown_grace,
@@ -153,11 +209,35 @@ impl App {
             metrics,
             drain: drain_sender,
             reports,
+            sources,
+            admin: running_admin,
+            admin_shown,
+            admin_settings,
+            reload_requests: Some(reload_requests),
         };
         for _ in 0..app.fixed.workers {
             app.worker_is(Report::Ready).await?;
         }
+        app.sources.enter(Phase::Serving);
         Ok(app)
+    }
+
+    /// Where the admin listener is: `http://ADDRESS` or `unix:PATH`.
+    pub fn admin(&self) -> Option<&str> {
+        self.admin_shown.as_deref()
+    }
+
+    /// The configuration in force key by key, for those who show it.
+    pub fn show(&self, settings: &[Setting]) {
+        let in_force = self.sources.in_force.load();
+        let shown = InForce { settings: values(settings), ..InForce::clone(&in_force) };
+        self.sources.in_force.store(Arc::new(shown));
+    }
+
+    /// For whoever reads the configuration again; once.
+    pub fn reloads(&mut self) -> Option<Reloads> {
+        let requests = self.reload_requests.take()?;
+        Some(Reloads { sources: Arc::clone(&self.sources), requests })
     }
 
     /// The real addresses: those of `listen`, then those of `tls.listen`, each in the order of the configuration.
@@ -170,19 +250,23 @@ impl App {
     /// # Errors
     /// When a worker ends by itself: half a proxy would look alive and serve some callers only.
     pub async fn run(mut self, mut orders: mpsc::Receiver<Order>) -> Result<(), StartError> {
+        // Where nobody reads the configuration again, whoever asks for it is told so at once.
+        self.reload_requests = None;
         loop {
             tokio::select! {
                 order = orders.recv() => match order {
-                    Some(Order::Reload { config, done }) => {
-                        self.reload(*config).await;
+                    Some(Order::Reload { config, settings, done }) => {
+                        let outcome = self.reload(*config, &settings).await;
                         // Whoever ordered it need not wait.
-                        let _ = done.send(());
+                        let _ = done.send(outcome);
                     }
                     Some(Order::Stop) | None => break,
                 },
                 report = self.reports.recv() => return Err(ended_by_itself(report)),
             }
         }
+        // Load balancers look away from here on: `/readyz` says 503.
+        self.sources.enter(Phase::Draining);
         if !self.shutdown_delay.is_zero() {
             let delay = humantime::format_duration(self.shutdown_delay);
             tracing::info!(%delay, "stopping after shutdown_delay: callers are still accepted");
@@ -205,22 +289,26 @@ impl App {
     }
 
     /// Goes on with another configuration, or, when that cannot be, with the present one.
-    async fn reload(&mut self, config: Config) {
+    async fn reload(&mut self, config: Config, settings: &[Setting]) -> Result<(), String> {
         let waiting = self.fixed.differs_from(&config);
-        match self.apply(config).await {
+        let outcome = self.apply(config, settings).await;
+        self.sources.reloaded(outcome.as_ref().err().map(|error| error.to_string()).into_iter().collect());
+        match outcome {
             Ok(()) => {
                 for key in waiting {
                     tracing::warn!("`{key}` is not what is in use; that takes effect with a restart");
                 }
                 tracing::info!("the configuration has been read again");
+                Ok(())
             }
             Err(error) => {
-                tracing::error!(%error, "the new configuration cannot be used; going on with the old one")
+                tracing::error!(%error, "the new configuration cannot be used; going on with the old one");
+                Err(error.to_string())
             }
         }
     }
 
-    async fn apply(&mut self, config: Config) -> Result<(), StartError> {
+    async fn apply(&mut self, config: Config, shown: &[Setting]) -> Result<(), StartError> {
         self.refuse_open_relay(&config)?;
         let certificates = match (&self.server_tls, &config.tls) {
             (Some(shared), Some(tls)) => Some((shared, server_config(tls)?)),
@@ -232,9 +320,16 @@ impl App {
         if let Some((shared, certificates)) = certificates {
             shared.store(certificates);
         }
+        let in_force = in_force(&config, &accounts, &hosts, &self.listening, values(shown));
         let state = state(&config, accounts, &self.budget, &self.metrics);
         let state = Arc::new(state.with_limits_of(&self.settings.borrow().state));
-        self.settings.send_replace(Settings { state, hosts });
+        let settings = Settings { state, hosts };
+        self.sources.in_force.store(Arc::new(in_force));
+        if let (Some(running), Some(admin)) = (&self.admin, &config.admin) {
+            self.sources.rules.store(Arc::new(running.rules(admin)));
+        }
+        self.admin_settings.send_replace(Some(settings.clone()));
+        self.settings.send_replace(settings);
         (self.shutdown_grace, self.shutdown_delay) = (config.shutdown_grace, config.shutdown_delay);
         Ok(())
     }
@@ -292,6 +387,7 @@ struct Fixed {
     tls_listen: Option<Vec<SocketAddr>>,
     workers: usize,
     log_format: LogFormat,
+    admin_listen: Option<AdminListen>,
     replay_total: usize,
 }
 
@@ -302,6 +398,7 @@ impl Fixed {
             tls_listen: config.tls.as_ref().map(|tls| tls.listen.clone()),
             workers: config.workers,
             log_format: config.log_format,
+            admin_listen: config.admin.as_ref().map(|admin| admin.listen.clone()),
             replay_total: config.limits.replay_total,
         }
     }
@@ -314,12 +411,44 @@ impl Fixed {
             ("tls.listen", self.tls_listen != new.tls_listen),
             ("workers", self.workers != new.workers),
             ("log_format", self.log_format != new.log_format),
+            ("admin.listen", self.admin_listen != new.admin_listen),
             ("limits.replay_total", self.replay_total != new.replay_total),
         ]
         .into_iter()
         .filter_map(|(key, changed)| changed.then_some(key))
         .collect()
     }
+}
+
+/// What the admin listener shows of a configuration.
+fn in_force(
+    config: &Config,
+    accounts: &[Account],
+    hosts: &[Arc<ApiHost>],
+    listening: &[Listening],
+    settings: Vec<serde_json::Value>,
+) -> InForce {
+    let account = |(account, host): (&Account, &Arc<ApiHost>)| crate::admin::sources::Account {
+        name: Arc::clone(&account.name),
+        product: Product::Weixin,
+        appid: account.appid.clone(),
+        token: account.token.clone(),
+        host: Arc::clone(host),
+        prefix: account.rules.prefix.clone(),
+        host_name: account.rules.hosts.first().cloned(),
+        paths: account.rules.paths.clone(),
+    };
+    InForce {
+        accounts: accounts.iter().zip(hosts).map(account).collect(),
+        egress_ip: config.upstream.egress_ip,
+        listening: listening.iter().map(ToString::to_string).collect(),
+        callers_need_key: config.callers.iter().any(|caller| !caller.keys.is_empty()),
+        settings,
+    }
+}
+
+fn values(settings: &[Setting]) -> Vec<serde_json::Value> {
+    settings.iter().filter_map(|setting| serde_json::to_value(setting).ok()).collect()
 }
 
 /// What workers serve by.

@@ -12,7 +12,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
 
-use super::status::{CredentialStatus, FetchLog};
+use super::status::{CredentialStatus, FetchLog, StoreCounts};
 use super::types::{Absent, CellContent, Credential, Previous, Renewal, Suspects};
 
 /// What a reader tells the task.
@@ -38,6 +38,7 @@ pub(crate) struct Cell {
     pub(crate) status: ArcSwap<CredentialStatus>,
     /// Written by the task, read by who shows it; no request locks it.
     fetches: Mutex<FetchLog>,
+    pub(crate) store: StoreCounts,
     /// Only `first` looks at it: bumped after each write of the cell.
     written: watch::Sender<u64>,
     /// The newest generation with which a request was not refused. Readers write it.
@@ -53,6 +54,7 @@ impl Cell {
             previous: ArcSwapOption::empty(),
             status: ArcSwap::from_pointee(status),
             fetches: Mutex::default(),
+            store: StoreCounts::default(),
             written: watch::Sender::new(0),
             known_good: AtomicU64::new(0),
             any_suspect: AtomicBool::new(false),
@@ -199,6 +201,11 @@ impl Reader {
     /// The fetches that its task has sent.
     pub fn fetches(&self) -> FetchLog {
         self.cell.fetches.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How its store fares.
+    pub fn store(&self) -> &StoreCounts {
+        &self.cell.store
     }
 
     /// What a page for people may show: no credential, no secret.

@@ -22,7 +22,9 @@ pub use policy::{Policy, TokenApi};
 pub use refresher::TaskSpec;
 pub use refusals::advice;
 pub(crate) use status::beijing_day;
-pub use status::{CredentialState, CredentialStatus, FetchLog, HeldTimes, LastError, LastRefresh};
+pub use status::{
+    CredentialState, CredentialStatus, FetchLog, HeldTimes, LastError, LastRefresh, StoreCounts,
+};
 pub use supervisor::{Task, spawn};
 pub use types::{
     Absent, Credential, CredentialId, CredentialKind, FetchAnswer, FetchMode, Outcome, Previous, Reason,

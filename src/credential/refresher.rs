@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::{mpsc, oneshot};
@@ -115,6 +116,7 @@ impl Refresher {
     ) {
         let store = Arc::clone(&self.around.store);
         let stored = store.load().await;
+        self.around.cell.store.loads.fetch_add(1, Ordering::Relaxed);
         self.stored = stored.as_ref().map_or(0, |state| state.generation);
         let newest = match (stored, latest.clone()) {
             (Some(stored), Some(latest)) if latest.generation > stored.generation => Some(latest),
@@ -288,6 +290,10 @@ impl Refresher {
         let account = &*self.around.spec.id.account;
         let ended_early = || (0, Err(PublishError("the write ended early (a fault in wxgate)".to_owned())));
         let (generation, published) = saved.unwrap_or_else(ended_early);
+        let counts = &self.around.cell.store;
+        counts.fails.store(published.is_err(), Ordering::Relaxed);
+        let counter = if published.is_ok() { &counts.published } else { &counts.failed };
+        counter.fetch_add(1, Ordering::Relaxed);
         match published {
             Ok(published) => {
                 if self.write_again.take().is_some() {

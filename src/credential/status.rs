@@ -4,6 +4,7 @@
 //! fetches of today) is computed when it is asked for.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
@@ -136,6 +137,19 @@ impl FetchLog {
             *self.refused.entry(errcodes::label_index(error.errcode)).or_default() += 1;
         }
     }
+}
+
+/// What came of the operations on a credential's store.
+#[derive(Debug, Default)]
+pub struct StoreCounts {
+    /// Loads, of whatever outcome: what cannot be read is quarantined.
+    pub loads: AtomicU64,
+    /// Publications that were stored, or gave way to a newer state.
+    pub published: AtomicU64,
+    /// Publications that failed.
+    pub failed: AtomicU64,
+    /// Whether the last publication failed.
+    pub fails: AtomicBool,
 }
 
 /// One failed fetch.

@@ -5,6 +5,7 @@
 //! for, further ones are counted instead, and the count is said as soon as there is room.
 
 use std::io::{self, ErrorKind, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -25,6 +26,14 @@ const UNMIXED: usize = 4096;
 
 /// What an emptied batch may keep of its memory for the next one.
 const KEPT: usize = 1 << 20;
+
+/// Lines that were lost since the process was started.
+static LOST: AtomicU64 = AtomicU64::new(0);
+
+/// Log lines that were lost since the process was started: stderr was too slow for them, or gone.
+pub(super) fn lost_lines() -> u64 {
+    LOST.load(Ordering::Relaxed)
+}
 
 /// Takes lines from any thread.
 #[derive(Clone, Debug)]
@@ -105,6 +114,7 @@ impl Sink {
             while let Some((lines, no_room)) = source.next(batch) {
                 let failed = write_lines(&mut writer, &lines);
                 lost += no_room + failed;
+                LOST.fetch_add((no_room + failed) as u64, Ordering::Relaxed);
                 // Where nothing can be written, that would be lost as well, and be one more to say.
                 if lost > 0 && failed == 0 {
                     say(std::mem::take(&mut lost));

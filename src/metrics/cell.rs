@@ -8,7 +8,7 @@ use std::time::Duration;
 pub(super) struct Cell(AtomicU64);
 
 impl Cell {
-    /// Adds to it. With two writers at once an addition could be lost.
+    /// Adds to it, wrapping around. With two writers at once an addition could be lost.
     pub(super) fn add(&self, n: u64) {
         self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
     }

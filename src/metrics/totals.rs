@@ -29,6 +29,8 @@ pub struct AccountTotals {
     pub errcodes: [u64; errcodes::LABELS.len() + 1],
     /// In the order of [`Retry::ALL`].
     pub retries: [u64; Retry::ALL.len()],
+    /// Calls that are at the upstream at this moment.
+    pub active: u64,
     /// Those who have called, or may.
     pub callers: Vec<CallerTotals>,
 }
@@ -72,9 +74,11 @@ impl AccountCounts {
             upstream: Times::default(),
             errcodes: [0; errcodes::LABELS.len() + 1],
             retries: [0; Retry::ALL.len()],
+            active: 0,
             callers: Vec::with_capacity(self.callers.len()),
         };
         for cells in self.cells.all() {
+            totals.active = totals.active.wrapping_add(cells.active.get());
             cells.durations.add_to(&mut totals.durations);
             cells.upstream.add_to(&mut totals.upstream);
             totals.errcodes.iter_mut().zip(&cells.errcodes).for_each(|(sum, cell)| *sum += cell.get());

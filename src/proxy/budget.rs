@@ -65,6 +65,11 @@ impl Budget {
         Arc::new(Self { used: AtomicUsize::new(0), total, shares, hash: RandomState::new() })
     }
 
+    /// Bytes that are held at this moment.
+    pub fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
     /// The share of one of the configured callers, else of the address that a request comes from.
     pub fn share(self: &Arc<Self>, callers: &[Caller], caller: Option<&Caller>, peer: IpAddr) -> Share {
         let position = caller.and_then(|caller| callers.iter().position(|known| std::ptr::eq(known, caller)));

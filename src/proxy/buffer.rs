@@ -47,6 +47,19 @@ impl Buffered {
         Self::Whole(Held::new(share))
     }
 
+    /// A body that is here already.
+    ///
+    /// # Errors
+    /// [`Refusal::Busy`] when it does not fit into `replay_total`.
+    pub fn whole(body: &Bytes, share: Share) -> Result<Self, Refusal> {
+        let mut held = Held::new(share);
+        if !body.is_empty() {
+            held.push(body, true, &mut BytesMut::new())
+                .map_err(|exhausted| Refusal::Busy(exhausted.text()))?;
+        }
+        Ok(Self::Whole(held))
+    }
+
     /// Bytes of the whole body.
     pub fn length(&self) -> u64 {
         match self {

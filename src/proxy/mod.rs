@@ -8,6 +8,7 @@ pub mod authorize;
 pub mod budget;
 pub mod buffer;
 mod caller_limit;
+mod console;
 mod current;
 mod faults;
 mod fields;
@@ -42,6 +43,7 @@ use answer::{AnswerBody, own};
 use authorize::RequestedCall;
 use buffer::{BodyLimits, Buffered};
 pub use caller_limit::CallerLimit;
+pub use console::{ConsoleAnswer, ConsoleCall};
 pub use current::Current;
 use inject::{Call, Head, query};
 use inspect::Inspected;
@@ -217,7 +219,7 @@ impl Proxy {
         };
         let target = PathAndQuery::from_maybe_shared(Bytes::from(target))
             .map_err(|_| Refusal::BadRequest("path and query are too long".into()))?;
-        stats.attempts += 1;
+        stats.sent();
         let (method, upstream) = (call.method, call.upstream);
         let sent = Instant::now();
         let response = upstream.send(method, || call.request(&target)).await;

@@ -3,7 +3,7 @@
 //! They travel with the request, then with the body of its answer; the end is their drop, whether the last byte
 //! was handed over or the caller went away.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use super::inspect::errcode::Explanation;
 use crate::calls::{Call, Calls};
 use crate::errcodes;
 use crate::logging::log_request;
-use crate::metrics::{AccountCounts, Finished, Metrics, NO_CALLER, Retry};
+use crate::metrics::{ADMIN, ADMIN_CALLER, AccountCounts, Finished, Metrics, NO_CALLER, Retry};
 use crate::stats::RequestStats;
 
 /// Where a worker's requests are counted, and those that failed are kept.
@@ -59,6 +59,14 @@ impl Tally {
         tally
     }
 
+    /// Of a call that the admin listener makes.
+    pub(super) fn of_admin(proxy: &Rc<Proxy>, parts: &Parts, account: usize) -> Self {
+        let mut tally = Self::begin(proxy, parts, IpAddr::V4(Ipv4Addr::LOCALHOST));
+        tally.of_caller(&ADMIN.into(), ADMIN_CALLER);
+        tally.of_account(account);
+        tally
+    }
+
     /// Of a request whose head could not be read: whatever stood in it is not fit to be logged.
     pub(super) fn of_unreadable(proxy: &Rc<Proxy>, peer: IpAddr) -> Self {
         Self::new(proxy, peer, &Method::default())
@@ -85,6 +93,14 @@ impl Tally {
     /// It counts among its caller's calls in flight to its end.
     pub(super) fn hold(&mut self, permit: CallerPermit) {
         self.permit = Some(permit);
+    }
+
+    /// It is about to be sent.
+    pub(super) fn sent(&mut self) {
+        self.stats.attempts += 1;
+        if self.stats.attempts == 1 {
+            self.counts().entered(self.proxy.recorder.worker);
+        }
     }
 
     /// The upstream's answer has been looked into; its head has come after so long.
@@ -128,6 +144,9 @@ impl Tally {
         let finished =
             Finished { caller: self.caller, status: stats.status, failed: stats.failed(), took: stats.took };
         self.counts().finished(recorder.worker, &finished);
+        if stats.attempts > 0 {
+            self.counts().left(recorder.worker);
+        }
         if let Some(outcome) = self.retry() {
             self.counts().retried(recorder.worker, outcome);
         }

@@ -81,6 +81,11 @@ impl ApiHost {
             .build()
     }
 
+    /// Connections that are open, or being made.
+    pub fn open_connections(&self) -> usize {
+        self.settings.max_connections.saturating_sub(self.free.available_permits())
+    }
+
     /// The right to make one connection, waited for up to `connect_timeout`; `None`: there are too many.
     pub(super) async fn permit(&self) -> Option<OwnedSemaphorePermit> {
         if let Some(permit) = self.try_permit() {

@@ -48,6 +48,8 @@ fn the_proxys_package_holds_what_belongs_there() {
             "examples/callers.toml",
             "examples/full.toml",
             "examples/minimal.toml",
+            "src/admin/page/page.js",
+            "src/admin/page/style.css",
             "src/main.rs",
         ],
     );

@@ -1,5 +1,4 @@
-//! The page in every state that an operator may meet, as text. What a browser makes of it is tested in
-//! `tests/it/admin/page.rs`.
+//! The page in every state that an operator may meet, as text.
 //!
 //! `WXGATE_WRITE_PAGES=folder cargo test --lib pages_of_every_kind` writes the pages for a look at them.
 

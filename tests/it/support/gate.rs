@@ -29,6 +29,8 @@ pub(crate) struct Gate {
     pub(crate) addr: SocketAddr,
     /// Of the HTTPS listener, where the settings ask for one.
     pub(crate) tls_addr: Option<SocketAddr>,
+    /// Of the admin listener, where the settings ask for one on TCP.
+    pub(crate) admin_addr: Option<SocketAddr>,
     orders: Option<mpsc::Sender<Order>>,
     thread: Option<JoinHandle<()>>,
     state: PathBuf,
@@ -109,14 +111,17 @@ impl Gate {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 let app = App::start(config).await.unwrap();
-                ready.send(app.listening().iter().map(|l| l.address).collect::<Vec<_>>()).unwrap();
+                let admin = app.admin().and_then(|at| at.strip_prefix("http://")?.parse().ok());
+                let listening = app.listening().iter().map(|l| l.address).collect::<Vec<_>>();
+                ready.send((listening, admin)).unwrap();
                 app.run(received).await.unwrap();
             });
         });
-        let addrs = is_ready.await.expect("wxgate starts");
+        let (addrs, admin_addr) = is_ready.await.expect("wxgate starts");
         Self {
             addr: addrs[0],
             tls_addr: addrs.get(1).copied(),
+            admin_addr,
             orders: Some(orders),
             thread: Some(thread),
             state,
@@ -133,10 +138,12 @@ impl Gate {
     pub(crate) async fn reload(&self, url: &str, settings: &Settings) {
         let text = configuration(url, settings, &self.state);
         let loaded = Config::from_toml(&text, Path::new("/nowhere/wxgate.toml"), &|_| None);
-        let config = Box::new(loaded.unwrap_or_else(|e| panic!("{e}")).config);
+        let loaded = loaded.unwrap_or_else(|e| panic!("{e}"));
+        let (config, settings) = (Box::new(loaded.config), loaded.settings);
         let (done, is_done) = oneshot::channel();
-        self.orders.as_ref().unwrap().send(Order::Reload { config, done }).await.unwrap();
-        is_done.await.unwrap();
+        self.orders.as_ref().unwrap().send(Order::Reload { config, settings, done }).await.unwrap();
+        // A test that expects a failure looks at what follows from it.
+        let _: Result<(), String> = is_done.await.unwrap();
     }
 
     /// Asks it to stop and waits until it has.

@@ -1,0 +1,303 @@
+//! Where the admin listener's figures come from: what workers and token tasks leave in atomics and rings, and what the
+//! configuration in force says. Reading them waits for nobody.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use arc_swap::ArcSwap;
+
+use super::gate::Rules;
+use super::history::History;
+use super::view::{self, Phase, State, View};
+use crate::calls::Calls;
+use crate::credential::{CredentialState, LastRefresh, Reader};
+use crate::errcodes::Product;
+use crate::listener::Connections;
+use crate::logging;
+use crate::metrics::Metrics;
+use crate::metrics::process::process;
+use crate::metrics::text::{Look, Reload, Store, Token, UpstreamConnections};
+use crate::metrics::totals::Totals;
+use crate::proxy::budget::Budget;
+use crate::upstream::ApiHost;
+
+/// Version of this program.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The commit that it was built from, where the build said so.
+pub const REVISION: &str = match option_env!("WXGATE_REVISION") {
+    Some(revision) => revision,
+    None => "unknown",
+};
+
+/// What the configuration in force says; replaced as a whole at a reload.
+#[derive(Debug, Clone, Default)]
+pub struct InForce {
+    /// In the order of the configuration.
+    pub accounts: Vec<Account>,
+    /// The configured egress IP.
+    pub egress_ip: Option<IpAddr>,
+    /// Base URLs that callers can reach.
+    pub listening: Vec<String>,
+    /// Whether callers have to show a key.
+    pub callers_need_key: bool,
+    /// Each key with its value, secrets masked, and its source, for `/config`.
+    pub settings: Vec<serde_json::Value>,
+}
+
+/// An account by the configuration in force.
+#[derive(Debug, Clone)]
+pub struct Account {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Whose errcodes it gets.
+    pub product: Product,
+    /// Its appid.
+    pub appid: String,
+    /// Its token.
+    pub token: Reader,
+    /// Its API host.
+    pub host: Arc<ApiHost>,
+    /// What callers put before the path.
+    pub prefix: String,
+    /// A Host name that leads to it.
+    pub host_name: Option<String>,
+    /// What may be called.
+    pub paths: Vec<String>,
+}
+
+/// Everything that the admin listener reads; shared with the app, which keeps it true.
+#[derive(Debug)]
+pub struct Sources {
+    started: Instant,
+    phase: AtomicU8,
+    /// Who may ask.
+    pub rules: ArcSwap<Rules>,
+    /// What the configuration in force says.
+    pub in_force: ArcSwap<InForce>,
+    /// The last reload, or the start.
+    pub last_reload: Mutex<view::Reload>,
+    last_success: Mutex<SystemTime>,
+    /// Counts of all workers.
+    pub metrics: Arc<Metrics>,
+    /// The last failed calls of all workers.
+    pub calls: Arc<Calls>,
+    budget: Arc<Budget>,
+    caller_connections: Connections,
+    pub(super) history: Mutex<History>,
+}
+
+impl Sources {
+    /// At the start of the process, before there is any account.
+    pub fn new(
+        rules: Rules,
+        metrics: Arc<Metrics>,
+        calls: Arc<Calls>,
+        budget: Arc<Budget>,
+        caller_connections: Connections,
+    ) -> Arc<Self> {
+        let now = SystemTime::now();
+        Arc::new(Self {
+            started: Instant::now(),
+            phase: AtomicU8::new(0),
+            rules: ArcSwap::from_pointee(rules),
+            in_force: ArcSwap::default(),
+            last_reload: Mutex::new(view::Reload { at: now, ok: true, errors: Vec::new() }),
+            last_success: Mutex::new(now),
+            metrics,
+            calls,
+            budget,
+            caller_connections,
+            history: Mutex::default(),
+        })
+    }
+
+    /// From now on in this phase.
+    pub fn enter(&self, phase: Phase) {
+        self.phase.store(phase as u8, Ordering::SeqCst);
+    }
+
+    fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::SeqCst) {
+            0 => Phase::Starting,
+            1 => Phase::Serving,
+            _ => Phase::Draining,
+        }
+    }
+
+    /// A reload is over; no errors: it worked.
+    pub fn reloaded(&self, errors: Vec<String>) {
+        let now = SystemTime::now();
+        if errors.is_empty() {
+            *lock(&self.last_success) = now;
+        }
+        *lock(&self.last_reload) = view::Reload { at: now, ok: errors.is_empty(), errors };
+    }
+
+    /// Everything at this moment.
+    pub fn view(&self) -> View {
+        let now = SystemTime::now();
+        let in_force = self.in_force.load();
+        let accounts: Vec<_> = in_force.accounts.iter().map(|one| account(one, now)).collect();
+        let up = !in_force.accounts.iter().any(|account| account.token.store().fails.load(Ordering::Relaxed));
+        let connections = self.upstream_connections(&self.metrics.totals());
+        View {
+            now,
+            version: VERSION,
+            uptime: self.started.elapsed(),
+            phase: self.phase(),
+            egress_ip: in_force.egress_ip,
+            listening: in_force.listening.clone(),
+            callers_need_key: in_force.callers_need_key,
+            caller_connections: self.caller_connections.count() as u64,
+            upstream_connections: (connections.idle, connections.active),
+            store: view::Store { kind: "file", up },
+            last_reload: lock(&self.last_reload).clone(),
+            accounts,
+        }
+    }
+
+    fn upstream_connections(&self, totals: &Totals) -> UpstreamConnections {
+        let in_force = self.in_force.load();
+        let mut hosts: Vec<&Arc<ApiHost>> = Vec::new();
+        for account in &in_force.accounts {
+            if !hosts.iter().any(|known| Arc::ptr_eq(known, &account.host)) {
+                hosts.push(&account.host);
+            }
+        }
+        let open = hosts.iter().map(|host| host.open_connections() as u64).sum::<u64>();
+        let active = totals.accounts.iter().map(|account| account.active).sum::<u64>().min(open);
+        UpstreamConnections { idle: open - active, active }
+    }
+
+    /// What `/metrics` shows at this moment.
+    pub fn look(&self) -> Look {
+        let view = self.view();
+        let in_force = self.in_force.load();
+        let mut totals = self.metrics.totals();
+        let mut operations =
+            BTreeMap::from([(("load", "ok"), 0), (("publish", "failed"), 0), (("publish", "ok"), 0)]);
+        let mut tokens = Vec::with_capacity(in_force.accounts.len());
+        for (one, shown) in in_force.accounts.iter().zip(&view.accounts) {
+            let counts = one.token.store();
+            for (operation, count) in [
+                (("load", "ok"), &counts.loads),
+                (("publish", "ok"), &counts.published),
+                (("publish", "failed"), &counts.failed),
+            ] {
+                *operations.entry(operation).or_default() += count.load(Ordering::Relaxed);
+            }
+            // What a fetch was refused with is an errcode of the upstream's like any other.
+            if let Some(sums) = totals.accounts.iter_mut().find(|sums| sums.name == one.name) {
+                for (at, count) in one.token.fetches().refused {
+                    sums.errcodes[at] += count;
+                }
+            }
+            tokens.push(token(one, shown));
+        }
+        Look {
+            upstream_connections: self.upstream_connections(&totals),
+            totals,
+            tokens,
+            caller_connections: view.caller_connections,
+            replay_bytes: self.budget.used() as u64,
+            dropped_log_lines: logging::lost_lines(),
+            reload: Reload { ok: view.last_reload.ok, last_success: seconds(*lock(&self.last_success)) },
+            store: Store {
+                up: view.store.up,
+                operations: operations
+                    .into_iter()
+                    .map(|((operation, outcome), n)| (operation, outcome, n))
+                    .collect(),
+            },
+            process: process(),
+            version: VERSION,
+            revision: REVISION,
+        }
+    }
+
+    /// Ends a minute of the history, once a minute, for ever.
+    pub async fn keep_history(&self) {
+        let mut minute = tokio::time::interval(Duration::from_secs(60));
+        loop {
+            minute.tick().await;
+            let totals = self.metrics.totals();
+            lock(&self.history).tick(SystemTime::now(), totals);
+        }
+    }
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn seconds(at: SystemTime) -> f64 {
+    at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}
+
+fn fetch(fetch: &LastRefresh) -> view::Fetch {
+    view::Fetch { at: fetch.at, reason: fetch.reason.as_str(), outcome: fetch.outcome.as_str() }
+}
+
+fn account(account: &Account, now: SystemTime) -> view::Account {
+    let status = account.token.status();
+    let base = &account.host.endpoint().base;
+    let usual = if base.is_tls() { ":443" } else { ":80" };
+    let url = base.to_string();
+    view::Account {
+        name: Arc::clone(&account.name),
+        product: account.product,
+        appid: Some(account.appid.clone()),
+        token_api: status.issued_by,
+        state: match status.state {
+            CredentialState::Empty => State::Empty,
+            CredentialState::Fresh => State::Fresh,
+            CredentialState::Stale => State::Stale,
+            CredentialState::Expired => State::Expired,
+            CredentialState::Refused => State::Refused,
+        },
+        generation: Some(status.generation),
+        age: status.age(now),
+        expires_in: status.expires_in(tokio::time::Instant::now()),
+        fetches_today: Some(u64::from(status.fetches_today(now))),
+        quota: status.quota.map(u64::from),
+        last_refresh: status.last_refresh.as_ref().map(fetch),
+        last_error: status.last_error.as_ref().map(|error| view::FetchError {
+            at: error.at,
+            errcode: error.errcode,
+            errmsg: error.errmsg.clone(),
+        }),
+        fetches: account.token.fetches().recent.iter().map(fetch).collect(),
+        upstream: view::Upstream {
+            url: url.strip_suffix(usual).unwrap_or(&url).to_owned(),
+            in_use: None,
+            tls_expires_at: None,
+        },
+        prefix: account.prefix.clone(),
+        host: account.host_name.clone(),
+        paths: account.paths.clone(),
+    }
+}
+
+fn token(account: &Account, shown: &view::Account) -> Token {
+    let status = account.token.status();
+    let last_success = shown.fetches.iter().rev().find(|fetch| fetch.worked()).map(|fetch| fetch.at);
+    // A stored token was fetched when it was issued.
+    let last_success = last_success.or(status.held.as_ref().map(|held| held.issued_at));
+    Token {
+        account: Arc::clone(&account.name),
+        expires_at: status.held.as_ref().map(|held| seconds(held.expires_at)),
+        last_success: last_success.map(seconds),
+        fetches_today: shown.fetches_today,
+        quota: shown.quota,
+        tls_expires_at: shown.upstream.tls_expires_at.map(seconds),
+        refreshes: status
+            .refreshes
+            .iter()
+            .map(|((reason, outcome), count)| (reason.as_str(), outcome.as_str(), *count))
+            .collect(),
+    }
+}

@@ -1,0 +1,7 @@
+//! The admin listener over real sockets: the gate before each route, and what each route tells and does.
+
+mod gate;
+mod health;
+mod page;
+mod routes;
+mod support;

@@ -1,0 +1,69 @@
+//! Probes: what a load balancer and an orchestrator are told.
+
+use serde_json::json;
+
+use super::support::{admin, get, json, ready, with};
+use crate::support::fake::{Fake, Reply};
+use crate::support::gate::Settings;
+use crate::support::until::until_async;
+
+fn two_accounts() -> Settings {
+    Settings {
+        account: "prefix = \"/main\"".to_owned(),
+        tables: "[[account]]\nname = \"shop\"\nappid = \"wxshop\"\nsecret = \"s\"\nprefix = \"/shop\"\n"
+            .to_owned(),
+        ..Settings::default()
+    }
+}
+
+#[tokio::test]
+async fn one_account_that_can_serve_is_enough_unless_more_is_asked() {
+    // The second account's fetch is refused.
+    let fake = Fake::scripted(
+        |n| match n {
+            0 => Reply::json(
+                r#"{"access_token":"FAKE_TOKEN-of-the-first-account-0123456789abcdef","expires_in":7200}"#,
+            ),
+            _ => Reply::errcode(40125),
+        },
+        |_| Reply::json("{}"),
+    )
+    .await;
+    let gate = with(&fake.url(), "", two_accounts()).await;
+    ready(&gate).await;
+    until_async("the other account is refused", async || {
+        let answer = json(&get(&gate, "/readyz").await);
+        answer["accounts"].as_array().unwrap().iter().any(|account| account["state"] == "refused")
+    })
+    .await;
+    let all = json(&get(&gate, "/readyz").await);
+    assert_eq!(all["ready"], true);
+    let refused = all["accounts"].as_array().unwrap().iter().find(|a| a["state"] == "refused").unwrap();
+    let reason = refused["reason"].as_str().unwrap();
+    assert!(reason.starts_with("40125 ") && reason.contains("AppSecret"), "{reason}");
+    let other = refused["name"].as_str().unwrap();
+    let good = if other == "main" { "shop" } else { "main" };
+    for (target, status) in [
+        ("/readyz".to_owned(), 200),
+        ("/readyz?strict".to_owned(), 503),
+        ("/readyz?strict=1".to_owned(), 503),
+        (format!("/readyz?account={good}"), 200),
+        (format!("/readyz?account={other}"), 503),
+        ("/readyz?account=unknown".to_owned(), 404),
+        ("/livez".to_owned(), 200),
+        ("/healthz".to_owned(), 200),
+    ] {
+        assert_eq!(get(&gate, &target).await.status, status, "{target}");
+    }
+    let one = json(&get(&gate, &format!("/readyz?account={good}")).await);
+    assert_eq!(one, json!({"ready": true, "accounts": [{"name": good, "state": "fresh", "reason": null}]}));
+}
+
+#[tokio::test]
+async fn without_a_token_it_lives_and_is_not_ready() {
+    let fake = Fake::scripted(|_| Reply::Silence, |_| Reply::json("{}")).await;
+    let gate = admin(&fake.url()).await;
+    assert_eq!(get(&gate, "/livez").await.status, 200);
+    let answer = get(&gate, "/readyz").await;
+    assert_eq!((answer.status, json(&answer)["accounts"][0]["state"].clone()), (503, json!("empty")));
+}
