@@ -12,6 +12,9 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
 
+use super::evidence::Stamp;
+use super::known_paths::KnownPaths;
+use super::policy::Policy;
 use super::status::{CredentialStatus, FetchLog, StoreCounts};
 use super::types::{Absent, CellContent, Credential, Previous, Renewal, Suspects};
 
@@ -45,6 +48,7 @@ pub(crate) struct Cell {
     known_good: AtomicU64,
     any_suspect: AtomicBool,
     suspects: ArcSwap<Suspects>,
+    known_paths: KnownPaths,
 }
 
 impl Cell {
@@ -59,6 +63,7 @@ impl Cell {
             known_good: AtomicU64::new(0),
             any_suspect: AtomicBool::new(false),
             suspects: ArcSwap::from_pointee(Suspects::new()),
+            known_paths: KnownPaths::default(),
         }
     }
 
@@ -92,6 +97,7 @@ impl Cell {
 pub struct Reader {
     pub(crate) cell: Arc<Cell>,
     pub(crate) task: mpsc::Sender<Message>,
+    pub(crate) policy: &'static Policy,
 }
 
 impl Reader {
@@ -160,16 +166,62 @@ impl Reader {
         self.ask(Message::Admin { generation, answer }, answered, limit).await
     }
 
-    /// What came of the second sending of a request: `refused` when its errcode is in `refresh_on`.
-    /// `generation` is that of the credential it was sent with.
-    pub fn replay_outcome(&self, path: &str, generation: u64, refused: bool) {
-        if refused {
-            let message = Message::RefusedAgain { path: path_key(path).into(), generation };
-            let _ = self.task.try_send(message);
-        } else {
-            self.known_good(generation);
-            self.succeeded(path);
+    /// A call of this path that was sent at `sent` was not refused: what is refused with the same credential besides
+    /// is not its fault. For every such call.
+    pub fn accepted(&self, credential: &Credential, path: &str, sent: std::time::Instant) {
+        let sent = Stamp::of(sent);
+        credential.evidence.accepted(sent);
+        let path = path_key(path);
+        self.cell.known_paths.accepted(path, sent);
+        if self.cell.known_good() < credential.generation {
+            self.cell.known_good.fetch_max(credential.generation, Ordering::Relaxed);
         }
+        if self.watches(path) {
+            let _ = self.task.try_send(Message::Succeeded { path: path.into() });
+        }
+    }
+
+    /// A call of this path that was sent at `sent` was refused. Nothing is fetched for it yet.
+    pub fn refused(&self, credential: &Credential, path: &str, sent: std::time::Instant) {
+        let now = Stamp::now();
+        let paths = &self.cell.known_paths;
+        // Callers make up paths: what those show that were never accepted is little, unless all are such.
+        if paths.is_empty() || paths.contains(path_key(path), now) {
+            credential.evidence.refused(Stamp::of(sent), now);
+        }
+    }
+
+    /// The last sending of a call was refused too, with the credential of this generation.
+    pub fn refused_again(&self, path: &str, generation: u64) {
+        let _ = self.task.try_send(Message::RefusedAgain { path: path_key(path).into(), generation });
+    }
+
+    /// The credential before the current one, while it goes on working as far as is known.
+    pub fn previous(&self) -> Option<Previous> {
+        let previous = self.cell.previous.load_full()?;
+        let works = Instant::now() < previous.until && !previous.credential.evidence.is_refused();
+        works.then(|| Previous::clone(&previous))
+    }
+
+    /// Whether this path starts no fetch at the moment.
+    pub fn blocked(&self, path: &str) -> bool {
+        self.cell.any_suspect.load(Ordering::Relaxed)
+            && self
+                .cell
+                .suspects
+                .load()
+                .get(path_key(path))
+                .is_some_and(|until| until.is_some_and(|until| Instant::now() < until))
+    }
+
+    /// Changes whenever the cell is written.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.cell.written.subscribe()
+    }
+
+    /// How its credential lives.
+    pub fn policy(&self) -> &'static Policy {
+        self.policy
     }
 
     /// Each sending of a call was refused, although other calls show that the credential is good. `began` is when the
@@ -178,24 +230,10 @@ impl Reader {
         let _ = self.task.try_send(Message::RefusedThoughGood { path: path_key(path).into(), began });
     }
 
-    /// A request was not refused with the credential of this generation: what is refused with it besides is not its
-    /// fault. For every such request; one relaxed load unless the generation is news.
-    pub fn known_good(&self, generation: u64) {
-        if self.cell.known_good() < generation {
-            self.cell.known_good.fetch_max(generation, Ordering::Relaxed);
-        }
-    }
-
-    /// Whether the task wants to hear of a success of this path ([`Reader::succeeded`]). One relaxed load
-    /// while no path is suspect.
-    pub fn suspects(&self, path: &str) -> bool {
+    /// Whether the task wants to hear of a success of this path. One relaxed load while no path is suspect.
+    pub(crate) fn watches(&self, path: &str) -> bool {
         self.cell.any_suspect.load(Ordering::Relaxed)
             && self.cell.suspects.load().contains_key(path_key(path))
-    }
-
-    /// A request of a suspect path was not refused: its record is cleared.
-    pub fn succeeded(&self, path: &str) {
-        let _ = self.task.try_send(Message::Succeeded { path: path_key(path).into() });
     }
 
     /// The fetches that its task has sent.
@@ -218,8 +256,9 @@ impl Reader {
     }
 
     fn refusal(&self, refused: &Credential, path: &str, answer: Option<oneshot::Sender<Renewal>>) -> Message {
-        let path = path_key(path).into();
-        Message::Refused { generation: refused.generation, path, known: true, answer }
+        let path = path_key(path);
+        let known = self.cell.known_paths.contains(path, Stamp::now());
+        Message::Refused { generation: refused.generation, path: path.into(), known, answer }
     }
 
     async fn ask(&self, message: Message, answered: oneshot::Receiver<Renewal>, limit: Duration) -> Renewal {

@@ -7,7 +7,9 @@
 
 mod cell;
 mod events;
+pub(crate) mod evidence;
 pub mod issuer;
+mod known_paths;
 pub(crate) mod lifecycle;
 pub mod policy;
 mod refresher;

@@ -67,9 +67,10 @@ pub(crate) fn spawn_with(
     let cell = Arc::new(Cell::new(status));
     let (sender, reports) = mpsc::channel(QUEUE);
     let (stop, stopped) = oneshot::channel();
+    let policy = spec.policy;
     let around = Surroundings { spec, issuer, store, wall, cell: Arc::clone(&cell) };
     let joined = tokio::spawn(supervise(around, reports, stopped, inherited));
-    (Reader { cell, task: sender }, Task { stop, joined })
+    (Reader { cell, task: sender, policy }, Task { stop, joined })
 }
 
 async fn supervise(

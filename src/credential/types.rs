@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::evidence::{Evidence, InFlight, Stamp, View};
 use crate::http1::percent;
 use crate::secret::Secret;
 
@@ -58,6 +59,8 @@ pub struct Credential {
     pub end: Instant,
     /// Until then it is so new that a refusal may come from a node that does not know it yet.
     pub young_until: Instant,
+    /// What calls have shown of this generation.
+    pub(crate) evidence: Arc<Evidence>,
 }
 
 impl Credential {
@@ -66,7 +69,31 @@ impl Credential {
         let mut encoded = String::with_capacity(3 * value.expose().len());
         percent::encode(value.expose(), &mut encoded);
         let young_until = Instant::now() + YOUNG;
-        Self { id, generation, value, encoded: Secret::new(encoded), end, young_until }
+        Self {
+            id,
+            generation,
+            value,
+            encoded: Secret::new(encoded),
+            end,
+            young_until,
+            evidence: Arc::default(),
+        }
+    }
+
+    /// A call with it is being sent; it is answered when the guard is dropped.
+    pub fn sending(&self) -> InFlight<'_> {
+        self.evidence.sending()
+    }
+
+    /// What is known of it at this moment, from where a refused call stands that was sent at `sent`.
+    pub(crate) fn evidence_since(&self, sent: std::time::Instant) -> View {
+        self.evidence.view(Stamp::of(sent), Stamp::now())
+    }
+
+    /// Whether a call was accepted with it that was sent so much later than this moment that the two cannot have
+    /// overtaken each other.
+    pub(crate) fn accepted_well_after(&self, sent: std::time::Instant) -> bool {
+        self.evidence.accepted_well_after(Stamp::of(sent))
     }
 
     /// The same, issued so long before `now`.

@@ -93,7 +93,7 @@ impl Proxy {
             }
             Action::PassThrough => {
                 let mut call = Call::new(head, (&path, query), body, upstream);
-                Ok(self.attempt(&mut call, None, stats).await?.0)
+                Ok(self.attempt(&mut call, None, stats).await?.answer)
             }
             Action::Inject => {
                 self.with_token(account, &mut Call::new(head, (&path, query), body, upstream), stats).await

@@ -15,6 +15,7 @@ mod fields;
 pub mod inject;
 pub mod inspect;
 pub mod refusal;
+mod retry;
 pub mod route;
 pub mod settings;
 mod state;
@@ -31,10 +32,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Request, Response};
+use http::{Request, Response};
 use hyper::body::{Body, Incoming};
 
-use crate::credential::{Credential, Renewal};
+use crate::credential::Credential;
 use crate::metrics::{FIRST_CALLER, NO_CALLER};
 use crate::stats::RequestStats;
 use crate::upstream::Upstream;
@@ -56,9 +57,6 @@ use tally::Tally;
 
 /// How long a request waits for the first token of its account.
 const FIRST_TOKEN_WAIT: Duration = Duration::from_secs(5);
-
-/// How long a refused request waits for a forced refresh.
-const REFRESH_WAIT: Duration = Duration::from_secs(5);
 
 /// One worker's proxy by one configuration: what all workers share, and the worker's own connections.
 pub struct Proxy {
@@ -156,53 +154,11 @@ impl Proxy {
             }
             Action::PassThrough => {
                 let mut call = Call::new(head, (path, query), body, upstream);
-                let (answer, _) = Box::pin(self.attempt(&mut call, None, stats)).await?;
-                Ok(answer)
+                Ok(Box::pin(self.attempt(&mut call, None, stats)).await?.answer)
             }
             Action::Inject => {
                 self.with_token(account, &mut Call::new(head, (path, query), body, upstream), stats).await
             }
-        }
-    }
-
-    /// The call with the current token; and when that is refused, once more with the next one.
-    async fn with_token(
-        &self,
-        account: &Account,
-        call: &mut Call<'_>,
-        stats: &mut Tally,
-    ) -> Result<Response<AnswerBody>, Refusal> {
-        let token = token_of(account).await?;
-        let (answer, errcode) = self.attempt(call, Some(&token), stats).await?;
-        match verdict(account, &answer, errcode) {
-            Verdict::Refused => {}
-            Verdict::Proved => {
-                account.token.known_good(token.generation);
-                if account.token.suspects(call.path) {
-                    account.token.succeeded(call.path);
-                }
-                return Ok(answer);
-            }
-            Verdict::Nothing => return Ok(answer),
-        }
-        if !call.can_be_repeated() {
-            account.token.start_renewal(&token, call.path);
-            return Ok(marked(answer, "body-too-large", stats));
-        }
-        match Box::pin(account.token.renew(&token, call.path, REFRESH_WAIT)).await {
-            Renewal::Newer(newer) => {
-                let (second, errcode) = Box::pin(self.attempt(call, Some(&newer), stats)).await?;
-                match verdict(account, &second, errcode) {
-                    Verdict::Refused => account.token.replay_outcome(call.path, newer.generation, true),
-                    Verdict::Proved => {
-                        account.token.replay_outcome(call.path, newer.generation, false);
-                    }
-                    Verdict::Nothing => {}
-                }
-                Ok(second)
-            }
-            Renewal::Failed => Ok(marked(answer, "refresh-failed", stats)),
-            Renewal::Limited => Ok(marked(answer, "refresh-limited", stats)),
         }
     }
 
@@ -212,7 +168,7 @@ impl Proxy {
         call: &mut Call<'_>,
         token: Option<&Credential>,
         stats: &mut Tally,
-    ) -> Result<(Response<AnswerBody>, Option<i64>), Refusal> {
+    ) -> Result<Attempt, Refusal> {
         let target = match token {
             Some(token) => query::with_token(call.path, call.query, token.encoded.expose().as_bytes()),
             None => query::untouched(call.path, call.query),
@@ -221,14 +177,23 @@ impl Proxy {
             .map_err(|_| Refusal::BadRequest("path and query are too long".into()))?;
         stats.sent();
         let (method, upstream) = (call.method, call.upstream);
+        let _in_flight = token.map(Credential::sending);
         let sent = Instant::now();
         let response = upstream.send(method, || call.request(&target)).await;
         let took = sent.elapsed();
         stats.upstream += took;
         let Inspected { answer, errcode, explanation } = inspect::inspect(response?, token, method).await?;
         stats.exchanged(took, errcode, explanation);
-        Ok((answer, errcode))
+        Ok(Attempt { answer, errcode, sent })
     }
+}
+
+/// What came of one sending.
+struct Attempt {
+    answer: Response<AnswerBody>,
+    /// Top-level, where there was one to read.
+    errcode: Option<i64>,
+    sent: Instant,
 }
 
 /// The answer to a caller that asks for a token.
@@ -266,34 +231,4 @@ fn refused(refusal: &Refusal, stats: &mut RequestStats) -> Response<AnswerBody> 
     stats.cause = refusal.cause().map(|cause| cause.to_owned().into());
     stats.errcode = Some(refusal.shape().errcode);
     own::refusal(refusal)
-}
-
-/// What an answer says about the token that its call was made with.
-enum Verdict {
-    /// The upstream refused it.
-    Refused,
-    /// The upstream took it.
-    Proved,
-    /// Neither: a busy system (-1) and an HTTP error answer before they look at it.
-    Nothing,
-}
-
-fn verdict(account: &Account, answer: &Response<AnswerBody>, errcode: Option<i64>) -> Verdict {
-    match errcode {
-        Some(errcode) if account.refresh_on.contains(&errcode) => Verdict::Refused,
-        Some(-1) => Verdict::Nothing,
-        _ if answer.status().is_success() => Verdict::Proved,
-        _ => Verdict::Nothing,
-    }
-}
-
-/// Says why the caller sees a token error although wxgate retries.
-fn marked(
-    mut answer: Response<AnswerBody>,
-    why: &'static str,
-    stats: &mut RequestStats,
-) -> Response<AnswerBody> {
-    stats.code = Some(why);
-    answer.headers_mut().insert(answer::RETRY, HeaderValue::from_static(why));
-    answer
 }

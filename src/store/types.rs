@@ -40,8 +40,6 @@ pub struct StoredCredential {
 pub struct StoredLimits {
     /// The bucket of forced refreshes.
     pub bucket: Option<StoredBucket>,
-    /// The share of that bucket that paths without an accepted call may take.
-    pub unknown_paths: Option<StoredBucket>,
     /// The refreshes with `force_refresh` within the last day.
     pub forced: Vec<StoredForced>,
 }

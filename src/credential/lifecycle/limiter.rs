@@ -1,7 +1,8 @@
 //! What keeps refusals from burning the upstream's quota: a bucket (`token`) or a daily count (`stable_token`).
 //!
 //! Callers choose paths, so those without an accepted call in the last hour have a share of their own in both:
-//! whoever makes up paths cannot empty them. All runs on the monotonic clock; the wall clock is only in what is
+//! whoever makes up paths cannot empty them. A path that is accepted after all gives back what it took of the share.
+//! All runs on the monotonic clock; the wall clock is only in what is
 //! stored. A wall clock that was set back never hands out more than there is, one that was set forward at most fills
 //! the bucket. No fetch in here.
 
@@ -27,6 +28,10 @@ pub(super) struct Limiter {
     bucket: Option<Bucket>,
     unknown_paths: Option<Bucket>,
     forced: ForcedLog,
+    /// The paths that have taken of the share and were not accepted since; the last few.
+    takers: Vec<Box<str>>,
+    /// The unknown path that asked last.
+    asking: Option<Box<str>>,
     /// The normal mode handed out this refused generation: until then asking again is no use.
     handed_back: Option<(u64, Instant)>,
 }
@@ -34,7 +39,15 @@ pub(super) struct Limiter {
 impl Limiter {
     /// Before [`Limiter::restore`].
     pub(super) fn new(limit: Limit) -> Self {
-        Self { limit, bucket: None, unknown_paths: None, forced: ForcedLog::default(), handed_back: None }
+        Self {
+            limit,
+            bucket: None,
+            unknown_paths: None,
+            forced: ForcedLog::default(),
+            takers: Vec::new(),
+            asking: None,
+            handed_back: None,
+        }
     }
 
     /// As stored, plus what came in since; what is not stored is full.
@@ -42,33 +55,28 @@ impl Limiter {
         if let Limit::Bucket { size, refill, unknown_paths } = self.limit {
             // A share refills by its share, or it would take all that comes in.
             let slower = refill * size / unknown_paths.max(1);
-            let bucket = |stored, size, refill| {
-                let full = Bucket::full(size, refill, now.mono);
-                Some(match stored {
-                    Some(stored) => full.restored(stored, now),
-                    None => full,
-                })
-            };
-            self.bucket = bucket(stored.bucket, size, refill);
-            self.unknown_paths = bucket(stored.unknown_paths, unknown_paths, slower);
+            let full = Bucket::full(size, refill, now.mono);
+            self.bucket = Some(match stored.bucket {
+                Some(stored) => full.restored(stored, now),
+                None => full,
+            });
+            // Not stored: which paths are known is not, either, and what all share still holds.
+            self.unknown_paths = Some(Bucket::full(unknown_paths, slower, now.mono));
         }
         self.forced = ForcedLog::restore(&stored.forced, now);
     }
 
     /// Another replica has spent of the same limits.
     pub(super) fn merge(&mut self, stored: &StoredLimits, now: Now) {
-        for (mine, theirs) in
-            [(&mut self.bucket, stored.bucket), (&mut self.unknown_paths, stored.unknown_paths)]
-        {
-            if let (Some(bucket), Some(theirs)) = (mine, theirs) {
-                bucket.merge(theirs, now);
-            }
+        if let (Some(bucket), Some(theirs)) = (&mut self.bucket, stored.bucket) {
+            bucket.merge(theirs, now);
         }
         self.forced.merge(&stored.forced, now);
     }
 
     /// Takes the permission for a fetch in normal mode, if there is one.
-    pub(super) fn allows(&mut self, cause: Cause, generation: u64, now: Instant) -> bool {
+    pub(super) fn allows(&mut self, cause: Cause, path: Option<&str>, generation: u64, now: Instant) -> bool {
+        self.asking = path.filter(|_| cause == Cause::UnknownPath).map(Into::into);
         match self.limit {
             Limit::Bucket { .. } => {
                 let unknown = (cause == Cause::UnknownPath).then_some(&mut self.unknown_paths);
@@ -81,6 +89,7 @@ impl Limiter {
                     && let Some(share) = &mut self.unknown_paths
                 {
                     share.take(now);
+                    self.note_taker();
                 }
                 true
             }
@@ -117,7 +126,35 @@ impl Limiter {
     /// A fetch in forced mode is being sent.
     pub(super) fn spend_forced(&mut self, cause: Cause, now: Now) {
         if let Limit::Daily { apart, .. } = self.limit {
-            self.forced.spend(cause == Cause::UnknownPath, apart, now);
+            let unknown = cause == Cause::UnknownPath;
+            self.forced.spend(unknown, apart, now);
+            if unknown {
+                self.note_taker();
+            }
+        }
+    }
+
+    fn note_taker(&mut self) {
+        const MOST: usize = 8;
+        self.takers.extend(self.asking.take());
+        if self.takers.len() > MOST {
+            self.takers.remove(0);
+        }
+    }
+
+    /// A call of this path has been accepted: it is a path like any other.
+    pub(super) fn accepted(&mut self, path: &str) {
+        let Some(at) = self.takers.iter().position(|taker| **taker == *path) else { return };
+        self.takers.swap_remove(at);
+        match (&mut self.unknown_paths, self.limit) {
+            (Some(share), Limit::Bucket { unknown_paths, .. }) => {
+                share.level = unknown_paths.min(share.level + 1);
+            }
+            _ => {
+                if let Some((_, last)) = self.forced.sent.iter_mut().rfind(|(_, sent)| sent.unknown_path) {
+                    last.unknown_path = false;
+                }
+            }
         }
     }
 
@@ -130,7 +167,6 @@ impl Limiter {
     pub(super) fn stored(&mut self, now: Now) -> StoredLimits {
         StoredLimits {
             bucket: self.bucket.as_mut().map(|bucket| bucket.stored(now)),
-            unknown_paths: self.unknown_paths.as_mut().map(|bucket| bucket.stored(now)),
             forced: self.forced.stored(),
         }
     }
@@ -300,7 +336,7 @@ mod tests {
 
     /// How many of 20 fetches are allowed at this moment.
     fn allowed(limiter: &mut Limiter, cause: Cause, now: Now) -> usize {
-        (0..20).filter(|_| limiter.allows(cause, 1, now.mono)).count()
+        (0..20).filter(|_| limiter.allows(cause, None, 1, now.mono)).count()
     }
 
     #[test]
@@ -332,6 +368,28 @@ mod tests {
     }
 
     #[test]
+    fn a_path_that_is_accepted_after_all_gives_back_what_it_took_of_the_share() {
+        let start = now();
+        let mut limiter = bucket(&StoredLimits::default(), start);
+        for n in 0..8 {
+            let path = format!("/new/{n}");
+            assert!(limiter.allows(Cause::UnknownPath, Some(&path), n, start.mono), "{n}");
+            limiter.accepted(&path);
+            limiter.accepted(&path);
+        }
+        assert_eq!(allowed(&mut limiter, Cause::KnownPath, start), 2, "the whole is spent all the same");
+        let mut limiter = daily(&StoredLimits::default(), start);
+        for n in 0..8 {
+            let (path, at) = (format!("/new/{n}"), later(start, 60 * n));
+            assert!(limiter.allows(Cause::UnknownPath, Some(&path), n, at.mono));
+            assert!(limiter.allows_forced(Cause::UnknownPath, at.mono), "{n}");
+            limiter.spend_forced(Cause::UnknownPath, at);
+            limiter.accepted(&path);
+        }
+        assert!(limiter.forced.stored().iter().all(|forced| !forced.unknown_path));
+    }
+
+    #[test]
     fn a_restart_neither_fills_nor_empties_the_bucket() {
         let start = now();
         let mut limiter = bucket(&StoredLimits::default(), start);
@@ -346,7 +404,7 @@ mod tests {
                 "away for {away} s"
             );
         }
-        for (away, left) in [(169, 0), (170, 1), (370, 2), (100_000, 3)] {
+        for (away, left) in [(0, 0), (100_000, 3)] {
             let back = later(start, 30 + away);
             let unknown = allowed(&mut bucket(&stored, back), Cause::UnknownPath, back);
             assert_eq!(unknown, left, "away for {away} s");
@@ -362,7 +420,6 @@ mod tests {
         allowed(&mut other, Cause::UnknownPath, start);
         let mut limiter = bucket(&StoredLimits::default(), start);
         limiter.merge(&other.stored(start), start);
-        assert_eq!(allowed(&mut limiter, Cause::UnknownPath, start), 0);
         assert_eq!(allowed(&mut limiter, Cause::KnownPath, start), 7);
         limiter.merge(&other.stored(start), start);
         assert_eq!(allowed(&mut limiter, Cause::KnownPath, start), 0, "a merge gives nothing back");
@@ -417,9 +474,9 @@ mod tests {
         }
         let at = later(start, 400).mono;
         limiter.handed_back(1, at);
-        assert!(!limiter.allows(Cause::UnknownPath, 1, at));
-        assert!(limiter.allows(Cause::KnownPath, 1, at), "the others are not held up by it");
-        assert!(limiter.allows(Cause::UnknownPath, 2, at), "another token is another matter");
+        assert!(!limiter.allows(Cause::UnknownPath, None, 1, at));
+        assert!(limiter.allows(Cause::KnownPath, None, 1, at), "the others are not held up by it");
+        assert!(limiter.allows(Cause::UnknownPath, None, 2, at), "another token is another matter");
     }
 
     #[test]

@@ -100,7 +100,10 @@ impl Machine {
                     out.push(Action::Log(LogEvent::PathBlocked { path, block, though_good: true }));
                 }
             }
-            Event::Succeeded { path } => self.blame.succeeded(&path),
+            Event::Succeeded { path } => {
+                self.blame.succeeded(&path);
+                self.limiter.accepted(&path);
+            }
             Event::KnownGood { generation } => self.blame.known_good(generation),
             Event::Fetched { answer, jitter } => self.fetched(answer, jitter, now, &mut out),
             Event::TimerDue => {
@@ -263,7 +266,7 @@ impl Machine {
 
     /// Sends a fetch that somebody caused, if the limits allow one.
     fn fetch_for(&mut self, waiter: Waiter, cause: Cause, now: Now, out: &mut Vec<Action>) {
-        if self.limiter.allows(cause, self.held.generation(), now.mono) {
+        if self.limiter.allows(cause, waiter.path.as_deref(), self.held.generation(), now.mono) {
             self.want(cause);
             self.waiters.join(waiter);
             let reason = if cause == Cause::ByHand { Reason::Admin } else { Reason::Forced };

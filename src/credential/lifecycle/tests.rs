@@ -667,6 +667,18 @@ fn paths_without_an_accepted_call_take_three_of_the_ten_together() {
 }
 
 #[test]
+fn a_new_path_that_is_accepted_with_the_token_fetched_for_it_takes_nothing_of_the_share() {
+    let mut run = Run::with_token(&TOKEN);
+    for n in 1..=9 {
+        let path = format!("/new/{n}");
+        run.report_unknown(n, &path);
+        run.answer(issued(&format!("T{n}"), 7200));
+        run.replayed(&path, n + 1, false);
+    }
+    assert_eq!(run.generation(), 10);
+}
+
+#[test]
 fn paths_without_an_accepted_call_force_six_of_the_eighteen_stable_tokens() {
     let mut run = Run::with_token(&STABLE_TOKEN);
     let mut forced = 0;

@@ -359,19 +359,19 @@ async fn a_forced_refresh_that_is_not_sent_before_the_end_is_not_booked() {
 async fn a_path_that_is_not_the_tokens_fault_is_watched_and_cleared_by_a_success() {
     let fake = Fake::healthy();
     let (reader, _task, mut token, _) = started(&TOKEN, &fake).await;
-    assert!(!reader.suspects("/bad"));
+    assert!(!reader.watches("/bad"));
     for _ in 0..2 {
         let Renewal::Newer(replayed_with) = reader.renew(&token, "/bad", LIMIT).await else { panic!() };
-        assert!(reader.suspects("/bad") && !reader.suspects("/good"));
-        reader.replay_outcome("/bad", replayed_with.generation, true);
+        assert!(reader.watches("/bad") && !reader.watches("/good"));
+        reader.refused_again("/bad", replayed_with.generation);
         token = replayed_with;
     }
     assert!(matches!(reader.renew(&token, "/bad", LIMIT).await, Renewal::Limited));
-    reader.succeeded("/bad");
+    reader.accepted(&token, "/bad", std::time::Instant::now());
     assert_eq!(newer(reader.renew(&token, "/bad", LIMIT).await), 4);
-    reader.replay_outcome("/bad", 4, false);
+    reader.accepted(&reader.current().unwrap(), "/bad", std::time::Instant::now());
     tokio::time::sleep(secs(1)).await;
-    assert!(!reader.suspects("/bad"));
+    assert!(!reader.watches("/bad"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -383,10 +383,10 @@ async fn a_success_of_any_path_shows_that_the_token_is_not_to_blame() {
             let both = tokio::join!(reader.renew(&token, "/a", LIMIT), reader.renew(&token, "/b", LIMIT));
             let (Renewal::Newer(newer), Renewal::Newer(_)) = both else { panic!() };
             if good {
-                reader.known_good(newer.generation);
-                reader.known_good(1);
+                reader.accepted(&newer, "/c", std::time::Instant::now());
+                reader.accepted(&token, "/c", std::time::Instant::now());
             }
-            ["/a", "/b"].iter().for_each(|path| reader.replay_outcome(path, newer.generation, true));
+            ["/a", "/b"].iter().for_each(|path| reader.refused_again(path, newer.generation));
             token = newer;
         }
         let third = reader.renew(&token, "/a", LIMIT).await;

@@ -26,8 +26,6 @@ struct Written<'a> {
     token: Option<WrittenToken<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     bucket: Option<FileBucket>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    unknown_paths_bucket: Option<FileBucket>,
     forced_ms: Vec<u64>,
     forced_by_unknown_paths_ms: Vec<u64>,
     day: i64,
@@ -51,7 +49,6 @@ struct Read {
     generation: u64,
     token: Option<ReadToken>,
     bucket: Option<FileBucket>,
-    unknown_paths_bucket: Option<FileBucket>,
     #[serde(default)]
     forced_ms: Vec<u64>,
     #[serde(default)]
@@ -133,7 +130,6 @@ pub(super) fn render(state: &StoredState, key: &StoreKey) -> Zeroizing<Vec<u8>> 
             expires_in_ms: millis(token.expires_in),
         }),
         bucket: state.limits.bucket.map(FileBucket::from),
-        unknown_paths_bucket: state.limits.unknown_paths.map(FileBucket::from),
         // An older wxgate reads this list alone, so it has all of them.
         forced_ms: state.limits.forced.iter().map(|forced| to_ms(forced.at)).collect(),
         forced_by_unknown_paths_ms: unknown.map(|forced| to_ms(forced.at)).collect(),
@@ -194,11 +190,7 @@ pub(super) fn parse(text: &[u8], key: &StoreKey) -> Result<Parsed, Unusable> {
         generation: read.generation,
         // The two calls issue independent tokens; the counters still hold.
         credential: token.filter(|_| !other_api),
-        limits: StoredLimits {
-            bucket: read.bucket.map(StoredBucket::from),
-            unknown_paths: read.unknown_paths_bucket.map(StoredBucket::from),
-            forced,
-        },
+        limits: StoredLimits { bucket: read.bucket.map(StoredBucket::from), forced },
         day: read.day,
         fetches: read.fetches,
     };

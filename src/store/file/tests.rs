@@ -45,11 +45,6 @@ fn state(token: &str) -> StoredState {
                 next_in: Duration::from_millis(1500),
                 at: at(1_800_000_001),
             }),
-            unknown_paths: Some(StoredBucket {
-                level: 1,
-                next_in: Duration::from_secs(2),
-                at: at(1_800_000_001),
-            }),
             forced: vec![
                 StoredForced { at: at(1_799_999_000), unknown_path: false },
                 StoredForced { at: at(1_799_999_100), unknown_path: true },
@@ -306,7 +301,7 @@ async fn a_file_of_an_older_wxgate_is_read() {
     fs::write(dir.path().join("wx1.json"), text).unwrap();
     let loaded = store.load().await.unwrap();
     assert_eq!(loaded.credential.unwrap().value.expose(), "T");
-    assert_eq!((loaded.limits.bucket.unwrap().level, loaded.limits.unknown_paths), (3, None));
+    assert_eq!(loaded.limits.bucket.unwrap().level, 3);
     assert_eq!(loaded.limits.forced, [StoredForced { at: at(1_799_999_000), unknown_path: false }]);
 }
 

@@ -78,7 +78,7 @@ async fn calls_that_failed_or_were_healed_are_explained_in_both_languages() {
     let gate = admin(&wechat.url).await;
     gate.get("/cgi-bin/user/get").await;
     assert_eq!(json(&get(&gate, "/calls").await), json!({"calls": []}), "a good call is not in the list");
-    wechat.handle.steal_token();
+    wechat.handle.expire_token();
     gate.get("/cgi-bin/user/get?a=secret-query").await;
     gate.get("/cgi-bin/user/info?openid=nobody").await;
     gate.get("/elsewhere").await;
@@ -140,7 +140,7 @@ async fn a_call_goes_the_ordinary_way_as_the_caller_admin() {
         with(&wechat.url, "", Settings { account: "prefix = \"/shop\"".to_owned(), ..Settings::default() })
             .await;
     ready(&gate).await;
-    wechat.handle.steal_token();
+    wechat.handle.expire_token();
     let call = json!({"method": "GET", "path": "/cgi-bin/user/get", "query": "next_openid=", "headers": {"X-A": "b"}});
     let answer = post(&gate, "/accounts/main/call", &call.to_string()).await;
     let told = json(&answer);
@@ -196,7 +196,7 @@ async fn metrics_are_counted_and_an_account_that_is_gone_takes_its_series_along(
     let gate = crate::support::gate::Gate::with(&wechat.url, settings()).await;
     ready(&gate).await;
     gate.get("/cgi-bin/user/get").await;
-    wechat.handle.steal_token();
+    wechat.handle.expire_token();
     gate.get("/cgi-bin/user/get").await;
     gate.get("/elsewhere").await;
     gate.get("/shop/cgi-bin/user/get").await;
@@ -208,7 +208,7 @@ async fn metrics_are_counted_and_an_account_that_is_gone_takes_its_series_along(
     let text = metrics().await;
     for line in [
         "wxgate_own_answers_total{code=\"not-found\"} 1",
-        "wxgate_upstream_errcode_total{account=\"main\",errcode=\"40001\"} 1",
+        "wxgate_upstream_errcode_total{account=\"main\",errcode=\"42001\"} 1",
         "wxgate_retries_total{account=\"main\",outcome=\"ok\"} 1",
         "wxgate_token_refreshes_total{account=\"main\",reason=\"forced\",outcome=\"ok\"} 1",
         "wxgate_token_fetches_today{account=\"main\"} 2",

@@ -140,13 +140,13 @@ async fn the_access_line_says_what_happened_and_never_the_query() {
     let dir = tempfile::tempdir().unwrap();
     let (mut child, addr) = started(dir.path(), &wechat.url, &Settings::default()).await;
     let mut caller = Connection::plain(addr).await;
-    wechat.handle.steal_token();
+    wechat.handle.expire_token();
     let query =
         "openid=oSandboxFollower000000000002&lang=only-in-the-query&access_token=a-stale-token-of-the-caller";
     note_credential("a-stale-token-of-the-caller");
     let call = request("GET", &format!("/cgi-bin/user/info?{query}"), &[], b"");
     let answer = caller.send(&call).await.unwrap();
-    wechat.handle.steal_token();
+    wechat.handle.expire_token();
     caller.send(&call).await.unwrap();
     caller.send(&request("POST", "/cgi-bin/menu/create?only-in-the-query", &[], b"")).await.unwrap();
     caller.send(&request("GET", "/elsewhere?only-in-the-query", &[], b"")).await.unwrap();

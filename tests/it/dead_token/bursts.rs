@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{REFUSED, call_and_check, check, marked_call};
+use super::{EXPIRED, REFUSED, call_and_check, check, marked_call};
 use crate::support::fake::{Fake, Reply};
 use crate::support::gate::Gate;
 use crate::support::https::{Connection, request};
@@ -157,7 +157,7 @@ async fn a_repeated_call_differs_in_its_token_alone() {
     let fake = Fake::issuing(
         |nth| format!("token-that-is-good-from-the-second-on-{nth}."),
         |seen| match seen.line().contains("on-1.") {
-            true => Reply::json(REFUSED),
+            true => Reply::json(EXPIRED),
             false => Reply::json("{}"),
         },
     )

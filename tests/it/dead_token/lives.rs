@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use wxgate_sandbox::{Failure, How};
 
-use super::{REFUSED, call_and_check};
+use super::{EXPIRED, call_and_check};
 use crate::support::fake::{Fake, Reply};
 use crate::support::gate::{APPID, Gate};
 use crate::support::https::{Connection, request};
@@ -26,7 +26,7 @@ async fn a_caller_that_leaves_during_a_refresh_does_not_cancel_it() {
     let wechat = WeChat::start().await;
     let gate = Gate::before(&wechat.url).await;
     assert_eq!(gate.get("/cgi-bin/user/get").await.errcode(), 0);
-    wechat.handle.steal_token();
+    wechat.handle.expire_token();
     fail_fetches(&wechat, How::Hang(Duration::from_millis(700)));
     let addr = gate.addr;
     let leaving = tokio::spawn(async move {
@@ -45,7 +45,7 @@ async fn a_caller_that_leaves_during_a_refresh_does_not_cancel_it() {
     .await;
     assert_eq!(gate.get("/cgi-bin/user/get").await.errcode(), 0);
     let stats = wechat.handle.stats();
-    assert_eq!((fetches_begun(&wechat), stats.refused[&40001]), (2, 1), "its token is in use");
+    assert_eq!((fetches_begun(&wechat), stats.refused[&42001]), (2, 1), "its token is in use");
 }
 
 #[tokio::test]
@@ -107,7 +107,7 @@ async fn a_token_of_odd_characters_and_2_kib_is_kept_and_sent_whole() {
         let right =
             |nth: usize| pairs == [("access_token".to_owned(), odd(nth)), ("a".to_owned(), "1".to_owned())];
         match () {
-            () if right(1) => Reply::json(REFUSED),
+            () if right(1) => Reply::json(EXPIRED),
             () if right(2) => Reply::json(r#"{"whole":true}"#),
             () => Reply::json(r#"{"errcode":41001,"errmsg":"not a token of this upstream"}"#),
         }

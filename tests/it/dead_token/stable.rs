@@ -10,10 +10,10 @@ async fn gate_before(wechat: &WeChat) -> Gate {
     Gate::with(&wechat.url, Settings { account, ..Settings::default() }).await
 }
 
-/// The API refuses a token that the token call goes on handing out: the next `count` calls get 40001.
+/// The API says that a token is over which the token call goes on handing out: the next `count` calls get 42001.
 fn refuse(wechat: &WeChat, count: u64) {
     let path = Some("/cgi-bin/user/get".to_owned());
-    wechat.handle.fail(Failure { count, path, how: How::Errcode(40001) });
+    wechat.handle.fail(Failure { count, path, how: How::Errcode(42001) });
 }
 
 #[tokio::test]
@@ -37,7 +37,7 @@ async fn only_a_token_that_the_normal_mode_hands_back_is_forced_and_not_twice_in
     assert_eq!(wechat.handle.stats().fetches, Fetches { token: 0, stable: 2, stable_forced: 1 });
     refuse(&wechat, 1);
     let limited = gate.get("/cgi-bin/user/get").await;
-    assert_eq!((limited.errcode(), limited.header("X-Wxgate-Retry")), (40001, Some("refresh-limited")));
+    assert_eq!((limited.errcode(), limited.header("X-Wxgate-Retry")), (42001, Some("refresh-limited")));
     assert_eq!(wechat.handle.stats().fetches.stable_forced, 1);
     assert_eq!(gate.get("/cgi-bin/user/get").await.errcode(), 0);
 }
@@ -46,7 +46,7 @@ async fn only_a_token_that_the_normal_mode_hands_back_is_forced_and_not_twice_in
 async fn the_wait_between_two_forced_refreshes_outlives_a_restart() {
     let wechat = WeChat::start().await;
     let dir = tempfile::tempdir().unwrap();
-    for (round, expected) in [(1, 0), (2, 40001)] {
+    for (round, expected) in [(1, 0), (2, 42001)] {
         let settings = Settings {
             account: "token_api = \"stable_token\"".to_owned(),
             state: Some(dir.path().to_owned()),

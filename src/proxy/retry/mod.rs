@@ -1,0 +1,300 @@
+//! A call with a token, and what follows when the upstream refuses the token: send again, refresh, or give the answer.
+//!
+//! `decide.rs` decides; this file looks, waits and sends. The proxy never fetches a token: it reports the generation
+//! that was refused and waits for a newer one.
+
+mod decide;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderValue, Response};
+use tokio::time::{Instant, sleep};
+
+use super::answer::{self, AnswerBody};
+use super::inject::Call;
+use super::refusal::Refusal;
+use super::state::Account;
+use super::tally::Tally;
+use super::{Attempt, Proxy, token_of};
+use crate::credential::evidence::{ProbeResult, View};
+use crate::credential::{Credential, Previous, Reader, Renewal};
+use decide::{Facts, Newer, Step, decide};
+
+/// How long a refused request waits for a forced refresh.
+const REFRESH_WAIT: Duration = Duration::from_secs(5);
+
+/// Errcodes that come from before the upstream looks at the token: they say nothing about it.
+const BEFORE_THE_TOKEN: [i64; 9] = [-1, 40066, 40164, 41001, 43001, 43002, 43003, 45011, 61004];
+
+/// What an answer says about the token that its call was made with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum TokenVerdict {
+    /// The upstream took it.
+    Accepted,
+    /// The upstream refused it; `proof` when that alone proves it dead.
+    Refused { proof: bool },
+    /// Neither.
+    Silent,
+}
+
+fn verdict(account: &Account, attempt: &Attempt) -> TokenVerdict {
+    match attempt.errcode {
+        Some(errcode) if account.refresh_on.contains(&errcode) => {
+            TokenVerdict::Refused { proof: !account.token.policy().doubtful.contains(&errcode) }
+        }
+        Some(errcode) if BEFORE_THE_TOKEN.contains(&errcode) => TokenVerdict::Silent,
+        _ if attempt.answer.status().is_success() => TokenVerdict::Accepted,
+        _ => TokenVerdict::Silent,
+    }
+}
+
+impl Proxy {
+    /// The call with the current token; and when that is refused, what follows.
+    pub(super) async fn with_token(
+        &self,
+        account: &Account,
+        call: &mut Call<'_>,
+        stats: &mut Tally,
+    ) -> Result<Response<AnswerBody>, Refusal> {
+        let token = token_of(account).await?;
+        let attempt = self.attempt(call, Some(&token), stats).await?;
+        match verdict(account, &attempt) {
+            TokenVerdict::Accepted => account.token.accepted(&token, call.path, attempt.sent),
+            TokenVerdict::Silent => {}
+            TokenVerdict::Refused { proof } => {
+                let refused = RefusedCall::new(token, &attempt, proof);
+                return Box::pin(self.retry(account, call, refused, attempt, stats)).await;
+            }
+        }
+        Ok(attempt.answer)
+    }
+
+    async fn retry(
+        &self,
+        account: &Account,
+        call: &mut Call<'_>,
+        mut refused: RefusedCall,
+        mut attempt: Attempt,
+        stats: &mut Tally,
+    ) -> Result<Response<AnswerBody>, Refusal> {
+        let reader = &account.token;
+        reader.refused(&refused.token, call.path, attempt.sent);
+        if !call.can_be_repeated() {
+            if !refused.view().accepted_later {
+                reader.start_renewal(&refused.token, call.path);
+            }
+            return Ok(marked(attempt.answer, "body-too-large", stats));
+        }
+        loop {
+            let (token, probing) = match refused.next(reader, call.path).await {
+                Next::Send(token) => (token, false),
+                Next::Probe(token) => (token, true),
+                Next::Refresh => match reader.renew(&refused.token, call.path, REFRESH_WAIT).await {
+                    Renewal::Newer(newer) => {
+                        refused.refreshed_with(newer);
+                        continue;
+                    }
+                    Renewal::Failed => return Ok(marked(attempt.answer, "refresh-failed", stats)),
+                    Renewal::Limited => return Ok(marked(attempt.answer, "refresh-limited", stats)),
+                },
+                Next::Give => break,
+            };
+            let probe = match probing {
+                false => None,
+                true => match token.evidence.probe() {
+                    // Another worker's call was faster.
+                    None => continue,
+                    probe => probe,
+                },
+            };
+            attempt = self.attempt(call, Some(&token), stats).await?;
+            match verdict(account, &attempt) {
+                TokenVerdict::Accepted => {
+                    reader.accepted(&token, call.path, attempt.sent);
+                    return Ok(attempt.answer);
+                }
+                TokenVerdict::Silent => return Ok(attempt.answer),
+                TokenVerdict::Refused { proof } => {
+                    reader.refused(&token, call.path, attempt.sent);
+                    if let Some(probe) = probe {
+                        probe.refused(attempt.sent);
+                    }
+                    refused.again(&token, &attempt, proof);
+                }
+            }
+        }
+        refused.blame(reader, call.path);
+        Ok(attempt.answer)
+    }
+}
+
+/// What a refused call does next.
+enum Next {
+    Send(Arc<Credential>),
+    Probe(Arc<Credential>),
+    Refresh,
+    Give,
+}
+
+/// A call whose token was refused.
+struct RefusedCall {
+    /// When it was sent first.
+    began: Instant,
+    sendings: u8,
+    /// The newest token that it was sent with, when that was first, and when last.
+    token: Arc<Credential>,
+    first_sent: std::time::Instant,
+    sent: std::time::Instant,
+    proof: bool,
+    /// A call that was sent later was accepted with that token.
+    known_good: bool,
+    /// A refresh was forced for it, and has brought this.
+    refreshed: Option<Arc<Credential>>,
+    previous_tried: bool,
+    /// What the call found out that was sent again on behalf of all has been seen.
+    probe_refused: bool,
+    /// Since then it has not been sent, and there has been no newer token.
+    since: Instant,
+    /// The generation that was the newest then.
+    newest: u64,
+    waited: Duration,
+}
+
+impl RefusedCall {
+    fn new(token: Arc<Credential>, attempt: &Attempt, proof: bool) -> Self {
+        Self {
+            began: Instant::from_std(attempt.sent),
+            sendings: 1,
+            newest: token.generation,
+            token,
+            first_sent: attempt.sent,
+            sent: attempt.sent,
+            proof,
+            known_good: false,
+            refreshed: None,
+            previous_tried: false,
+            probe_refused: false,
+            since: Instant::now(),
+            waited: Duration::ZERO,
+        }
+    }
+
+    /// It was sent once more, and refused.
+    fn again(&mut self, token: &Arc<Credential>, attempt: &Attempt, proof: bool) {
+        self.sendings += 1;
+        if token.generation > self.token.generation {
+            (self.first_sent, self.known_good, self.probe_refused) = (attempt.sent, false, false);
+        }
+        if token.generation >= self.token.generation {
+            (self.token, self.sent, self.proof) = (Arc::clone(token), attempt.sent, proof);
+        } else {
+            self.previous_tried = true;
+        }
+        self.since = Instant::now();
+    }
+
+    fn refreshed_with(&mut self, newer: Arc<Credential>) {
+        self.refreshed = Some(newer);
+    }
+
+    fn view(&self) -> View {
+        self.token.evidence_since(self.sent)
+    }
+
+    /// Waits for as long as it takes to decide, and says what is to be done.
+    async fn next(&mut self, reader: &Reader, path: &str) -> Next {
+        let mut changes = reader.changes();
+        loop {
+            let (token, evidence) = (Arc::clone(&self.token), Arc::clone(&self.token.evidence));
+            // From here on no news is missed.
+            let observer = evidence.observe();
+            changes.borrow_and_update();
+            let newer = self.newer(reader);
+            if let Some(newer) = newer.as_ref().filter(|newer| newer.generation > self.newest) {
+                (self.newest, self.since) = (newer.generation, Instant::now());
+            }
+            if self.view().probe == ProbeResult::Refused && !self.probe_refused {
+                (self.probe_refused, self.since) = (true, Instant::now());
+            }
+            let previous = self.previous(reader);
+            let facts = self.facts(newer.as_deref(), previous.is_some(), reader.blocked(path));
+            let before = Instant::now();
+            match decide(&facts) {
+                Step::SendCurrent => return Next::Send(newer.unwrap_or(token)),
+                Step::Probe => return Next::Probe(token),
+                Step::SendPrevious => return previous.map_or(Next::Refresh, |p| Next::Send(p.credential)),
+                Step::Refresh => return Next::Refresh,
+                Step::Give => return Next::Give,
+                Step::Pause(span) => {
+                    let _resending = self.known_good.then(|| evidence.resending());
+                    tokio::select! {
+                        () = sleep(span) => {}
+                        _ = changes.changed() => {}
+                    }
+                }
+                Step::Observe(span) => {
+                    tokio::select! {
+                        () = sleep(span) => {}
+                        _ = changes.changed() => {}
+                        () = observer => {}
+                    }
+                }
+            }
+            self.waited += before.elapsed();
+        }
+    }
+
+    /// A token that it was not sent with, newer than all that it was.
+    fn newer(&self, reader: &Reader) -> Option<Arc<Credential>> {
+        let current = reader.current().ok().or_else(|| self.refreshed.clone());
+        current.filter(|current| current.generation > self.token.generation)
+    }
+
+    fn previous(&self, reader: &Reader) -> Option<Previous> {
+        reader
+            .previous()
+            .filter(|previous| !self.previous_tried && previous.credential.generation < self.token.generation)
+    }
+
+    fn facts(&mut self, newer: Option<&Credential>, previous: bool, blocked: bool) -> Facts {
+        let view = self.view();
+        self.known_good |= view.accepted_later || self.token.accepted_well_after(self.first_sent);
+        Facts {
+            sendings: self.sendings,
+            refreshed: self.refreshed.is_some(),
+            proof: self.proof,
+            blocked,
+            newer: newer.map(|newer| match newer.evidence_since(self.sent).ever_refused {
+                true => Newer::Refused,
+                false => Newer::Clear,
+            }),
+            tried_enough: self.sent != self.first_sent || self.previous_tried,
+            previous,
+            young: Instant::now() < self.token.young_until,
+            contradicted: view.contradicted,
+            accepted_later: self.known_good,
+            dead_in: view.dead_in,
+            company: view.company,
+            probe: view.probe,
+            since: self.since.elapsed(),
+            waited: self.waited,
+        }
+    }
+
+    /// Tells the task that its last sending was refused too.
+    fn blame(&self, reader: &Reader, path: &str) {
+        if self.refreshed.is_none() && self.known_good {
+            reader.refused_though_good(path, self.began);
+        } else {
+            reader.refused_again(path, self.token.generation);
+        }
+    }
+}
+
+/// Says why the caller sees a token error although wxgate retries.
+fn marked(mut answer: Response<AnswerBody>, why: &'static str, stats: &mut Tally) -> Response<AnswerBody> {
+    stats.code = Some(why);
+    answer.headers_mut().insert(answer::RETRY, HeaderValue::from_static(why));
+    answer
+}
