@@ -97,7 +97,6 @@ async fn fetches_of_refused_callers(known: bool) -> usize {
             *marks.entry(mark).or_default() += count;
         }
     }
-    println!("{} fetches, {marks:?} in {:?}", fake.fetches(), started.elapsed());
     assert!(started.elapsed() < Duration::from_secs(60), "the bucket got one more meanwhile");
     assert!(marks.keys().all(|mark| mark.is_empty() || mark == "refresh-limited"), "{marks:?}");
     let late = gate.get(&path(0)).await;
