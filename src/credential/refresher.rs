@@ -123,6 +123,8 @@ impl Refresher {
             (None, latest) => latest,
             (stored, _) => stored,
         };
+        // What was inherited, or what a task that panicked knew, is not in the store yet.
+        self.unsaved = newest.as_ref().is_some_and(|newest| newest.generation > self.stored);
         self.step([Event::Started { stored: newest.map(Box::new) }], latest);
         let mut batch = Vec::with_capacity(BATCH);
         let mut news = store.watch();

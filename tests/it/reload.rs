@@ -76,6 +76,30 @@ async fn an_account_with_another_secret_goes_on_with_its_stored_token() {
 }
 
 #[tokio::test]
+async fn a_reload_that_fails_leaves_every_account_its_task() {
+    let wechat = WeChat::start().await;
+    let gate = Gate::before(&wechat.url).await;
+    assert_eq!(gate.get("/cgi-bin/user/get").await.errcode(), 0);
+    let nowhere = std::path::Path::new("/proc/wxgate");
+    let refused = gate.reload_with_state(&wechat.url, &Settings::default(), nowhere).await;
+    assert!(refused.unwrap_err().contains("state_dir"));
+    // Its task still fetches.
+    wechat.handle.expire_token();
+    assert_eq!(gate.get("/cgi-bin/user/get").await.errcode(), 0);
+    assert_eq!(wechat.handle.stats().fetches.token, 2);
+    // And it can move: its token goes along, and nothing is fetched for that.
+    let elsewhere = TempDir::new().unwrap();
+    let moved = gate.reload_with_state(&wechat.url, &Settings::default(), elsewhere.path()).await;
+    assert_eq!(moved, Ok(()));
+    until_async("it serves from there", async || {
+        elsewhere.path().join(format!("{APPID}.json")).exists()
+            && gate.get("/cgi-bin/user/get").await.errcode() == 0
+    })
+    .await;
+    assert_eq!(wechat.handle.stats().fetches.token, 2);
+}
+
+#[tokio::test]
 async fn a_request_in_flight_finishes_with_the_configuration_it_began_with() {
     let (release, released) = tokio::sync::watch::channel(false);
     let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nslow".to_vec();

@@ -136,14 +136,24 @@ impl Gate {
 
     /// Goes on with other settings; returns when they are in use.
     pub(crate) async fn reload(&self, url: &str, settings: &Settings) {
-        let text = configuration(url, settings, &self.state);
+        // A test that expects a failure looks at what follows from it.
+        let _: Result<(), String> = self.reload_with_state(url, settings, &self.state).await;
+    }
+
+    /// The same with another state directory.
+    pub(crate) async fn reload_with_state(
+        &self,
+        url: &str,
+        settings: &Settings,
+        state: &Path,
+    ) -> Result<(), String> {
+        let text = configuration(url, settings, state);
         let loaded = Config::from_toml(&text, Path::new("/nowhere/wxgate.toml"), &|_| None);
         let loaded = loaded.unwrap_or_else(|e| panic!("{e}"));
         let (config, settings) = (Box::new(loaded.config), loaded.settings);
         let (done, is_done) = oneshot::channel();
         self.orders.as_ref().unwrap().send(Order::Reload { config, settings, done }).await.unwrap();
-        // A test that expects a failure looks at what follows from it.
-        let _: Result<(), String> = is_done.await.unwrap();
+        is_done.await.unwrap()
     }
 
     /// Asks it to stop and waits until it has.
