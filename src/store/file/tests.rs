@@ -416,6 +416,7 @@ impl Drop for Small {
 #[tokio::test]
 async fn a_full_folder_will_do_while_it_holds_a_valid_token() {
     let Some(small) = Small::mounted("64k") else {
+        assert!(std::env::var_os("CI").is_none(), "no small file system can be mounted here: it takes root");
         println!("not root: not tried");
         return;
     };
@@ -455,6 +456,7 @@ async fn a_full_folder_will_do_while_it_holds_a_valid_token() {
 #[tokio::test]
 async fn a_folder_that_turns_read_only_fails_writes_and_a_start() {
     let Some(small) = Small::mounted("64k") else {
+        assert!(std::env::var_os("CI").is_none(), "no small file system can be mounted here: it takes root");
         println!("not root: not tried");
         return;
     };
