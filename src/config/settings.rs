@@ -1,6 +1,6 @@
 //! What is in force, as data: each key with its value, secrets masked, and where it comes from.
 //!
-//! `wxgate config print` shows it as text ([`print`]); an admin listener may show it as JSON.
+//! `wxgate config print` shows it as text ([`print()`]); an admin listener may show it as JSON.
 
 use std::fmt;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! What one caller may use up: `rate` and `concurrent` of its [[caller]] table, over all workers, without a lock.
+//! What one caller may use up: `rate` and `concurrent` of its `[[caller]]` table, over all workers, without a lock.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
