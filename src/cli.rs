@@ -12,7 +12,7 @@ use tokio::runtime::Builder;
 use crate::app::App;
 use crate::config::{self, Loader};
 use crate::signals::{Again, Signals, tell_systemd};
-use crate::{check, demo, init, logging, process};
+use crate::{check, demo, health, init, logging, process};
 
 /// A clean stop.
 const CLEAN: u8 = 0;
@@ -38,8 +38,8 @@ Without --config: ./wxgate.toml if it exists, else the environment alone:
   WXGATE_UPSTREAM, WXGATE_EGRESS_IP, WXGATE_STATE_DIR.
 WXGATE_LOG sets the log level: error, warn, info, debug or trace.
 
-Exit codes: 0 a clean stop; 1 it could not go on, or `check` found something wrong; 2 wrong usage or wrong
-configuration.
+Exit codes: 0 a clean stop; 1 it could not go on, `check` found something wrong, or `health` something not ready;
+2 wrong usage or wrong configuration.
 Signals: SIGTERM and SIGINT finish the requests in flight and stop; a second one stops at once. SIGHUP reads
 configuration and certificates again; when they are wrong, it says so and goes on with the old ones.";
 
@@ -51,6 +51,8 @@ enum Command {
     Check(CheckArgs),
     /// Ask for appid and AppSecret, write wxgate.toml and the secret's file, run the check
     Init(InitArgs),
+    /// Ask the running wxgate's admin listener: exit 0 ready, 1 not
+    Health(ServeArgs),
     /// Show the configuration in force, or the schema of the file
     Config(ConfigArgs),
     /// Sandbox and proxy in one process, ready for curl, nothing to configure
@@ -117,6 +119,10 @@ pub fn main() -> ExitCode {
             Command::Serve(args) => serve(args).await,
             Command::Check(args) => match Loader::new(args.config).load().await {
                 Ok(loaded) => check::command(&loaded, args.offline, &mut std::io::stdout()).await,
+                Err(errors) => say(WRONG, format_args!("{errors}")),
+            },
+            Command::Health(args) => match Loader::new(args.config).load().await {
+                Ok(loaded) => health::command(&loaded, &mut std::io::stdout(), &mut std::io::stderr()).await,
                 Err(errors) => say(WRONG, format_args!("{errors}")),
             },
             Command::Config(args) => show_config(args).await,

@@ -18,6 +18,7 @@ pub mod credential;
 mod deadline;
 pub mod demo;
 pub mod errcodes;
+mod health;
 #[doc(hidden)]
 pub mod http1;
 mod init;

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use http::HeaderValue;
+
 use super::parse::address;
 use super::secret;
 use super::table::Table;
@@ -18,6 +20,16 @@ pub struct Admin {
     pub key: Option<Secret>,
     /// Further names that it may be called by, in their normal form.
     pub hosts: Vec<String>,
+}
+
+impl Admin {
+    /// The field that shows the key to the listener: `Bearer KEY`; `None` without a key.
+    pub fn authorization(&self) -> Option<HeaderValue> {
+        let key = self.key.as_ref()?;
+        let mut field = HeaderValue::try_from(format!("Bearer {}", key.expose())).ok()?;
+        field.set_sensitive(true);
+        Some(field)
+    }
 }
 
 /// Where an admin listener is.

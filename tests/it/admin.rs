@@ -3,5 +3,6 @@
 mod gate;
 mod health;
 mod page;
+mod process;
 mod routes;
 mod support;

@@ -3,26 +3,32 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
 
+use tempfile::TempDir;
+
 use crate::support::gate::note_credential;
 
 struct Demo {
     child: Child,
     stdout: BufReader<ChildStdout>,
     stderr: BufReader<ChildStderr>,
+    /// Where it keeps what it throws away at its end.
+    temporary: TempDir,
 }
 
 impl Demo {
     fn start() -> Self {
         note_credential(wxgate_sandbox::DEFAULT_SECRET);
+        let temporary = TempDir::new().unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_wxgate"))
             .arg("demo")
+            .env("TMPDIR", temporary.path())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .expect("the program starts");
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let stderr = BufReader::new(child.stderr.take().unwrap());
-        Self { child, stdout, stderr }
+        Self { child, stdout, stderr, temporary }
     }
 }
 
@@ -74,4 +80,9 @@ fn the_three_printed_commands_work_as_printed_and_show_the_retry() {
         (Some(3), Some(200)),
         "the token is young, so it is tried once more first"
     );
+    let left = |demo: &Demo| std::fs::read_dir(demo.temporary.path()).unwrap().count();
+    assert_eq!(left(&demo), 1);
+    let told = Command::new("kill").arg(demo.child.id().to_string()).status().unwrap();
+    assert!(told.success() && demo.child.wait().unwrap().success());
+    assert_eq!(left(&demo), 0, "a clean stop leaves nothing behind");
 }
