@@ -329,6 +329,7 @@ mod inject {
                 id: CredentialId::access_token("main"),
                 appid: "wx0123456789abcdef".to_owned(),
                 policy: &TOKEN,
+                limit: TOKEN.limit,
             };
             let (reader, task) = spawn(spec, Arc::new(Kept), Arc::new(Kept), None);
             reader.first(Duration::from_secs(5)).await.expect("the stored token");

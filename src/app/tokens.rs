@@ -36,6 +36,8 @@ struct TaskInputs {
     appid: String,
     secret: Secret,
     policy: &'static Policy,
+    /// Replicas that share nothing have a part of the limit each.
+    divided_by: usize,
     state_dir: PathBuf,
     host: Arc<ApiHost>,
 }
@@ -43,9 +45,9 @@ struct TaskInputs {
 impl PartialEq for TaskInputs {
     fn eq(&self, other: &Self) -> bool {
         // There is one policy of each name.
-        let Self { id, appid, secret, policy, state_dir, host } = self;
+        let Self { id, appid, secret, policy, divided_by, state_dir, host } = self;
         (id, appid, secret, policy.name) == (&other.id, &other.appid, &other.secret, other.policy.name)
-            && (state_dir, host) == (&other.state_dir, &other.host)
+            && (divided_by, state_dir, host) == (&other.divided_by, &other.state_dir, &other.host)
     }
 }
 
@@ -56,6 +58,7 @@ impl TaskInputs {
             appid: account.appid.clone(),
             secret: account.secret.clone(),
             policy: policy::of(account.token_api),
+            divided_by: config.store.divided_by(),
             state_dir: config.state_dir.clone(),
             host: Arc::clone(host),
         };
@@ -77,7 +80,8 @@ impl TaskInputs {
         store: Arc<FileStore>,
         inherited: Option<StoredState>,
     ) -> Running {
-        let spec = TaskSpec { id: self.id.clone(), appid: self.appid.clone(), policy: self.policy };
+        let limit = self.policy.limit.divided_by(self.divided_by);
+        let spec = TaskSpec { id: self.id.clone(), appid: self.appid.clone(), policy: self.policy, limit };
         let (reader, task) = credential::spawn(spec, issuer, store.clone(), inherited);
         Running { inputs: self, store, task, reader }
     }

@@ -19,7 +19,8 @@ use super::table::Table;
 use super::text::{self, NoText, Text};
 use super::value::Value;
 use super::{
-    Config, ConfigSource, Env, Loaded, LogFormat, account, admin, caller, limits, state_dir, tls, upstream,
+    Config, ConfigSource, Env, Loaded, LogFormat, account, admin, caller, limits, state_dir, store, tls,
+    upstream,
 };
 
 /// What follows is seldom more than an echo, above all if the file is no TOML at all.
@@ -164,8 +165,7 @@ fn read_top<'r>(
     let tops: Vec<&Table<'r>> = std::iter::once(&*top).chain(included).collect();
     let (accounts, names) = account::read_all(&tops, &upstream.url, all_parsed);
     let callers = caller::read_all(&tops, &accounts, &names);
-    // Files are the only kind of store so far.
-    top.table_or_defaults("store", empty).finish();
+    let store = store::read(top.table_or_defaults("store", empty), &accounts);
     if !open_to_everyone && !tops.iter().any(|top| top.has_elements("caller")) {
         refuse_open_relay(&plain, top, "listen");
         // A client certificate guards the listener that asks for it, and no other.
@@ -189,6 +189,7 @@ fn read_top<'r>(
         open_to_everyone,
         accounts,
         callers,
+        store,
     })
 }
 

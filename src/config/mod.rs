@@ -19,6 +19,7 @@ mod report;
 mod schema;
 mod secret;
 mod settings;
+mod store;
 mod table;
 mod text;
 mod tls;
@@ -45,6 +46,7 @@ pub(crate) use parse::appid;
 pub use schema::schema;
 pub(crate) use secret::appsecret;
 pub use settings::{Setting, ValueSource, print};
+pub use store::Store;
 
 use files::Files;
 
@@ -119,6 +121,8 @@ pub struct Config {
     pub accounts: Vec<Account>,
     /// Who may call; empty: whoever reaches a listener.
     pub callers: Vec<Caller>,
+    /// Where tokens are kept.
+    pub store: Store,
 }
 
 impl Config {

@@ -13,7 +13,7 @@ use super::types::{CredentialId, FetchMode, Outcome};
 use crate::logging::path_only;
 
 /// Writes one line.
-pub(crate) fn log(id: &CredentialId, appid: &str, policy: &Policy, event: &LogEvent) {
+pub(crate) fn log(id: &CredentialId, appid: &str, policy: &Policy, limit: Limit, event: &LogEvent) {
     let account = &*id.account;
     let quota = policy.daily_quota;
     match event {
@@ -101,7 +101,7 @@ pub(crate) fn log(id: &CredentialId, appid: &str, policy: &Policy, event: &LogEv
                  kind of account?). It starts no fetch for {block}"
             );
         }
-        LogEvent::Limited { unknown_path } => warn!(account, "{}", limited(policy, *unknown_path)),
+        LogEvent::Limited { unknown_path } => warn!(account, "{}", limited(limit, *unknown_path)),
         LogEvent::SecondFetcher => warn!(account, "{}", second_fetcher(appid, policy)),
         LogEvent::PeerPublished { generation } => {
             info!(account, generation, "another replica has fetched a token; it is used")
@@ -125,8 +125,8 @@ fn odd_expires_in(said: Option<i64>, used: Duration) -> String {
     }
 }
 
-fn limited(policy: &Policy, unknown_path: bool) -> String {
-    let limit = match (policy.limit, unknown_path) {
+fn limited(limit: Limit, unknown_path: bool) -> String {
+    let limit = match (limit, unknown_path) {
         (Limit::Bucket { size, refill, .. }, false) if refill.as_secs() == 60 => {
             format!("{size} at once and one a minute")
         }
@@ -182,7 +182,7 @@ mod tests {
             (&STABLE_TOKEN, false, "(18 in 24 hours, 30 s apart)"),
             (&STABLE_TOKEN, true, "(6 of 18)"),
         ] {
-            let text = limited(policy, unknown_path);
+            let text = limited(policy.limit, unknown_path);
             assert!(text.contains(words), "{text}");
         }
     }

@@ -89,6 +89,20 @@ pub enum Limit {
     },
 }
 
+impl Limit {
+    /// The part of one of several replicas that share nothing: of what the upstream counts by the day, rounded down,
+    /// at least one. A bucket has room enough for two.
+    pub fn divided_by(self, replicas: usize) -> Self {
+        let part = |count: usize| (count / replicas.max(1)).max(1);
+        match self {
+            Self::Bucket { .. } => self,
+            Self::Daily { count, apart, unknown_paths } => {
+                Self::Daily { count: part(count), apart, unknown_paths: part(unknown_paths) }
+            }
+        }
+    }
+}
+
 /// `GET /cgi-bin/token`: each call ends the token before, after an overlap of five minutes.
 pub static TOKEN: Policy = Policy {
     kind: CredentialKind::AccessToken,
@@ -121,5 +135,22 @@ pub fn of(api: TokenApi) -> &'static Policy {
     match api {
         TokenApi::Token => &TOKEN,
         TokenApi::StableToken => &STABLE_TOKEN,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_forced_refreshes_of_a_day_are_divided_rounded_down_and_one_at_least() {
+        for (replicas, count, unknown) in
+            [(0, 18, 6), (1, 18, 6), (2, 9, 3), (4, 4, 1), (5, 3, 1), (18, 1, 1), (1000, 1, 1)]
+        {
+            let apart = Duration::from_secs(30);
+            let part = Limit::Daily { count, apart, unknown_paths: unknown };
+            assert_eq!(STABLE_TOKEN.limit.divided_by(replicas), part, "{replicas}");
+        }
+        assert_eq!(TOKEN.limit.divided_by(2), TOKEN.limit);
     }
 }

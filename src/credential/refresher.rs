@@ -19,7 +19,7 @@ use super::cell::{Cell, Message};
 use super::events;
 use super::issuer::Issuer;
 use super::lifecycle::{Action, Event, Machine, Now, WaiterId};
-use super::policy::Policy;
+use super::policy::{Limit, Policy};
 use super::types::{CredentialId, FetchAnswer, FetchMode, Renewal};
 use crate::store::{Lease, PublishError, Published, Store, StoreEvent, StoredState};
 
@@ -43,6 +43,8 @@ pub struct TaskSpec {
     pub appid: String,
     /// How it lives and is issued.
     pub policy: &'static Policy,
+    /// The limit on forced refreshes: the policy's, or a part of it.
+    pub limit: Limit,
 }
 
 /// Tells the wall clock's time; tests put their own in.
@@ -92,7 +94,7 @@ pub(super) struct Refresher {
 impl Refresher {
     pub(super) fn new(around: Surroundings, restarts: u32) -> Self {
         Self {
-            machine: Machine::new(around.spec.id.clone(), around.spec.policy),
+            machine: Machine::new(around.spec.id.clone(), around.spec.policy, around.spec.limit),
             around,
             restarts,
             waiters: HashMap::new(),
@@ -255,8 +257,8 @@ impl Refresher {
                 }
             }
             Action::Log(event) => {
-                let TaskSpec { id, appid, policy } = &self.around.spec;
-                events::log(id, appid, policy, &event);
+                let TaskSpec { id, appid, policy, limit } = &self.around.spec;
+                events::log(id, appid, policy, *limit, &event);
             }
         }
     }

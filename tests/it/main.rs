@@ -16,6 +16,7 @@ mod documents;
 mod examples;
 mod package;
 mod reload;
+mod replicas;
 mod request;
 mod secrets;
 mod tls;

@@ -248,7 +248,12 @@ fn readers_on_other_threads_share_one_fetch_and_a_restart_fetches_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let (settings, log) =
         data.block_on(upstream(|n, _| text(200, format!(r#"{{"access_token":"T/{n}","expires_in":7200}}"#))));
-    let spec = TaskSpec { id: CredentialId::access_token("main"), appid: "wx1".to_owned(), policy: &TOKEN };
+    let spec = TaskSpec {
+        id: CredentialId::access_token("main"),
+        appid: "wx1".to_owned(),
+        policy: &TOKEN,
+        limit: TOKEN.limit,
+    };
     let open =
         async || Arc::new(FileStore::open(dir.path(), TOKEN.store_key("wx1", &settings.url)).await.unwrap());
     let (ask, asked) = tokio::sync::oneshot::channel();
@@ -297,8 +302,12 @@ async fn a_refusal_reaches_the_reader_with_number_and_text() {
     let dir = tempfile::tempdir().unwrap();
     let key = STABLE_TOKEN.store_key("wx1", &settings.url);
     let store = Arc::new(FileStore::open(dir.path(), key).await.unwrap());
-    let spec =
-        TaskSpec { id: CredentialId::access_token("main"), appid: "wx1".to_owned(), policy: &STABLE_TOKEN };
+    let spec = TaskSpec {
+        id: CredentialId::access_token("main"),
+        appid: "wx1".to_owned(),
+        policy: &STABLE_TOKEN,
+        limit: STABLE_TOKEN.limit,
+    };
     let (reader, task) = spawn(spec, issuer(&settings, &STABLE_TOKEN), store, None);
     let absent = reader.first(LIMIT).await.unwrap_err();
     assert!(matches!(absent, Absent::Refused { errcode: 40164, errmsg } if errmsg.contains("whitelist")));

@@ -29,8 +29,7 @@ const KEYS: &[Key] = &[
          forced fetches is divided among them.",
         "`kind = \"file\"` 时：同样账号的 wxgate 一共有几个（含自己）。每天强制获取的额度由它们平分。",
     )
-    .such_as("2")
-    .later(),
+    .such_as("2"),
     key(
         "url",
         Secret,

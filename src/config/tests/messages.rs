@@ -282,6 +282,9 @@ fn upstream_limits_and_store() {
         "store",
         &[
             ("kind = 'file'\nurl = 'redis://127.0.0.1:6379/0'", ""),
+            ("replicas = 2", ""),
+            ("replicas = 0", "store.replicas: found 0, want a whole number from 1 to 1000"),
+            ("replicas = '2'", "store.replicas: found \"2\", want a whole number from 1 to 1000"),
             ("kind = 'redis'", "store.kind: not supported by this version of wxgate yet; remove it"),
         ],
     );

@@ -16,7 +16,7 @@ use super::schedule::{Schedule, Trouble, life};
 use super::second_fetcher::{SecondFetcher, Seldom};
 use super::waiters::{Cause, Waiter, Waiters};
 use super::{Action, Event, LogEvent, Now, WaiterId};
-use crate::credential::policy::{Force, Policy};
+use crate::credential::policy::{Force, Limit, Policy};
 use crate::credential::status::{CredentialState, CredentialStatus};
 use crate::credential::types::{
     CellContent, CredentialId, FetchAnswer, FetchMode, Outcome, Reason, Renewal, Suspects,
@@ -49,8 +49,8 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    /// Before [`Event::Started`].
-    pub(crate) fn new(id: CredentialId, policy: &'static Policy) -> Self {
+    /// Before [`Event::Started`]. `limit` is the policy's, or a part of it.
+    pub(crate) fn new(id: CredentialId, policy: &'static Policy, limit: Limit) -> Self {
         Self {
             held: Held::new(id.clone()),
             id,
@@ -58,7 +58,7 @@ impl Machine {
             flight: None,
             schedule: Schedule::new(policy),
             waiters: Waiters::default(),
-            limiter: Limiter::new(policy.limit),
+            limiter: Limiter::new(limit),
             blame: PathBlame::default(),
             second_fetcher: SecondFetcher::default(),
             ledger: Ledger::default(),

@@ -167,7 +167,7 @@ fn start_with(
     store: &Arc<Memory>,
     wall: WallClock,
 ) -> (Reader, Task) {
-    let spec = TaskSpec { id: CredentialId::access_token("main"), appid: "wx1".to_owned(), policy };
+    let spec = TaskSpec { id: CredentialId::access_token("main"), appid: "wx1".to_owned(), policy, limit: policy.limit };
     spawn_with(spec, Arc::new(fake.clone()), store.clone(), None, wall)
 }
 

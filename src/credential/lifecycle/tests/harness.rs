@@ -57,7 +57,7 @@ impl Run {
     fn start_at(policy: &'static Policy, stored: Option<StoredState>, now: Now) -> Self {
         let mut run = Self {
             policy,
-            machine: Machine::new(CredentialId::access_token("main"), policy),
+            machine: Machine::new(CredentialId::access_token("main"), policy, policy.limit),
             now,
             cell: Err(Absent::Waiting),
             flight: None,

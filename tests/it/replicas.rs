@@ -1,0 +1,3 @@
+//! Several wxgate of one account: with nothing between them, and with a shared store.
+
+mod alone;
