@@ -41,7 +41,8 @@ WXGATE_LOG sets the log level: error, warn, info, debug or trace.
 Exit codes: 0 a clean stop; 1 it could not go on, `check` found something wrong, or `health` something not ready;
 2 wrong usage or wrong configuration.
 Signals: SIGTERM and SIGINT finish the requests in flight and stop; a second one stops at once. SIGHUP reads
-configuration and certificates again; when they are wrong, it says so and goes on with the old ones.";
+configuration and certificates again; when they are wrong, it says so and goes on with the old ones. SIGUSR1 raises the
+log level by a step for five minutes, SIGUSR2 resets it.";
 
 #[derive(Debug, Subcommand)]
 enum Command {

@@ -1,26 +1,31 @@
-//! Where log lines go and what they look like: stderr, text for people or JSON for machines.
+//! Where log lines go and what they look like: stderr, text for people or JSON for machines. docs/logging.md has the keys.
 //!
 //! Lines are written by a thread of their own, so that a slow terminal or a full pipe never holds a request;
 //! when that thread cannot keep up, lines are dropped rather than requests. Only wxgate's own events are
 //! written: HTTP and TLS crates log URLs, and a URL holds the token.
 
 mod access;
+mod keys;
+mod level;
 mod line;
+mod repeats;
 mod sink;
 
 use std::cell::Cell;
 use std::ffi::OsStr;
 use std::io::{IsTerminal, Write};
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
 use self::line::Format;
+use self::repeats::{MOST, Repeats, Verdict};
 use self::sink::{Sink, SinkGuard};
 pub use crate::stats::path_only;
 pub use access::log_request;
+pub use level::{raise, reset};
 
 /// Log lines that were lost since the process was started: stderr was too slow for them, or gone.
 pub fn lost_lines() -> u64 {
@@ -42,6 +47,8 @@ pub enum LogFormat {
     Text,
     /// Always one JSON object per line.
     Json,
+    /// The same in the names of the Elastic Common Schema.
+    Ecs,
 }
 
 /// Keeps the log alive; what is still unwritten is written when it is dropped.
@@ -53,12 +60,14 @@ pub fn start(format: LogFormat) -> LogGuard {
     let asked = std::env::var_os(LEVEL_VARIABLE);
     let level = level(asked.as_deref());
     let terminal = std::io::stderr().is_terminal();
-    let json = match format {
-        LogFormat::Auto => !terminal,
-        LogFormat::Text => false,
-        LogFormat::Json => true,
+    let text = Format::Text { color: terminal };
+    let format = match format {
+        LogFormat::Auto if terminal => text,
+        LogFormat::Text => text,
+        LogFormat::Auto | LogFormat::Json => Format::Json,
+        LogFormat::Ecs => Format::Ecs,
     };
-    let guard = start_with(std::io::stderr(), json, terminal, level.unwrap_or(Level::INFO));
+    let guard = begin(std::io::stderr(), format, level.unwrap_or(Level::INFO), Some(Repeats::default()));
     if level.is_none() {
         // The value is not shown: who knows what was meant to go elsewhere.
         tracing::warn!("{LEVEL_VARIABLE} is none of error, warn, info, debug and trace; info is used");
@@ -79,8 +88,17 @@ fn level(asked: Option<&OsStr>) -> Option<Level> {
     }
 }
 
-/// Starts logging to any writer; for tests that read what was logged.
+/// Starts logging to any writer, without a limit on repeated warnings; for tests that read what was logged.
 pub fn start_with(writer: impl Write + Send + 'static, json: bool, color: bool, level: Level) -> LogGuard {
+    begin(writer, if json { Format::Json } else { Format::Text { color } }, level, None)
+}
+
+fn begin(
+    writer: impl Write + Send + 'static,
+    format: Format,
+    level: Level,
+    repeats: Option<Repeats>,
+) -> LogGuard {
     let say = |lines| {
         tracing::warn!(
             lines,
@@ -89,32 +107,60 @@ pub fn start_with(writer: impl Write + Send + 'static, json: bool, color: bool, 
     };
     let (sink, guard) =
         Sink::start(writer, ROOM, say).expect("a process that gets no thread cannot serve either");
-    let format = if json { Format::Json } else { Format::Text { color } };
+    level::begin(level);
     // A test binary starts the log once for all its tests; later calls find it running.
-    let _ = tracing::subscriber::set_global_default(Log { level, format, sink });
+    let _ = tracing::subscriber::set_global_default(Log { format, sink, repeats });
     LogGuard(guard)
 }
 
 /// Makes lines of events.
 struct Log {
-    level: Level,
     format: Format,
     sink: Sink,
+    repeats: Option<Repeats>,
+}
+
+impl Log {
+    /// Whether an event is one too many of its kind; the first that is gets a line in its place.
+    fn leaves_out(&self, event: &Event<'_>) -> bool {
+        let (Some(repeats), true) = (&self.repeats, *event.metadata().level() <= Level::WARN) else {
+            return false;
+        };
+        match repeats.count(event.metadata(), Instant::now()) {
+            Verdict::Log { left_out: 0 } => false,
+            Verdict::Log { left_out } => {
+                tracing::warn!(lines = left_out, "lines like the next one were left out in the last minute");
+                false
+            }
+            Verdict::First => {
+                tracing::warn!(
+                    "a line was repeated more than {MOST} times within a minute; further ones like it are left out until \
+                     the minute is over: {}",
+                    event.metadata().target()
+                );
+                true
+            }
+            Verdict::LeftOut => true,
+        }
+    }
 }
 
 impl Subscriber for Log {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         let own = metadata.target().strip_prefix("wxgate");
         metadata.is_event()
-            && *metadata.level() <= self.level
+            && *metadata.level() <= level::current()
             && own.is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        Some(LevelFilter::from_level(self.level))
+        Some(LevelFilter::from_level(level::current()))
     }
 
     fn event(&self, event: &Event<'_>) {
+        if self.leaves_out(event) {
+            return;
+        }
         thread_local! {
             static LINE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
         }

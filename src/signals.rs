@@ -1,5 +1,6 @@
 //! Signals of the system, turned into orders for a running proxy: SIGTERM and SIGINT stop it, SIGHUP has it read
-//! its configuration again, a second stop ends the process at once. Knows no command line.
+//! its configuration again, a second stop ends the process at once, SIGUSR1 and SIGUSR2 change the level of the log. Knows
+//! no command line.
 
 use std::io::Write;
 use std::time::Duration;
@@ -7,16 +8,20 @@ use std::time::Duration;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use crate::app::{Order, ReloadRequest, Reloaded, Reloads};
 use crate::config::{Loaded, Loader, Setting};
-use crate::process;
+use crate::{logging, process};
 
 /// The exit code of a process that was ended in the middle of its requests.
 const CUT_OFF: i32 = 1;
 
 /// How often files are looked at with `watch`: a change is in use within 10 s.
 const LOOK: Duration = Duration::from_secs(5);
+
+/// How long SIGUSR1 lasts.
+const MORE_LOG: Duration = Duration::from_secs(300);
 
 /// The signals that wxgate understands; from [`Signals::new`] on none of them ends the process by itself.
 pub(crate) struct Signals {
@@ -27,11 +32,13 @@ pub(crate) struct Signals {
 
 impl Signals {
     pub(crate) fn new() -> std::io::Result<Self> {
-        Ok(Self {
+        let signals = Self {
             term: signal(SignalKind::terminate())?,
             int: signal(SignalKind::interrupt())?,
             hup: signal(SignalKind::hangup())?,
-        })
+        };
+        tokio::spawn(level(signal(SignalKind::user_defined1())?, signal(SignalKind::user_defined2())?));
+        Ok(signals)
     }
 
     /// Waits for a signal to stop.
@@ -79,6 +86,37 @@ impl Signals {
             _ = self.hup.recv() => Some(Cause::Signal),
             request = again.asked() => Some(Cause::Admin(request)),
             () = tokio::time::sleep(LOOK), if watch => Some(Cause::Watch),
+        }
+    }
+}
+
+/// Changes the level of the log at signals: `more` raises it by a step for five minutes, `back` resets it at once.
+async fn level(mut more: Signal, mut back: Signal) {
+    let mut until = None;
+    loop {
+        let end = async {
+            match until {
+                Some(until) => tokio::time::sleep_until(until).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = more.recv() => {
+                until = Some(Instant::now() + MORE_LOG);
+                let level = logging::raise();
+                tracing::warn!(
+                    "SIGUSR1: the level of the log is {level} for {}; SIGUSR2 resets it",
+                    humantime::format_duration(MORE_LOG)
+                );
+            }
+            _ = back.recv() => {
+                until = None;
+                tracing::warn!("SIGUSR2: the level of the log is {} again", logging::reset());
+            }
+            () = end => {
+                until = None;
+                tracing::warn!("the level of the log is {} again", logging::reset());
+            }
         }
     }
 }

@@ -138,7 +138,12 @@ fn read_top<'r>(
     });
     let given_dir = top.optional("state_dir", |value| Some(value.path()));
     let log_format = top.key("log_format", |v| {
-        v.one_of(&[("auto", LogFormat::Auto), ("text", LogFormat::Text), ("json", LogFormat::Json)])
+        v.one_of(&[
+            ("auto", LogFormat::Auto),
+            ("text", LogFormat::Text),
+            ("json", LogFormat::Json),
+            ("ecs", LogFormat::Ecs),
+        ])
     });
     let access_log = top.key("access_log", Value::yes_or_no);
     let workers = top.key("workers", Value::count);

@@ -7,6 +7,7 @@ use std::fmt::{self, Write as _};
 use std::io::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::keys::{self, Form};
 use serde::Serialize;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level};
@@ -19,6 +20,8 @@ const MESSAGE: &str = "message";
 pub(super) enum Format {
     /// One object, its fields beside those that every line has.
     Json,
+    /// The same in the names of the Elastic Common Schema.
+    Ecs,
     /// The words first, then `name=value`.
     Text {
         /// With colors of a terminal.
@@ -39,6 +42,17 @@ impl Format {
                 add(line, &["\",\"level\":\"", level.as_str(), "\""]);
                 event.record(&mut Json(line));
                 add(line, &[",\"target\":\"", target, "\"}\n"]);
+            }
+            Self::Ecs => {
+                add(line, &["{\"@timestamp\":\""]);
+                add_shown(line, format_args!("{time}"));
+                add(line, &["\",\"log.level\":\"", ecs_level(level), "\""]);
+                // The schema wants one in every line.
+                if event.fields().all(|field| field.name() != MESSAGE) {
+                    add(line, &[",\"message\":\"request\""]);
+                }
+                event.record(&mut Ecs(line));
+                add(line, &[",\"log.logger\":\"", target, "\"", ECS_CONSTANTS, "}\n"]);
             }
             Self::Text { color } => {
                 let style = if color { COLORED } else { PLAIN };
@@ -102,6 +116,92 @@ impl Visit for Json<'_> {
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         self.field(field, &format_args!("{value:?}"));
+    }
+}
+
+/// What every line of `ecs` ends with.
+const ECS_CONSTANTS: &str = concat!(
+    ",\"service.name\":\"wxgate\",\"service.version\":\"",
+    env!("CARGO_PKG_VERSION"),
+    "\",\"ecs.version\":\"8.11.0\""
+);
+
+fn ecs_level(level: Level) -> &'static str {
+    match level {
+        Level::ERROR => "error",
+        Level::WARN => "warn",
+        Level::INFO => "info",
+        Level::DEBUG => "debug",
+        Level::TRACE => "trace",
+    }
+}
+
+/// The same with the names and forms of the schema.
+struct Ecs<'a>(&'a mut Vec<u8>);
+
+impl Ecs<'_> {
+    /// Writes the name, and tells the form of the value.
+    fn name(&mut self, field: &Field) -> Form {
+        match keys::find(field.name()) {
+            Some(key) => {
+                add(self.0, &[",\"", key.ecs, "\":"]);
+                key.form
+            }
+            None if field.name() == MESSAGE => {
+                add(self.0, &[",\"message\":"]);
+                Form::Same
+            }
+            None => {
+                add(self.0, &[",\"wxgate.", field.name(), "\":"]);
+                Form::Same
+            }
+        }
+    }
+
+    fn field(&mut self, field: &Field, value: &(impl Serialize + ?Sized)) {
+        let keyword = self.name(field) == Form::Keyword;
+        let quote = if keyword { "\"" } else { "" };
+        add(self.0, &[quote]);
+        // As in `add_shown`.
+        let _ = serde_json::to_writer(&mut *self.0, value);
+        add(self.0, &[quote]);
+    }
+}
+
+impl Visit for Ecs<'_> {
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        match self.name(field) {
+            // Milliseconds of a whole century fit.
+            Form::Nanoseconds => add_shown(self.0, format_args!("{}", (value * 1e6).round() as u64)),
+            // As in `add_shown`.
+            Form::Same | Form::Keyword => {
+                let _ = serde_json::to_writer(&mut *self.0, &value);
+            }
+        }
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.field(field, &value);
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.field(field, &value);
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.field(field, &value);
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.name(field);
+        // As in `add_shown`.
+        let _ = serde_json::to_writer(&mut *self.0, value);
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.name(field);
+        // As in `add_shown`.
+        let _ = serde_json::to_writer(&mut *self.0, &format_args!("{value:?}"));
     }
 }
 
@@ -256,6 +356,25 @@ mod tests {
         ];
         let lines = lines(Format::Json, events);
         assert_eq!(lines, right);
+        for line in lines {
+            serde_json::from_str::<serde_json::Value>(&line).unwrap();
+        }
+    }
+
+    #[test]
+    fn ecs_has_the_names_of_the_schema() {
+        let common = format!(
+            "\"service.name\":\"wxgate\",\"service.version\":\"{}\",\"ecs.version\":\"8.11.0\"",
+            env!("CARGO_PKG_VERSION")
+        );
+        let lines = lines(Format::Ecs, events);
+        let access = r#"{"@timestamp":"2026-10-20T23:59:59.000042Z","log.level":"info","message":"request","client.user.name":"php \u001b[31m\n票","url.path":"/cgi-bin/\"get\"","http.response.status_code":200,"error.code":"-1","event.duration":500000,"wxgate.whole":2.0,"wxgate.held":false,"wxgate.odd":"Some('\\n')","log.logger":"wxgate::access","#;
+        assert_eq!(lines[0], format!("{access}{common}}}"));
+        assert!(
+            lines[1].contains("\"log.level\":\"warn\",\"message\":\"words with a part and "),
+            "{}",
+            lines[1]
+        );
         for line in lines {
             serde_json::from_str::<serde_json::Value>(&line).unwrap();
         }

@@ -33,10 +33,11 @@ const KEYS: &[Key] = &[
     .such_as(r#""/var/lib/wxgate""#),
     key(
         "log_format",
-        Choice(&["auto", "text", "json"]),
+        Choice(&["auto", "text", "json", "ecs"]),
         r#""auto""#,
-        "`auto`: text on a terminal, JSON otherwise. Or always text, or always JSON.",
-        "`auto`：终端上为文本，否则为 JSON；也可固定为文本或 JSON。",
+        "`auto`: text on a terminal, JSON otherwise. Or always text, always JSON, or JSON in the names of the Elastic Common \
+         Schema.",
+        "`auto`：终端上为文本，否则为 JSON；也可固定为文本、JSON 或使用 Elastic Common Schema 字段名的 JSON。",
     ),
     key(
         "access_log",

@@ -41,7 +41,7 @@ fn keys_at_the_top() {
             ),
             ("open_to_everyone = true\nlisten = '0.0.0.0:80'", ""),
             ("state_dir = 7", "state_dir: found 7, want a path in quotes"),
-            ("log_format = 'xml'", r#"log_format: found "xml", want "auto" or "text" or "json""#),
+            ("log_format = 'xml'", r#"log_format: found "xml", want "auto" or "text" or "json" or "ecs""#),
             ("access_log = 'yes'", r#"access_log: found "yes", want true or false, without quotes"#),
             ("workers = 1025", "workers: found 1025, want a whole number from 0 to 1024"),
             ("shutdown_grace = '0s'", ""),

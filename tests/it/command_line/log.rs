@@ -7,11 +7,11 @@ use std::process::Stdio;
 use serde_json::Value;
 
 use super::started;
-use crate::support::child::serve;
+use crate::support::child::{Child, serve};
 use crate::support::fake::{Fake, Reply};
 use crate::support::gate::Settings;
 use crate::support::https::{Connection, request};
-use crate::support::until::until_some;
+use crate::support::until::{until, until_some};
 
 #[tokio::test]
 async fn a_clean_stop_loses_no_line_and_tears_none() {
@@ -125,6 +125,100 @@ async fn an_access_line_has_the_keys_of_its_request_and_no_others() {
     let (all, upstream) = (lines[1]["ms"].as_f64().unwrap(), lines[1]["upstream_ms"].as_f64().unwrap());
     assert!(0.0 < upstream && upstream <= all, "{all} {upstream}");
     assert_eq!((&lines[3]["error"], &lines[3]["path"]), (&"bad-request".into(), &"/cgi-bin/%20".into()));
+}
+
+#[tokio::test]
+async fn ecs_has_the_same_in_the_names_of_the_schema() {
+    let fake = Fake::answering(|_| Reply::json(r#"{"errcode":45009,"errmsg":"limit rid: 6aac-35"}"#)).await;
+    let dir = tempfile::tempdir().unwrap();
+    let settings = Settings { top: "log_format = \"ecs\"".to_owned(), ..Settings::default() };
+    let (mut child, addr) = started(dir.path(), &fake.url(), &settings).await;
+    let trace = "traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let call = request("POST", "/cgi-bin/fails?q=not-to-be-logged", &["X-Request-Id: order-7", trace], b"{}");
+    let answer = Connection::plain(addr).await.send(&call).await.unwrap();
+    child.signal("TERM");
+    assert_eq!(child.code().await, 0);
+    let lines: Vec<Value> = child.stderr().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    for line in &lines {
+        for key in ["@timestamp", "log.level", "message", "log.logger", "ecs.version", "service.name"] {
+            assert!(line[key].is_string(), "{key}: {line}");
+        }
+        assert!(humantime::parse_rfc3339(line["@timestamp"].as_str().unwrap()).is_ok());
+    }
+    let access = lines.iter().find(|line| line["log.logger"] == "wxgate::access").unwrap();
+    for (key, right) in [
+        ("log.level", "info".into()),
+        ("client.user.name", "127.0.0.1".into()),
+        ("client.ip", "127.0.0.1".into()),
+        ("wxgate.account", "main".into()),
+        ("http.request.method", "POST".into()),
+        ("url.path", "/cgi-bin/fails".into()),
+        ("http.response.status_code", 200.into()),
+        ("error.code", "45009".into()),
+        ("wxgate.rid", "6aac-35".into()),
+        ("http.response.body.bytes", answer.body.len().into()),
+        ("wxgate.attempts", Value::from(1)),
+        ("http.request.id", "order-7".into()),
+        ("trace.id", "4bf92f3577b34da6a3ce929d0e0e4736".into()),
+    ] {
+        assert_eq!(access[key], right, "{key}: {access}");
+    }
+    let [all, upstream] =
+        ["event.duration", "wxgate.upstream.duration"].map(|key| access[key].as_u64().unwrap());
+    assert!(10_000 < upstream && upstream <= all, "nanoseconds: {all} {upstream}");
+    assert!(!child.stderr().contains("not-to-be-logged"));
+}
+
+#[tokio::test]
+async fn signals_raise_the_level_and_reset_it() {
+    let fake = Fake::answering(|_| Reply::json("{}")).await;
+    let dir = tempfile::tempdir().unwrap();
+    // At this level the log does not say where it listens.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let settings = Settings { top: format!("listen = [\"{port}\"]"), ..Settings::default() };
+    let mut child = Child::start(serve(dir.path(), &fake.url(), &settings).env("WXGATE_LOG", "warn"));
+    until("it listens", || std::net::TcpStream::connect(port).is_ok()).await;
+    let call = async |path: &str| {
+        Connection::plain(port).await.send(&request("GET", path, &["Connection: close"], b"")).await.unwrap()
+    };
+    call("/cgi-bin/before").await;
+    child.signal("USR1");
+    assert!(child.line("SIGUSR1").await.contains("the level of the log is INFO for 5m"));
+    call("/cgi-bin/raised").await;
+    child.signal("USR1");
+    child.line("the level of the log is DEBUG for 5m").await;
+    child.signal("USR2");
+    child.line("SIGUSR2: the level of the log is WARN again").await;
+    call("/cgi-bin/after").await;
+    child.signal("TERM");
+    assert_eq!(child.code().await, 0);
+    let log = child.stderr();
+    assert!(log.contains("/cgi-bin/raised"), "{log}");
+    assert!(!log.contains("/cgi-bin/before") && !log.contains("/cgi-bin/after"), "{log}");
+}
+
+#[tokio::test]
+async fn a_line_that_is_repeated_is_left_out_after_sixty_in_a_minute() {
+    let fake = Fake::answering(|_| Reply::json("{}")).await;
+    let dir = tempfile::tempdir().unwrap();
+    let settings =
+        Settings { tables: "[admin]\nlisten = \"unix:admin.sock\"\n".to_owned(), ..Settings::default() };
+    let (mut child, _) = started(dir.path(), &fake.url(), &settings).await;
+    std::fs::write(dir.path().join("gate.toml"), "lisen = []\n").unwrap();
+    let path = dir.path().join("admin.sock");
+    for _ in 0..70 {
+        let mut stream = tokio::net::UnixStream::connect(&path).await.unwrap();
+        let post = b"POST /reload HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        tokio::io::AsyncWriteExt::write_all(&mut stream, post).await.unwrap();
+        let mut answer = String::new();
+        tokio::io::AsyncReadExt::read_to_string(&mut stream, &mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    }
+    child.signal("TERM");
+    assert_eq!(child.code().await, 0);
+    let log = child.stderr();
+    assert_eq!(log.matches("the new configuration is wrong; going on").count(), 60);
+    assert_eq!(log.matches("a line was repeated more than 60 times within a minute").count(), 2, "{log}");
 }
 
 #[tokio::test]
