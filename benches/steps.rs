@@ -130,6 +130,7 @@ fn rules(host: Option<String>, prefix: &str) -> Rules {
         prefix: prefix.to_owned(),
         paths: vec!["/cgi-bin/".to_owned(), "/wxa/".to_owned()],
         untouched: Vec::new(),
+        secret_paths: Vec::new(),
         table: &WEIXIN,
     }
 }
@@ -382,7 +383,9 @@ mod headers {
 
     fn caller(bencher: Bencher<'_, '_>, head: &str) {
         let (headers, token) = (fields(head), token());
-        bencher.with_inputs(|| headers.clone()).bench_refs(|headers| to_caller(headers, Some(&token)));
+        bencher.with_inputs(|| headers.clone()).bench_refs(|headers| {
+            to_caller(headers, wxgate::proxy::answer::Hidden { token: Some(&token), secret: None })
+        });
     }
 
     #[divan::bench]

@@ -75,6 +75,8 @@ pub struct Member<'a> {
     name: &'a [u8],
     /// With its quotes, nested values included; an unfinished one is what there is of it.
     pub value: &'a [u8],
+    /// Where the value begins, counted from behind the object's brace.
+    at: usize,
 }
 
 impl Member<'_> {
@@ -118,7 +120,8 @@ impl<'a> Iterator for Members<'a> {
             return None;
         }
         self.skip_space();
-        Some(Member { name, value: self.value() })
+        let at = self.at;
+        Some(Member { name, value: self.value(), at })
     }
 }
 
@@ -174,6 +177,35 @@ impl<'a> Members<'a> {
         }
         self.text[start..self.at.min(self.text.len())].trim_ascii_end()
     }
+}
+
+/// The text of an object in which each of these members, given as name and raw value, has this value: wherever it
+/// stands at the top level (a parser may take the first or the last of several), or else as its first member.
+/// Everything else stays byte for byte. `None` for what is no whole object.
+pub fn with_members(text: &[u8], members: &[(&str, &str)]) -> Option<Vec<u8>> {
+    let object = Object::find(text).filter(|object| object.is_whole())?;
+    let room: usize = members.iter().map(|(name, value)| name.len() + value.len() + 4).sum();
+    let mut out = Vec::with_capacity(text.len() + room);
+    out.extend_from_slice(&text[..text.len() - object.0.len()]);
+    let mut is_empty = object.members().next().is_none();
+    let mut copied = 0;
+    let missing = members.iter().rev().filter(|(name, _)| object.get(name).is_none());
+    let mut first = Vec::new();
+    for (name, value) in missing {
+        let comma = if is_empty { "" } else { "," };
+        first.insert(0, format!("\"{name}\":{value}{comma}"));
+        is_empty = false;
+    }
+    first.iter().for_each(|member| out.extend_from_slice(member.as_bytes()));
+    for member in object.members() {
+        if let Some((_, value)) = members.iter().find(|(name, _)| member.is(name)) {
+            out.extend_from_slice(&object.0[copied..member.at]);
+            out.extend_from_slice(value.as_bytes());
+            copied = member.at + member.value.len();
+        }
+    }
+    out.extend_from_slice(&object.0[copied..]);
+    Some(out)
 }
 
 /// The integer that a raw value is: a number, or a string of digits. Fractions are cut off; what does not fit
@@ -278,6 +310,26 @@ mod tests {
             [("{}", true), (r#"{"a":1} x"#, true), (r#"{"a":1"#, false), ("{", false), ("{a}", false)]
         {
             assert_eq!(Object::find(text.as_bytes()).unwrap().is_whole(), right, "{text}");
+        }
+    }
+
+    #[test]
+    fn members_are_replaced_wherever_they_stand_or_put_in_front() {
+        for (text, right) in [
+            ("{}", Some(r#"{"a":"1","s":"2"}"#)),
+            (" { } x", Some(r#" {"a":"1","s":"2" } x"#)),
+            (r#"{"b":[1,{"a":2}]}"#, Some(r#"{"a":"1","s":"2","b":[1,{"a":2}]}"#)),
+            (r#"{"s":"x"}"#, Some(r#"{"a":"1","s":"2"}"#)),
+            (r#"{ "s" : {"n":[1]} , "b":1,"a":null }"#, Some(r#"{ "s" : "2" , "b":1,"a":"1" }"#)),
+            (r#"{"a":"x","\u0061":7,"a":"z","s":""}"#, Some(r#"{"a":"1","\u0061":"1","a":"1","s":"2"}"#)),
+            ("\u{FEFF}{\"a\":1,\"s\":2}", Some("\u{FEFF}{\"a\":\"1\",\"s\":\"2\"}")),
+            (r#"{"a":"x""#, None),
+            ("[]", None),
+            ("a=x&s=y", None),
+            ("", None),
+        ] {
+            let found = with_members(text.as_bytes(), &[("a", "\"1\""), ("s", "\"2\"")]);
+            assert_eq!(found.map(|text| String::from_utf8(text).unwrap()).as_deref(), right, "{text}");
         }
     }
 

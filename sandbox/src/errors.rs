@@ -63,6 +63,7 @@ fn text(code: i64) -> &'static str {
         40066 => "invalid url",
         40097 => "invalid args",
         40125 => "invalid appsecret",
+        40163 => "code been used",
         40164 => "invalid ip, not in whitelist",
         41001 => "access_token missing",
         41002 => "appid missing",

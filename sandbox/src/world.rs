@@ -3,7 +3,7 @@
 //! No method does I/O, so that the lock is held for microseconds. What is done with a request is in `request.rs`
 //! and `api/`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -25,6 +25,8 @@ pub(crate) struct Account {
     pub(crate) menu: Option<Value>,
     /// By kind: the ticket and its end.
     pub(crate) tickets: HashMap<&'static str, (String, Moment)>,
+    /// Of logins; each works once.
+    pub(crate) codes: HashSet<String>,
     /// The month in which quotas were cleared, and how often.
     pub(crate) clears: (String, u32),
     day: u64,
@@ -58,6 +60,7 @@ impl World {
             ledger: Ledger::default(),
             menu: None,
             tickets: HashMap::new(),
+            codes: HashSet::new(),
             clears: (String::new(), 0),
             day: 0,
             calls_today: HashMap::new(),

@@ -135,11 +135,13 @@ impl Tokens {
         Some(Account {
             name: account.name.as_str().into(),
             appid: account.appid.clone(),
+            secret: account.secret.clone(),
             rules: Rules {
                 hosts: account.hosts.clone(),
                 prefix: account.prefix.clone(),
                 paths: account.paths.clone(),
                 untouched: account.untouched.clone(),
+                secret_paths: account.secret_paths.clone(),
                 table: &WEIXIN,
             },
             refresh_on: account.refresh_on.clone(),

@@ -79,6 +79,7 @@ impl fmt::Display for Summary<'_> {
             prefix,
             paths,
             untouched,
+            secret_paths,
             upstream,
             refresh_on,
             secret: _,
@@ -98,6 +99,10 @@ impl fmt::Display for Summary<'_> {
         if !untouched.is_empty() {
             let untouched: Vec<_> = untouched.iter().map(ToString::to_string).collect();
             write!(f, ", untouched {}", untouched.join(" "))?;
+        }
+        if !secret_paths.is_empty() {
+            let paths: Vec<_> = secret_paths.iter().map(|entry| entry.path.as_str()).collect();
+            write!(f, ", puts the secret into {}", paths.join(" "))?;
         }
         if refresh_on.is_empty() {
             f.write_str(", never refreshed by an errcode")?;

@@ -7,8 +7,8 @@ use super::parse::{address, path};
 use super::report::Report;
 use super::table::{Given, Table};
 use super::value::Value;
-use super::{Account, TokenApi, keys, parse, secret, upstream};
-use crate::proxy::route::PathPattern;
+use super::{Account, TokenApi, keys, parse, secret, secret_paths, upstream};
+use crate::proxy::route::{PathPattern, WEIXIN};
 use crate::upstream::BaseUrl;
 
 /// A value and the line to name when it clashes with another account's.
@@ -106,6 +106,7 @@ fn read_one<'r>(mut table: Table<'r>, default_url: &BaseUrl) -> Draft<'r> {
     let routes_known = hosts_given != Given::Wrong && prefix_given != Given::Wrong;
     let paths = table.key("paths", |v| paths(v, &prefix.value));
     let untouched = table.key("untouched", |v| untouched(v, &paths));
+    let secret_paths = table.key("secret_paths", |v| secret_paths::read(v, &WEIXIN, &paths));
     let refresh_on = table.key("refresh_on", refresh_on);
     table.finish();
 
@@ -119,6 +120,7 @@ fn read_one<'r>(mut table: Table<'r>, default_url: &BaseUrl) -> Draft<'r> {
         paths,
         upstream,
         untouched,
+        secret_paths,
         refresh_on,
     });
     let (name, name_given) = ((name_given != Given::Wrong).then_some(name), name_given != Given::No);

@@ -114,6 +114,8 @@ pub(super) enum Kind {
     Time(u64, u64),
     /// A text that looks like this.
     Text(Form),
+    /// A path that takes the AppSecret, or a table that says how it names it.
+    SecretPath,
     /// A path; a relative one starts from the file's folder.
     Path,
     /// A text in quotes, or a table that says where the text is.

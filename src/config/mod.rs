@@ -18,6 +18,7 @@ mod pem;
 mod report;
 mod schema;
 mod secret;
+mod secret_paths;
 mod settings;
 mod store;
 mod table;
@@ -51,7 +52,7 @@ pub use store::Store;
 use files::Files;
 
 pub use crate::logging::LogFormat;
-use crate::proxy::route::PathPattern;
+use crate::proxy::route::{PathPattern, SecretPath};
 pub use crate::proxy::settings::{Allow, Caller, Limits, Rate};
 use crate::secret::Secret;
 use crate::tls::{Pem, ServerPem};
@@ -280,6 +281,8 @@ pub struct Account {
     pub upstream: BaseUrl,
     /// What is forwarded as it is, without the token.
     pub untouched: Vec<PathPattern>,
+    /// The calls that appid and AppSecret are put into.
+    pub secret_paths: Vec<SecretPath>,
     /// The errcodes that mean a dead token.
     pub refresh_on: Vec<i64>,
 }

@@ -73,6 +73,20 @@ fn of_kind(kind: &Kind) -> Map<String, Value> {
         ] }),
         Kind::Time(..) => json!({ "type": "string", "pattern": r"^\s*[0-9.]+\s*[A-Za-z]+[0-9.A-Za-z\s]*$" }),
         Kind::Text(form) => json!({ "type": "string", "pattern": form.pattern }),
+        Kind::SecretPath => json!({ "anyOf": [
+            { "type": "string", "pattern": "^/[^*?#%;\\\\]*[^*?#%;\\\\/]$" },
+            {
+                "type": "object",
+                "properties": {
+                    "path": { "type": "string", "pattern": "^/[^*?#%;\\\\]*[^*?#%;\\\\/]$" },
+                    "appid": { "type": "string", "minLength": 1 },
+                    "secret": { "type": "string", "minLength": 1 },
+                    "token": { "type": "boolean" },
+                },
+                "required": ["path"],
+                "additionalProperties": false,
+            },
+        ] }),
         Kind::Path => json!({ "type": "string", "minLength": 1 }),
         // A secret is a text where PEM has a path: the shape is the same.
         Kind::Secret | Kind::Pem => secret(),

@@ -142,6 +142,11 @@ fn toml_of(value: &Json) -> String {
         Json::Array(list) => {
             format!("[{}]", list.iter().map(toml_of).collect::<Vec<_>>().join(", "))
         }
+        Json::Object(table) => {
+            let members: Vec<_> =
+                table.iter().map(|(key, value)| format!("{key} = {}", toml_of(value))).collect();
+            format!("{{ {} }}", members.join(", "))
+        }
         // JSON's escapes are TOML's too.
         value => value.to_string(),
     }

@@ -229,6 +229,7 @@ impl<'r> Value<'r> {
             Some(Kind::Time(..)) => self.time().is_some(),
             Some(Kind::Text(form)) => self.text(&format!("{} in quotes", form.text.en)).is_some(),
             Some(Kind::Path) => self.path().is_some(),
+            Some(Kind::SecretPath) => true,
             Some(Kind::Secret | Kind::Pem | Kind::OneOrMore(Kind::Secret)) => true,
             Some(Kind::OneOrMore(kind)) if !matches!(self.toml(), DeValue::Array(_)) => of(kind).fits(),
             Some(Kind::List(_) | Kind::OneOrMore(_)) => {

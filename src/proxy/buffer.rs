@@ -14,6 +14,7 @@ use hyper::body::{Body, Frame, Incoming};
 
 use super::budget::{Exhausted, Share};
 use super::refusal::Refusal;
+use super::secret_call;
 use super::settings::Limits;
 use super::token_answer;
 use crate::deadline::Deadline;
@@ -74,6 +75,19 @@ impl Buffered {
             Self::Whole(held) => held.chunks.concat(),
             Self::Streamed { .. } => Vec::new(),
         }
+    }
+
+    /// Another body in the place of one that is here.
+    ///
+    /// # Errors
+    /// [`Refusal::Busy`] when it does not fit into `replay_total`.
+    pub fn replaced(mut self, body: Vec<u8>) -> Result<Self, Refusal> {
+        if let Self::Whole(held) = &mut self {
+            held.share.reserve(body.len()).map_err(|exhausted| Refusal::Busy(exhausted.text()))?;
+            held.share.give_back(held.length);
+            (held.length, held.chunks) = (body.len(), vec![body.into()]);
+        }
+        Ok(self)
     }
 
     /// The body for a sending; a stream's is gone after the first.
@@ -166,6 +180,16 @@ impl BodyLimits {
             max: token_answer::LONGEST_BODY as u64,
             too_large: "the body of a call for a token is larger than 64 KiB; send appid and secret alone",
             buffered: token_answer::LONGEST_BODY,
+            pause: limits.idle_timeout,
+        }
+    }
+
+    /// Those of a call that the AppSecret is put into.
+    pub fn of_secret_call(limits: &Limits) -> Self {
+        Self {
+            max: secret_call::LONGEST_BODY as u64,
+            too_large: "the body of a call that `secret_paths` names is larger than 64 KiB; send what the call needs alone",
+            buffered: secret_call::LONGEST_BODY,
             pause: limits.idle_timeout,
         }
     }

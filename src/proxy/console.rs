@@ -95,6 +95,9 @@ impl Proxy {
                 let mut call = Call::new(head, (&path, query), body, upstream);
                 Ok(self.attempt(&mut call, None, stats).await?.answer)
             }
+            Action::PutSecret(entry) => {
+                self.with_secret((account, entry), head, (&path, query), body, upstream, stats).await
+            }
             Action::Inject => {
                 self.with_token(account, &mut Call::new(head, (&path, query), body, upstream), stats).await
             }

@@ -17,6 +17,7 @@ pub mod inspect;
 pub mod refusal;
 mod retry;
 pub mod route;
+mod secret_call;
 pub mod settings;
 mod state;
 mod tally;
@@ -32,7 +33,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use hyper::body::{Body, Incoming};
 
 use crate::credential::Credential;
@@ -40,7 +41,7 @@ use crate::metrics::{FIRST_CALLER, NO_CALLER};
 use crate::stats::RequestStats;
 use crate::upstream::Upstream;
 use admit::Target;
-use answer::{AnswerBody, own};
+use answer::{AnswerBody, Hidden, own};
 use authorize::RequestedCall;
 use buffer::{BodyLimits, Buffered};
 pub use caller_limit::CallerLimit;
@@ -131,6 +132,7 @@ impl Proxy {
             false => {
                 let limits = match action {
                     Action::AnswerLocally(_) => BodyLimits::of_token_call(&self.state.limits),
+                    Action::PutSecret(_) => BodyLimits::of_secret_call(&self.state.limits),
                     Action::Inject | Action::PassThrough => BodyLimits::of_call(&self.state.limits),
                 };
                 let share = self.state.budget.share(&self.state.callers, caller, peer);
@@ -156,6 +158,9 @@ impl Proxy {
                 let mut call = Call::new(head, (path, query), body, upstream);
                 Ok(Box::pin(self.attempt(&mut call, None, stats)).await?.answer)
             }
+            Action::PutSecret(entry) => {
+                Box::pin(self.with_secret((account, entry), head, (path, query), body, upstream, stats)).await
+            }
             Action::Inject => {
                 self.with_token(account, &mut Call::new(head, (path, query), body, upstream), stats).await
             }
@@ -177,12 +182,15 @@ impl Proxy {
             .map_err(|_| Refusal::BadRequest("path and query are too long".into()))?;
         stats.sent();
         let (method, upstream) = (call.method, call.upstream);
+        let hidden = Hidden { token, secret: call.secret };
+        // A POST is sent again only if the upstream has received nothing of it; so is a call whose code works once.
+        let resend_as = if call.secret.is_some() { &Method::POST } else { method };
         let _in_flight = token.map(Credential::sending);
         let sent = Instant::now();
-        let response = upstream.send(method, || call.request(&target)).await;
+        let response = upstream.send(resend_as, || call.request(&target)).await;
         let took = sent.elapsed();
         stats.upstream += took;
-        let Inspected { answer, errcode, explanation } = inspect::inspect(response?, token, method).await?;
+        let Inspected { answer, errcode, explanation } = inspect::inspect(response?, hidden, method).await?;
         stats.exchanged(took, errcode, explanation);
         Ok(Attempt { answer, errcode, sent })
     }

@@ -11,6 +11,7 @@ use super::route::{Action, Routes, Rules};
 use super::settings::{Caller, Limits};
 use crate::credential::Reader;
 use crate::metrics::{AccountCounts, Metrics};
+use crate::secret::Secret;
 
 /// One account as requests see it.
 #[derive(Debug)]
@@ -19,6 +20,8 @@ pub struct Account {
     pub name: Arc<str>,
     /// Its appid.
     pub appid: String,
+    /// Its AppSecret, for calls of `secret_paths` alone.
+    pub secret: Secret,
     /// Which requests belong to it, and what they may call.
     pub rules: Rules,
     /// The errcodes that mean a dead token.

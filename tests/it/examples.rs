@@ -67,6 +67,24 @@ async fn app(base: &str, desk: &Path) -> String {
     output(php, INSTALL).await
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_php_login_works_without_a_secret() {
+    let wechat = WeChat::start().await;
+    let account = "paths = [\"/sns/\"]\nsecret_paths = [\"/sns/jscode2session\"]".to_owned();
+    let gate = Gate::with(&wechat.url, Settings { account, ..Settings::default() }).await;
+    let login = || {
+        let mut php = Command::new("php");
+        php.args(["-d", "error_reporting=-1", "-d", "display_errors=stderr"]);
+        php.arg(file("examples/php/login.php")).arg("0a1/b c");
+        php.env_remove("WECHAT_SECRET").env("WECHAT_API_BASE", format!("http://{}", gate.addr));
+        output(php, "php-cli and php-curl (Debian: apt-get install php-cli php-curl)")
+    };
+    let said = login().await;
+    assert!(said.starts_with("openid: o") && said.contains("session_key: 24 characters"), "{said}");
+    let said = login().await;
+    assert!(said.starts_with("refused: 40163 "), "{said}");
+}
+
 /// Steals the token whenever the current one has opened a call, but no more often than forced refreshes last.
 fn thief(wechat: &WeChat) -> (Arc<AtomicBool>, tokio::task::JoinHandle<usize>) {
     const MOST: usize = 9;

@@ -18,6 +18,7 @@ mod package;
 mod reload;
 mod replicas;
 mod request;
+mod secret_paths;
 mod secrets;
 mod tls;
 mod token;

@@ -19,11 +19,14 @@ pub(super) fn clear(world: &mut World, account: usize, call: &Call) -> Outcome {
     spend_and_clear(world, account)
 }
 
-/// `POST /cgi-bin/clear_quota/v2` with `appid` and `appsecret` and no token.
+/// `POST /cgi-bin/clear_quota/v2` with `appid` and `appsecret` and no token: in the query, as WeChat's own example has
+/// them, or in JSON. SDKs do the one or the other.
 pub(super) fn clear_with_secret(world: &mut World, call: &Call) -> Outcome {
-    let body = call.json()?;
-    let appid = text(&body, "appid").ok_or_else(|| refuse(41002))?;
-    let secret = text(&body, "appsecret").ok_or_else(|| refuse(41004))?;
+    call.require_post()?;
+    let body = call.json().unwrap_or_default();
+    let given = |name| call.parameter(name).or(text(&body, name)).filter(|value| !value.is_empty());
+    let appid = given("appid").ok_or_else(|| refuse(41002))?;
+    let secret = given("appsecret").ok_or_else(|| refuse(41004))?;
     let account = world.account_of(appid).ok_or_else(|| refuse(40013))?;
     if secret != world.accounts[account].secret {
         return Err(refuse(40125));

@@ -71,7 +71,7 @@ pub(super) fn component(call: &Call) -> Outcome {
 }
 
 /// `/sns/*`: appid and secret for a code, or a user's token. Everything comes as `text/plain`.
-pub(super) fn sns(world: &World, call: &Call) -> Outcome {
+pub(super) fn sns(world: &mut World, call: &Call) -> Outcome {
     let code = match call.path() {
         "/sns/jscode2session" => "js_code",
         "/sns/oauth2/access_token" => "code",
@@ -87,7 +87,10 @@ pub(super) fn sns(world: &World, call: &Call) -> Outcome {
     if given("secret").ok_or_else(|| refuse(41004))? != world.accounts[account].secret {
         return Err(refuse(40125));
     }
-    given(code).ok_or_else(|| refuse(41008))?;
+    let given = given(code).ok_or_else(|| refuse(41008))?;
+    if !world.accounts[account].codes.insert(given.to_owned()) {
+        return Err(refuse(40163));
+    }
     let mut body = json!({ "openid": FOLLOWERS[0] });
     if code == "js_code" {
         body["session_key"] = json!("c2FuZGJveCBzZXNzaW9uIQ==");

@@ -1,6 +1,6 @@
 //! The keys of `[[account]]`.
 
-use super::Kind::{Choice, Flag, List, Number, Secret};
+use super::Kind::{Choice, Flag, List, Number, Secret, SecretPath};
 use super::{Header, Key, Section, Text, forms, key, required, unset, without};
 
 pub(super) const SECTION: Section = Section {
@@ -109,11 +109,15 @@ const KEYS: &[Key] = &[
     .later(),
     key(
         "secret_paths",
-        List(&forms::PATH_START),
+        List(&SecretPath),
         "[]",
-        "Calls that take appid and AppSecret: wxgate puts them in.",
-        "需要 appid 和 AppSecret 的接口，由 wxgate 填入。",
+        "Calls that take appid and AppSecret: wxgate puts them in, so that no app needs them. It knows \
+         `/sns/jscode2session`, `/sns/oauth2/access_token`, `/cgi-bin/clear_quota/v2` and `/donut/code2verifyinfo`; \
+         another call is a table that says how it names the two, and with `token = true` that it takes the token, too: \
+         `{ path = \"/x/y\", appid = \"appid\", secret = \"appsecret\", token = true }`. They are never sent twice. \
+         `paths` must cover them too.",
+        "需要 appid 和 AppSecret 的接口，由 wxgate 填入，应用无需持有。已知的有 `/sns/jscode2session`、`/sns/oauth2/access_token`、`/cgi-bin/clear_quota/v2` 和 `/donut/code2verifyinfo`；\
+         其他接口用表写明两者的参数名，`token = true` 表示同时需要凭据：`{ path = \"/x/y\", appid = \"appid\", secret = \"appsecret\", token = true }`。这些调用从不重发。路径也要在 `paths` 之内。",
     )
-    .such_as(r#"["/sns/jscode2session"]"#)
-    .later(),
+    .such_as(r#"["/sns/jscode2session"]"#),
 ];

@@ -12,6 +12,10 @@ use crate::proxy::route::PathPattern;
 
 const API_PATH_WANTED: &str = r#"the beginning of a path like "/cgi-bin/": first a `/`, then visible ASCII as callers send it, without `//`, `.` and `..` segments, `?`, `#`, `\`, `%` and `;`"#;
 
+/// What the path of an entry of `secret_paths` looks like.
+pub(in super::super) const WHOLE_WANTED: &str =
+    r#"a whole path like "/donut/code2verifyinfo", without `*`, and without a `/` at its end"#;
+
 /// What an entry of `untouched` looks like.
 pub(in super::super) const PATTERN_WANTED: &str =
     r#"a path like "/wxa/gettemplatelist", or with a `*` at its end, "/wxa/third/*", for any rest"#;
@@ -89,6 +93,11 @@ pub(in super::super) fn allow(text: &str) -> Result<Allow, String> {
 fn ends_in_slash(text: &str) -> Option<String> {
     text.ends_with('/')
         .then(|| format!("\"{text}*\": without the `*` it is that path alone, which no call has"))
+}
+
+/// A whole path, as an entry of `secret_paths` has it.
+pub(in super::super) fn whole(text: &str) -> Option<&str> {
+    (is_clean(text) && !text.ends_with('/') && !text.contains('*')).then_some(text)
 }
 
 /// Whether a call that one of `paths` admits could fit the pattern.

@@ -337,7 +337,51 @@ fn keys_of_an_account() {
             ("tickets = true", "account[0].tickets: not supported by this version of wxgate yet; remove it"),
             (
                 "secret_paths = ['/sns/']",
-                "account[0].secret_paths: not supported by this version of wxgate yet; remove it",
+                "account[0].secret_paths[0]: found \"/sns/\", want \"/sns/jscode2session\", \"/sns/oauth2/access_token\", \"/cgi-bin/clear_quota/v2\", \"/donut/code2verifyinfo\", or for another call how it names the two: { path = \"/wxa/x\", appid = \"appid\", secret = \"secret\" }",
+            ),
+            (
+                "secret_paths = ['/cgi-bin/x']",
+                "account[0].secret_paths[0]: found \"/cgi-bin/x\", want \"/sns/jscode2session\", \"/sns/oauth2/access_token\", \"/cgi-bin/clear_quota/v2\", \"/donut/code2verifyinfo\", or for another call how it names the two: { path = \"/cgi-bin/x\", appid = \"appid\", secret = \"secret\" }",
+            ),
+            (
+                "secret_paths = '/sns/jscode2session'",
+                "account[0].secret_paths: found \"/sns/jscode2session\", want an array of paths like [\"/sns/jscode2session\"]",
+            ),
+            (
+                "secret_paths = ['/cgi-bin/clear_quota/v2', { path = '/cgi-bin/x', secret = 'component_secret', token = true }]",
+                "",
+            ),
+            (
+                "secret_paths = [{ appid = 'appid' }]",
+                "account[0].secret_paths[0]: `path` is missing: want a table like { path = \"/wxa/x\", appid = \"appid\", secret = \"secret\" }",
+            ),
+            (
+                "secret_paths = [{ path = '/cgi-bin/*' }]",
+                "account[0].secret_paths[0].path: found \"/cgi-bin/*\", want a whole path like \"/donut/code2verifyinfo\", without `*`, and without a `/` at its end",
+            ),
+            (
+                "secret_paths = [{ path = '/cgi-bin/x', secret = '0123456789abcdef0123456789abcdef' }]",
+                "account[0].secret_paths[0].secret: found a text, want what the call names it (letters, digits, `_`, `-` and `.`), not its value",
+            ),
+            (
+                "secret_paths = [{ path = '/cgi-bin/x', tokn = true }]",
+                "account[0].secret_paths[0]: unknown key in this table: want path, appid, secret, token",
+            ),
+            (
+                "secret_paths = [{ path = '/cgi-bin/x', token = 1 }]",
+                "account[0].secret_paths[0].token: found 1, want true or false, without quotes",
+            ),
+            (
+                "secret_paths = [{ path = '/cgi-bin/x', appid = 'secret' }]",
+                "account[0].secret_paths[0]: appid and secret have the same name here; want two",
+            ),
+            (
+                "secret_paths = [{ path = '/cgi-bin/token' }]",
+                "account[0].secret_paths[0]: wxgate answers /cgi-bin/token by itself and never sends it on; remove it",
+            ),
+            (
+                "secret_paths = ['/cgi-bin/clear_quota/v2', { path = '/cgi-bin/clear_quota/v2' }]",
+                "account[0].secret_paths[1]: /cgi-bin/clear_quota/v2 a second time; remove one of them",
             ),
             ("app_id = 'x'", "account[0].app_id: unknown key, did you mean `appid`?"),
         ],

@@ -7,22 +7,18 @@ use http::Extensions;
 use http::header::{self, HeaderMap, HeaderValue};
 use hyper::ext::ReasonPhrase;
 
-use super::PLACEHOLDER;
-use crate::credential::Credential;
-use crate::mask::masked;
+use super::{Hidden, PLACEHOLDER};
 use crate::proxy::fields::{drop_hop_by_hop_and, has};
 
-/// Edits the upstream's fields into what the caller gets; `token` is the one that the call was made with.
-pub fn to_caller(headers: &mut HeaderMap, token: Option<&Credential>) {
+/// Edits the upstream's fields into what the caller gets; without what the call was made with.
+pub fn to_caller(headers: &mut HeaderMap, hidden: Hidden<'_>) {
     if has(headers, &header::TRANSFER_ENCODING) {
         // RFC 9112 section 6.3: with both, the length is a lie (and hyper's server would drop the caller).
         headers.remove(header::CONTENT_LENGTH);
     }
     one_length(headers);
     drop_hop_by_hop_and(headers, |_| false);
-    if let Some(token) = token {
-        mask_token(headers, token.value.expose().as_bytes());
-    }
+    mask_fields(headers, hidden);
 }
 
 /// hyper has taken `5, 5`, and two lines that agree, for what they mean; not every caller does.
@@ -38,12 +34,12 @@ fn one_length(headers: &mut HeaderMap) {
 }
 
 /// A redirect that repeats the request's query would hand the token to the caller.
-fn mask_token(headers: &mut HeaderMap, token: &[u8]) {
+fn mask_fields(headers: &mut HeaderMap, hidden: Hidden<'_>) {
+    if hidden.is_nothing() {
+        return;
+    }
     for value in headers.values_mut() {
-        // Nearly every value is shorter than a token.
-        if value.len() >= token.len()
-            && let Some(text) = masked(value.as_bytes(), token, PLACEHOLDER.as_bytes())
-        {
+        if let Some(text) = hidden.masked(value.as_bytes()) {
             // What cannot be repaired is not handed on.
             *value = HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static(PLACEHOLDER));
         }
@@ -51,11 +47,9 @@ fn mask_token(headers: &mut HeaderMap, token: &[u8]) {
 }
 
 /// A reason phrase that repeats the token; hyper carries an unusual one beside the head.
-pub fn mask_reason(extensions: &mut Extensions, token: Option<&Credential>) {
+pub fn mask_reason(extensions: &mut Extensions, hidden: Hidden<'_>) {
     let Some(reason) = extensions.get_mut::<ReasonPhrase>() else { return };
-    if let Some(token) = token
-        && let Some(text) = masked(reason.as_bytes(), token.value.expose().as_bytes(), PLACEHOLDER.as_bytes())
-    {
+    if let Some(text) = hidden.masked(reason.as_bytes()) {
         *reason = ReasonPhrase::try_from(text).unwrap_or(ReasonPhrase::from_static(PLACEHOLDER.as_bytes()));
     }
 }
@@ -63,7 +57,7 @@ pub fn mask_reason(extensions: &mut Extensions, token: Option<&Credential>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::credential::CredentialId;
+    use crate::credential::{Credential, CredentialId};
     use crate::secret::Secret;
     use http::HeaderName;
     use tokio::time::Instant;
@@ -78,7 +72,7 @@ mod tests {
     #[test]
     fn the_upstreams_length_beside_chunked_is_dropped() {
         let mut headers = map(&[("content-length", "5"), ("transfer-encoding", "chunked"), ("x", "y")]);
-        to_caller(&mut headers, None);
+        to_caller(&mut headers, Hidden::default());
         assert_eq!(headers, map(&[("x", "y")]));
     }
 
@@ -89,7 +83,7 @@ mod tests {
             for line in lines {
                 headers.append(header::CONTENT_LENGTH, HeaderValue::from_static(line));
             }
-            to_caller(&mut headers, None);
+            to_caller(&mut headers, Hidden::default());
             assert_eq!(headers, map(&[("content-length", "5")]), "{lines:?}");
         }
     }
@@ -98,15 +92,17 @@ mod tests {
     fn fields_and_reason_have_the_placeholder_for_the_token() {
         let id = CredentialId::access_token("main");
         let token = Credential::new(id, 1, Secret::new("T+/k".to_owned()), Instant::now());
-        let mut headers = map(&[("location", "/?a=T%252B%252Fk"), ("x", "short"), ("y", "T+/")]);
-        to_caller(&mut headers, Some(&token));
-        assert_eq!(headers["location"], format!("/?a={PLACEHOLDER}"));
+        let secret = Secret::new("s3cr3t+".to_owned());
+        let hidden = Hidden { token: Some(&token), secret: Some(&secret) };
+        let mut headers = map(&[("location", "/?a=T%252B%252Fk&s=s3cr3t%2b"), ("x", "short"), ("y", "T+/")]);
+        to_caller(&mut headers, hidden);
+        assert_eq!(headers["location"], format!("/?a={PLACEHOLDER}&s=***"));
         assert_eq!((headers["x"].as_bytes(), headers["y"].as_bytes()), (&b"short"[..], &b"T+/"[..]));
         let mut extensions = Extensions::new();
         extensions.insert(ReasonPhrase::from_static(b"No T%2B/k here"));
-        mask_reason(&mut extensions, None);
+        mask_reason(&mut extensions, Hidden::default());
         assert_eq!(extensions.get::<ReasonPhrase>().unwrap().as_bytes(), b"No T%2B/k here");
-        mask_reason(&mut extensions, Some(&token));
+        mask_reason(&mut extensions, hidden);
         let right = format!("No {PLACEHOLDER} here");
         assert_eq!(extensions.get::<ReasonPhrase>().unwrap().as_bytes(), right.as_bytes());
     }

@@ -11,6 +11,9 @@ use http::HeaderName;
 use http_body::{Body, Frame, SizeHint};
 
 use super::tally::Tally;
+use crate::credential::Credential;
+use crate::mask::masked;
+use crate::secret::Secret;
 use crate::upstream::{BodyError, ResponseBody};
 
 /// Says why the caller sees a token error although wxgate retries.
@@ -19,6 +22,34 @@ pub const RETRY: HeaderName = HeaderName::from_static("x-wxgate-retry");
 /// What callers get to see where the token would be, and what they get when they ask for one.
 pub const PLACEHOLDER: &str =
     "wxgate-placeholder-this-opens-nothing-the-proxy-puts-the-real-access-token-into-every-call";
+
+/// What stands in the place of an AppSecret.
+const MASK: &[u8] = b"***";
+
+/// What a call was made with, and no answer to it may show.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Hidden<'a> {
+    /// The account's token.
+    pub token: Option<&'a Credential>,
+    /// Its AppSecret, where the call had it.
+    pub secret: Option<&'a Secret>,
+}
+
+impl Hidden<'_> {
+    /// Whether the call was made with nothing of the account's.
+    pub fn is_nothing(self) -> bool {
+        self.token.is_none() && self.secret.is_none()
+    }
+
+    /// The text without them, in whatever encoding it repeats them; `None` where it does not.
+    pub fn masked(self, text: &[u8]) -> Option<Vec<u8>> {
+        let token = self
+            .token
+            .and_then(|token| masked(text, token.value.expose().as_bytes(), PLACEHOLDER.as_bytes()));
+        let Some(secret) = self.secret else { return token };
+        masked(token.as_deref().unwrap_or(text), secret.expose().as_bytes(), MASK).or(token)
+    }
+}
 
 /// An answer's body: bytes that are here, then what still comes.
 pub struct AnswerBody {

@@ -5,10 +5,12 @@ use http::{Extensions, HeaderMap, HeaderValue, Method, Request, Uri, Version, he
 
 use crate::proxy::buffer::Buffered;
 use crate::proxy::fields;
+use crate::secret::Secret;
 use crate::upstream::{RequestBody, Upstream};
 
 pub mod headers;
 pub mod query;
+pub mod secret;
 
 /// What is left of a caller's head once the call is authorized.
 pub(super) struct Head<'a> {
@@ -31,6 +33,8 @@ pub(super) struct Call<'a> {
     pub(super) body: Buffered,
     /// The API host that it is sent to.
     pub(super) upstream: &'a Upstream,
+    /// The AppSecret that was put in. Such a call is sent once: its code works once.
+    pub(super) secret: Option<&'a Secret>,
 }
 
 /// Whether a Content-Length is this one, written as wxgate would write it.
@@ -60,7 +64,12 @@ impl<'a> Call<'a> {
         if !given && (announced || body.length() > 0) {
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.length()));
         }
-        Self { method, path, query, headers, extensions, body, upstream }
+        Self { method, path, query, headers, extensions, body, upstream, secret: None }
+    }
+
+    /// The same, with this AppSecret in it.
+    pub(super) fn with_secret(self, secret: &'a Secret) -> Self {
+        Self { secret: Some(secret), ..self }
     }
 
     /// Whether its body can be sent a second time.

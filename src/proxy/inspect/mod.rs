@@ -13,11 +13,9 @@ use http::{HeaderValue, Method, Response, StatusCode, Version, header};
 use http_body_util::BodyExt;
 use hyper::body::Body;
 
-use super::answer::{AnswerBody, PLACEHOLDER, headers};
+use super::answer::{AnswerBody, Hidden, headers};
 use super::faults;
 use super::refusal::Refusal;
-use crate::credential::Credential;
-use crate::mask::masked;
 use crate::upstream::ResponseBody;
 use coding::Coding;
 use errcode::Explanation;
@@ -33,13 +31,13 @@ pub(super) struct Inspected {
     pub(super) explanation: Explanation,
 }
 
-/// Reads an answer as far as needed to know whether it is an error, and makes it fit for the caller. `token` is the
-/// one that the call was made with: whatever repeats it shows the placeholder.
-pub(super) fn inspect(
+/// Reads an answer as far as needed to know whether it is an error, and makes it fit for the caller: without
+/// what the call was made with.
+pub(super) fn inspect<'a>(
     response: Response<ResponseBody>,
-    token: Option<&Credential>,
-    method: &Method,
-) -> impl Future<Output = Result<Inspected, Refusal>> {
+    hidden: Hidden<'a>,
+    method: &'a Method,
+) -> impl Future<Output = Result<Inspected, Refusal>> + use<'a> {
     // Taken apart before the future begins: what it is handed as a whole it would hold to its end.
     let (mut parts, mut body) = response.into_parts();
     async move {
@@ -54,8 +52,8 @@ pub(super) fn inspect(
             true => None,
             false => errcode::can_be_error(&parts.headers, body.size_hint().exact()),
         };
-        headers::to_caller(&mut parts.headers, token);
-        headers::mask_reason(&mut parts.extensions, token);
+        headers::to_caller(&mut parts.headers, hidden);
+        headers::mask_reason(&mut parts.extensions, hidden);
         // An HTTP/1.0 upstream must not make the caller's answer HTTP/1.0.
         parts.version = Version::HTTP_11;
         let Some(coding) = coding else {
@@ -75,7 +73,7 @@ pub(super) fn inspect(
                 return Ok(Inspected::unread(parts, AnswerBody::stream(beginning.freeze(), body)));
             }
         }
-        Ok(Inspected::read(parts, coding, beginning.freeze(), token))
+        Ok(Inspected::read(parts, coding, beginning.freeze(), hidden))
     }
 }
 
@@ -87,13 +85,12 @@ impl Inspected {
     }
 
     /// An answer whose whole body is here.
-    fn read(mut parts: Parts, coding: Coding, body: Bytes, token: Option<&Credential>) -> Self {
+    fn read(mut parts: Parts, coding: Coding, body: Bytes, hidden: Hidden<'_>) -> Self {
         let decoded = coding.decode(&body);
         let Some(text) = decoded.as_deref().filter(|text| crate::json::Object::find(text).is_some()) else {
             return Self::unread(parts, AnswerBody::whole(body));
         };
-        let token = token.map(|token| token.value.expose().as_bytes());
-        let clean = token.and_then(|token| masked(text, token, PLACEHOLDER.as_bytes()));
+        let clean = hidden.masked(text);
         let text = clean.as_deref().unwrap_or(text);
         let errcode = errcode::errcode(text);
         let explanation = match errcode {

@@ -11,6 +11,8 @@ pub enum Action {
     Inject,
     /// Forward it as it is: it carries credentials of its own.
     PassThrough,
+    /// Put appid and AppSecret in, by this entry of the account's `secret_paths`, and send it once.
+    PutSecret(usize),
     /// Answer it here.
     AnswerLocally(LocalAnswer),
 }
@@ -34,6 +36,39 @@ pub struct PathTable {
     pub local: &'static [(&'static str, LocalAnswer)],
     /// Paths, or with a `*` at the end beginnings of paths, that are forwarded as they are.
     pub pass_through: &'static [&'static str],
+    /// Calls that take appid and AppSecret in known places.
+    pub secret_paths: &'static [KnownSecretPath],
+}
+
+/// A call of which WeChat's documentation says that it takes appid and AppSecret.
+#[derive(Debug)]
+pub struct KnownSecretPath {
+    /// The whole path.
+    pub path: &'static str,
+    /// What it calls the AppSecret.
+    pub secret: &'static str,
+    /// Whether it takes the account's token, too.
+    pub token: bool,
+}
+
+/// A call that takes appid and AppSecret, which wxgate puts in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretPath {
+    /// The whole path, compared byte for byte.
+    pub path: String,
+    /// What it calls the appid.
+    pub appid: String,
+    /// What it calls the AppSecret.
+    pub secret: String,
+    /// Whether it takes the account's token, too.
+    pub token: bool,
+}
+
+impl From<&KnownSecretPath> for SecretPath {
+    fn from(known: &KnownSecretPath) -> Self {
+        let (path, secret) = (known.path.to_owned(), known.secret.to_owned());
+        Self { path, appid: "appid".to_owned(), secret, token: known.token }
+    }
 }
 
 /// The path that a call looks like, although nobody documents it in this spelling: `/cgi-bin/token.json`.
@@ -41,6 +76,11 @@ pub struct PathTable {
 pub struct LookAlike(pub &'static str);
 
 impl PathTable {
+    /// Whether wxgate answers this path by itself, or refuses it since it looks like one that it answers.
+    pub fn is_local(&self, path: &str) -> bool {
+        self.local.iter().any(|(documented, _)| Likeness::of(path, documented) != Likeness::Other)
+    }
+
     /// What is done with a call, and the documented spelling of its path if wxgate answers it.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ mod weixin;
 
 use std::collections::HashMap;
 
-pub use action::{Action, LocalAnswer, LookAlike, PathTable};
+pub use action::{Action, KnownSecretPath, LocalAnswer, LookAlike, PathTable, SecretPath};
 pub use pattern::PathPattern;
 pub use weixin::WEIXIN;
 
@@ -26,6 +26,8 @@ pub struct Rules {
     pub paths: Vec<String>,
     /// What is forwarded as it is, besides what the table says.
     pub untouched: Vec<PathPattern>,
+    /// What appid and AppSecret are put into.
+    pub secret_paths: Vec<SecretPath>,
     /// The paths of the account's product.
     pub table: &'static PathTable,
 }
@@ -40,7 +42,10 @@ impl Rules {
         // `/CGI-BIN/TOKEN` may be called where `/cgi-bin/token` may.
         let path = documented.unwrap_or(path);
         if self.paths.iter().any(|allowed| path.starts_with(allowed.as_str())) {
-            return Ok(action);
+            return Ok(match self.secret_paths.iter().position(|entry| entry.path == path) {
+                Some(entry) if !matches!(action, Action::AnswerLocally(_)) => Action::PutSecret(entry),
+                _ => action,
+            });
         }
         Err(Refusal::NotFound(
             "this path is not among the account's `paths`; add its beginning to `paths` in the account's [[account]] table"
@@ -133,6 +138,7 @@ mod tests {
             prefix: prefix.to_owned(),
             paths: owned(paths),
             untouched: Vec::new(),
+            secret_paths: Vec::new(),
             table: &WEIXIN,
         }
     }
@@ -185,6 +191,30 @@ mod tests {
         assert_eq!(found(&accounts, "h", "/cgi-bin/x"), None);
         assert_eq!(found(&accounts, "", "/cgi-bin/x"), None);
         assert_eq!(found(&accounts, "a", "/cgi-bin/x"), Some((0, "/cgi-bin/x".to_owned())));
+    }
+
+    #[test]
+    fn the_secret_is_for_exactly_the_paths_that_are_named() {
+        let mut rules = rules(&[], "", &["/cgi-bin/", "/sns/"]);
+        let named = |path: &str| SecretPath {
+            path: path.to_owned(),
+            appid: "appid".to_owned(),
+            secret: "secret".to_owned(),
+            token: false,
+        };
+        // The second one is refused by the configuration; it must not leave all the same.
+        rules.secret_paths = ["/sns/jscode2session", "/cgi-bin/token", "/wxa/x"].map(named).to_vec();
+        for (path, right) in [
+            ("/sns/jscode2session", Some(Action::PutSecret(0))),
+            ("/sns/jscode2session/", Some(Action::PassThrough)),
+            ("/sns/jscode2sessions", Some(Action::PassThrough)),
+            ("/sns/JsCode2Session", Some(Action::PassThrough)),
+            ("/sns/jscode2session.json", Some(Action::PassThrough)),
+            ("/cgi-bin/token", Some(Action::AnswerLocally(LocalAnswer::Token))),
+            ("/wxa/x", None),
+        ] {
+            assert_eq!(rules.action(path).ok(), right, "{path}");
+        }
     }
 
     #[test]

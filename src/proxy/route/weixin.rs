@@ -2,7 +2,7 @@
 //!
 //! Source: WeChat's documentation. Everything else under an account's `paths` takes the token.
 
-use super::action::{LocalAnswer, PathTable};
+use super::action::{KnownSecretPath, LocalAnswer, PathTable};
 
 /// What stands out among WeChat's paths.
 pub static WEIXIN: PathTable = PathTable {
@@ -15,5 +15,12 @@ pub static WEIXIN: PathTable = PathTable {
         "/cgi-bin/component/*",
         // A user's token, or appid and AppSecret.
         "/sns/*",
+    ],
+    secret_paths: &[
+        KnownSecretPath { path: "/sns/jscode2session", secret: "secret", token: false },
+        KnownSecretPath { path: "/sns/oauth2/access_token", secret: "secret", token: false },
+        // SDKs send it in the query or in JSON.
+        KnownSecretPath { path: "/cgi-bin/clear_quota/v2", secret: "appsecret", token: false },
+        KnownSecretPath { path: "/donut/code2verifyinfo", secret: "appsecret", token: true },
     ],
 };

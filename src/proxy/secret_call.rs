@@ -1,0 +1,50 @@
+//! A call that takes appid and AppSecret: wxgate puts them in, so that the caller need not have them.
+//!
+//! It is sent once, whatever comes of it: the codes that such calls carry work once. What it is answered with says
+//! nothing about the account's token. How the two are put in is in `inject/secret.rs`.
+
+use http::Response;
+
+use super::answer::AnswerBody;
+use super::buffer::Buffered;
+use super::inject::secret::Credentials;
+use super::inject::{Call, Head};
+use super::refusal::Refusal;
+use super::state::Account;
+use super::tally::Tally;
+use super::{Proxy, token_of};
+use crate::upstream::Upstream;
+
+/// The longest body of such a call, in bytes: an SDK's has some hundred.
+pub(super) const LONGEST_BODY: usize = 64 << 10;
+
+impl Proxy {
+    /// The call with appid and AppSecret, by this entry of the account's `secret_paths`.
+    pub(super) async fn with_secret(
+        &self,
+        (account, entry): (&Account, usize),
+        head: Head<'_>,
+        (path, query): (&str, Option<&str>),
+        body: Buffered,
+        upstream: &Upstream,
+        stats: &mut Tally,
+    ) -> Result<Response<AnswerBody>, Refusal> {
+        let entry = &account.rules.secret_paths[entry];
+        let token = match entry.token {
+            true => Some(token_of(account).await?),
+            false => None,
+        };
+        let credentials = Credentials::new(entry, &account.appid, &account.secret);
+        if matches!(body, Buffered::Streamed { .. }) {
+            let words = "too many request bodies are held at this moment to look into this one; try again";
+            return Err(Refusal::Busy(words));
+        }
+        let query = credentials.in_parameters(query.unwrap_or_default());
+        let body = match credentials.in_body(&head.headers, &body.concat()) {
+            Some(filled) => body.replaced(filled)?,
+            None => body,
+        };
+        let mut call = Call::new(head, (path, Some(&query)), body, upstream).with_secret(&account.secret);
+        Ok(self.attempt(&mut call, token.as_deref(), stats).await?.answer)
+    }
+}
