@@ -12,7 +12,8 @@ use divan::{Bencher, black_box};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 use tokio::time::Instant;
 use wxgate::credential::{Credential, CredentialId};
-use wxgate::proxy::route::{PathPattern, Routes, Rules, WEIXIN};
+use wxgate::errcodes::Product;
+use wxgate::proxy::route::{PathPattern, Routes, Rules, table_of};
 use wxgate::secret::Secret;
 
 fn main() {
@@ -131,7 +132,7 @@ fn rules(host: Option<String>, prefix: &str) -> Rules {
         paths: vec!["/cgi-bin/".to_owned(), "/wxa/".to_owned()],
         untouched: Vec::new(),
         secret_paths: Vec::new(),
-        table: &WEIXIN,
+        table: table_of(Product::Weixin, true),
     }
 }
 

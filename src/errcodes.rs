@@ -52,6 +52,16 @@ pub enum Product {
     Wecom,
 }
 
+impl Product {
+    /// The word in the configuration and in `/status`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Weixin => "weixin",
+            Self::Wecom => "wecom",
+        }
+    }
+}
+
 /// What is known of one errcode, or of one of wxgate's own codes.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Entry {

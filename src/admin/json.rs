@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::view::{Account, View};
 use crate::calls::Call;
-use crate::errcodes::{Facts, Lang, Product};
+use crate::errcodes::{Facts, Lang};
 
 /// A time in RFC 3339, UTC, whole seconds.
 pub fn time(at: SystemTime) -> String {
@@ -49,7 +49,7 @@ fn account(account: &Account) -> Value {
     let seconds = |time: Option<Duration>| time.map(|time| time.as_secs());
     json!({
         "name": &*account.name,
-        "kind": match account.product { Product::Weixin => "weixin", Product::Wecom => "wecom" },
+        "kind": account.product.as_str(),
         "appid": account.appid,
         "token_api": account.token_api,
         "state": account.state.as_str(),

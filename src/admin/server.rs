@@ -189,7 +189,7 @@ impl Server {
                 .accounts
                 .iter()
                 .find(|account| *account.name == *name)
-                .map(|account| account.appid.as_str())
+                .and_then(|account| account.appid.as_deref())
         };
         let calls = self.sources.calls.last();
         json_answer(StatusCode::OK, &shapes::calls(&calls, language(parts), appid))
@@ -232,6 +232,11 @@ impl Server {
                 .map(|account| account.token.clone())
         };
         let Some(reader) = reader else { return no_account() };
+        let Some(reader) = reader else {
+            let words =
+                "this account has no token to refresh: with token_api = \"none\" callers keep their own";
+            return refusal(StatusCode::BAD_REQUEST, "bad-request", words);
+        };
         let renewal = reader.refresh_now(generation, REFRESH_WAIT).await;
         // A browser without script goes back to where it was.
         let from_form = parts.headers.get(header::ACCEPT).is_some_and(|accept| {
@@ -261,7 +266,12 @@ impl Server {
                     "no refresh now: the limit that protects WeChat's quota is reached; try again later";
                 refusal(StatusCode::TOO_MANY_REQUESTS, "refresh-limited", words)
             }
-            _ => {
+            Renewal::Same => {
+                let words =
+                    "WeCom handed out the current token again: it issues another one when this one ends";
+                refusal(StatusCode::CONFLICT, "same-token", words)
+            }
+            Renewal::Failed => {
                 let lang = language(parts);
                 let view = self.sources.view();
                 let why = view.account(name).and_then(|account| account.reason(lang));

@@ -55,10 +55,12 @@ pub struct Account {
     pub name: Arc<str>,
     /// Whose errcodes it gets.
     pub product: Product,
-    /// Its appid.
-    pub appid: String,
-    /// Its token.
-    pub token: Reader,
+    /// Its appid, or corpid; `None` where callers keep their own token.
+    pub appid: Option<String>,
+    /// The word of the configuration.
+    pub token_api: &'static str,
+    /// `None` where callers keep their own.
+    pub token: Option<Reader>,
     /// Its API host.
     pub host: Arc<ApiHost>,
     /// What callers put before the path.
@@ -142,7 +144,8 @@ impl Sources {
         let now = SystemTime::now();
         let in_force = self.in_force.load();
         let accounts: Vec<_> = in_force.accounts.iter().map(|one| account(one, now)).collect();
-        let up = !in_force.accounts.iter().any(|account| account.token.store().fails.load(Ordering::Relaxed));
+        let mut tokens = in_force.accounts.iter().filter_map(|account| account.token.as_ref());
+        let up = !tokens.any(|token| token.store().fails.load(Ordering::Relaxed));
         let connections = self.upstream_connections(&self.metrics.totals());
         View {
             now,
@@ -182,7 +185,9 @@ impl Sources {
             BTreeMap::from([(("load", "ok"), 0), (("publish", "failed"), 0), (("publish", "ok"), 0)]);
         let mut tokens = Vec::with_capacity(in_force.accounts.len());
         for (one, shown) in in_force.accounts.iter().zip(&view.accounts) {
-            let counts = one.token.store();
+            tokens.push(token(one, shown));
+            let Some(reader) = &one.token else { continue };
+            let counts = reader.store();
             for (operation, count) in [
                 (("load", "ok"), &counts.loads),
                 (("publish", "ok"), &counts.published),
@@ -192,11 +197,10 @@ impl Sources {
             }
             // What a fetch was refused with is an errcode of the upstream's like any other.
             if let Some(sums) = totals.accounts.iter_mut().find(|sums| sums.name == one.name) {
-                for (at, count) in one.token.fetches().refused {
+                for (at, count) in reader.fetches().refused {
                     sums.errcodes[at] += count;
                 }
             }
-            tokens.push(token(one, shown));
         }
         Look {
             upstream_connections: self.upstream_connections(&totals),
@@ -243,34 +247,37 @@ fn fetch(fetch: &LastRefresh) -> view::Fetch {
 }
 
 fn account(account: &Account, now: SystemTime) -> view::Account {
-    let status = account.token.status();
     let base = &account.host.endpoint().base;
     let usual = if base.is_tls() { ":443" } else { ":80" };
     let url = base.to_string();
+    let status = account.token.as_ref().map(Reader::status);
+    let status = status.as_deref();
+    let fetches = account.token.as_ref().map(Reader::fetches);
     view::Account {
         name: Arc::clone(&account.name),
         product: account.product,
-        appid: Some(account.appid.clone()),
-        token_api: status.issued_by,
-        state: match status.state {
-            CredentialState::Empty => State::Empty,
-            CredentialState::Fresh => State::Fresh,
-            CredentialState::Stale => State::Stale,
-            CredentialState::Expired => State::Expired,
-            CredentialState::Refused => State::Refused,
+        appid: account.appid.clone(),
+        token_api: account.token_api,
+        state: match status.map(|status| status.state) {
+            Some(CredentialState::Empty) => State::Empty,
+            Some(CredentialState::Fresh) => State::Fresh,
+            Some(CredentialState::Stale) => State::Stale,
+            Some(CredentialState::Expired) => State::Expired,
+            Some(CredentialState::Refused) => State::Refused,
+            None => State::None,
         },
-        generation: Some(status.generation),
-        age: status.age(now),
-        expires_in: status.expires_in(tokio::time::Instant::now()),
-        fetches_today: Some(u64::from(status.fetches_today(now))),
-        quota: status.quota.map(u64::from),
-        last_refresh: status.last_refresh.as_ref().map(fetch),
-        last_error: status.last_error.as_ref().map(|error| view::FetchError {
+        generation: status.map(|status| status.generation),
+        age: status.and_then(|status| status.age(now)),
+        expires_in: status.and_then(|status| status.expires_in(tokio::time::Instant::now())),
+        fetches_today: status.map(|status| u64::from(status.fetches_today(now))),
+        quota: status.and_then(|status| status.quota).map(u64::from),
+        last_refresh: status.and_then(|status| status.last_refresh.as_ref()).map(fetch),
+        last_error: status.and_then(|status| status.last_error.as_ref()).map(|error| view::FetchError {
             at: error.at,
             errcode: error.errcode,
             errmsg: error.errmsg.clone(),
         }),
-        fetches: account.token.fetches().recent.iter().map(fetch).collect(),
+        fetches: fetches.iter().flat_map(|log| &log.recent).map(fetch).collect(),
         upstream: view::Upstream {
             url: url.strip_suffix(usual).unwrap_or(&url).to_owned(),
             in_use: None,
@@ -283,20 +290,21 @@ fn account(account: &Account, now: SystemTime) -> view::Account {
 }
 
 fn token(account: &Account, shown: &view::Account) -> Token {
-    let status = account.token.status();
+    let status = account.token.as_ref().map(Reader::status);
+    let held = status.as_ref().and_then(|status| status.held.as_ref());
     let last_success = shown.fetches.iter().rev().find(|fetch| fetch.worked()).map(|fetch| fetch.at);
     // A stored token was fetched when it was issued.
-    let last_success = last_success.or(status.held.as_ref().map(|held| held.issued_at));
+    let last_success = last_success.or(held.map(|held| held.issued_at));
     Token {
         account: Arc::clone(&account.name),
-        expires_at: status.held.as_ref().map(|held| seconds(held.expires_at)),
+        expires_at: held.map(|held| seconds(held.expires_at)),
         last_success: last_success.map(seconds),
         fetches_today: shown.fetches_today,
         quota: shown.quota,
         tls_expires_at: shown.upstream.tls_expires_at.map(seconds),
         refreshes: status
-            .refreshes
             .iter()
+            .flat_map(|status| &status.refreshes)
             .map(|((reason, outcome), count)| (reason.as_str(), outcome.as_str(), *count))
             .collect(),
     }

@@ -23,9 +23,8 @@ pub use crate::admin::server::{ReloadRequest, Reloaded};
 use crate::admin::sources::{InForce, Sources};
 use crate::admin::view::Phase;
 use crate::calls::Calls;
-use crate::config::is_loopback;
+use crate::config::{self, is_loopback};
 use crate::config::{AdminListen, Config, LogFormat, Setting};
-use crate::errcodes::Product;
 use crate::listener::drain::{DrainSender, drain};
 use crate::listener::{self, Bound, Connections, SharedTls};
 use crate::metrics::Metrics;
@@ -428,18 +427,21 @@ fn in_force(
     listening: &[Listening],
     settings: Vec<serde_json::Value>,
 ) -> InForce {
-    let account = |(account, host): (&Account, &Arc<ApiHost>)| crate::admin::sources::Account {
-        name: Arc::clone(&account.name),
-        product: Product::Weixin,
-        appid: account.appid.clone(),
-        token: account.token.clone(),
-        host: Arc::clone(host),
-        prefix: account.rules.prefix.clone(),
-        host_name: account.rules.hosts.first().cloned(),
-        paths: account.rules.paths.clone(),
-    };
+    let account =
+        |((account, host), token_api): ((&Account, &Arc<ApiHost>), _)| crate::admin::sources::Account {
+            name: Arc::clone(&account.name),
+            product: account.product,
+            appid: account.token.as_ref().map(|token| token.appid.clone()),
+            token_api,
+            token: account.token.as_ref().map(|token| token.reader.clone()),
+            host: Arc::clone(host),
+            prefix: account.rules.prefix.clone(),
+            host_name: account.rules.hosts.first().cloned(),
+            paths: account.rules.paths.clone(),
+        };
+    let token_apis = config.accounts.iter().map(config::Account::token_api);
     InForce {
-        accounts: accounts.iter().zip(hosts).map(account).collect(),
+        accounts: accounts.iter().zip(hosts).zip(token_apis).map(account).collect(),
         egress_ip: config.upstream.egress_ip,
         listening: listening.iter().map(ToString::to_string).collect(),
         callers_need_key: config.callers.iter().any(|caller| !caller.keys.is_empty()),
@@ -475,7 +477,7 @@ fn bind(config: &Config) -> Result<Vec<(Bound, Scheme)>, StartError> {
         .map_err(StartError::because)
 }
 
-fn server_config(tls: &crate::config::Tls) -> Result<Arc<rustls::ServerConfig>, StartError> {
+fn server_config(tls: &config::Tls) -> Result<Arc<rustls::ServerConfig>, StartError> {
     crate::tls::server_config(&tls.pem).map_err(|e| StartError(format!("tls.{}: {e}", e.key())))
 }
 

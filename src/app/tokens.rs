@@ -10,9 +10,9 @@ use tokio::task::JoinSet;
 
 use super::StartError;
 use crate::config::{self, Config};
-use crate::credential::{self, CredentialId, Issuer, IssuerClient, Policy, Reader, Task, TaskSpec, policy};
-use crate::proxy::Account;
-use crate::proxy::route::{Rules, WEIXIN};
+use crate::credential::{self, CredentialId, Issuer, IssuerClient, Policy, Reader, Task, TaskSpec};
+use crate::proxy::route::{Rules, table_of};
+use crate::proxy::{Account, OwnToken};
 use crate::secret::Secret;
 use crate::store::StoredState;
 use crate::store::file::{FileStore, StoreKey};
@@ -53,16 +53,19 @@ impl PartialEq for TaskInputs {
 
 impl TaskInputs {
     fn all(config: &Config, hosts: &[Arc<ApiHost>]) -> Vec<Self> {
-        let inputs = |(account, host): (&config::Account, &Arc<ApiHost>)| Self {
-            id: CredentialId::access_token(&account.name),
-            appid: account.appid.clone(),
-            secret: account.secret.clone(),
-            policy: policy::of(account.token_api),
-            divided_by: config.store.divided_by(),
-            state_dir: config.state_dir.clone(),
-            host: Arc::clone(host),
+        let inputs = |(account, host): (&config::Account, &Arc<ApiHost>)| {
+            let app = account.app.as_ref()?;
+            Some(Self {
+                id: CredentialId::access_token(&account.name),
+                appid: app.appid.clone(),
+                secret: app.secret.clone(),
+                policy: account.policy()?,
+                divided_by: config.store.divided_by(),
+                state_dir: config.state_dir.clone(),
+                host: Arc::clone(host),
+            })
         };
-        config.accounts.iter().zip(hosts).map(inputs).collect()
+        config.accounts.iter().zip(hosts).filter_map(inputs).collect()
     }
 
     fn issuer(&self) -> Result<Arc<dyn Issuer>, StartError> {
@@ -71,7 +74,7 @@ impl TaskInputs {
     }
 
     fn key(&self) -> StoreKey {
-        self.policy.store_key(&self.appid, &self.host.endpoint().base)
+        self.policy.store_key(&self.id.account, &self.appid, &self.host.endpoint().base)
     }
 
     fn start(
@@ -118,7 +121,7 @@ impl Tokens {
             let inherited = left.iter().position(same).and_then(|at| left.swap_remove(at).1);
             self.0.push(inputs.start(issuer, store, inherited));
         }
-        Ok(config.accounts.iter().filter_map(|account| self.account(account)).collect())
+        Ok(config.accounts.iter().map(|account| self.account(account)).collect())
     }
 
     /// The state of an account: under the lock of the task that it replaces, where that has the same file.
@@ -130,23 +133,27 @@ impl Tokens {
         FileStore::open(&inputs.state_dir, inputs.key()).await.map_err(StartError::because)
     }
 
-    fn account(&self, account: &config::Account) -> Option<Account> {
-        let running = self.0.iter().find(|running| running.inputs.appid == account.appid)?;
-        Some(Account {
+    fn account(&self, account: &config::Account) -> Account {
+        let running = self.0.iter().find(|running| *running.inputs.id.account == account.name);
+        let token = running.map(|running| OwnToken {
+            appid: running.inputs.appid.clone(),
+            secret: running.inputs.secret.clone(),
+            refresh_on: account.refresh_on.clone(),
+            reader: running.reader.clone(),
+        });
+        Account {
             name: account.name.as_str().into(),
-            appid: account.appid.clone(),
-            secret: account.secret.clone(),
+            product: account.kind,
             rules: Rules {
                 hosts: account.hosts.clone(),
                 prefix: account.prefix.clone(),
                 paths: account.paths.clone(),
                 untouched: account.untouched.clone(),
                 secret_paths: account.secret_paths.clone(),
-                table: &WEIXIN,
+                table: table_of(account.kind, token.is_some()),
             },
-            refresh_on: account.refresh_on.clone(),
-            token: running.reader.clone(),
-        })
+            token,
+        }
     }
 
     /// Ends all tasks; each stores its state first.

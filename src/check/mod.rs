@@ -11,8 +11,7 @@ mod state;
 use std::fmt;
 use std::io::Write;
 
-use crate::config::{Account, Config, ConfigSource, Loaded};
-use crate::credential::policy;
+use crate::config::{Account, Config, ConfigSource, Loaded, Product};
 use crate::upstream::tls::Trust;
 
 /// Nothing is wrong.
@@ -71,25 +70,16 @@ struct Summary<'a>(&'a Account);
 
 impl fmt::Display for Summary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Account {
-            name,
-            appid,
-            token_api,
-            hosts,
-            prefix,
-            paths,
-            untouched,
-            secret_paths,
-            upstream,
-            refresh_on,
-            secret: _,
-        } = self.0;
-        let api = policy::of(*token_api).name;
-        write!(
-            f,
-            "account `{name}`: appid {appid}, upstream {upstream}, token_api {api}, paths {}",
-            paths.join(" ")
-        )?;
+        let Account { name, kind, app, hosts, prefix, paths, untouched, secret_paths, upstream, refresh_on } =
+            self.0;
+        write!(f, "account `{name}`: ")?;
+        match (app, kind) {
+            (Some(app), Product::Weixin) => write!(f, "appid {}", app.appid)?,
+            (Some(app), Product::Wecom) => write!(f, "WeCom, corpid {}", app.appid)?,
+            (None, _) => f.write_str("callers keep their own token")?,
+        }
+        let api = self.0.token_api();
+        write!(f, ", upstream {upstream}, token_api {api}, paths {}", paths.join(" "))?;
         if !hosts.is_empty() {
             write!(f, ", hosts {}", hosts.join(" "))?;
         }
@@ -104,7 +94,7 @@ impl fmt::Display for Summary<'_> {
             let paths: Vec<_> = secret_paths.iter().map(|entry| entry.path.as_str()).collect();
             write!(f, ", puts the secret into {}", paths.join(" "))?;
         }
-        if refresh_on.is_empty() {
+        if refresh_on.is_empty() && app.is_some() {
             f.write_str(", never refreshed by an errcode")?;
         }
         Ok(())

@@ -12,8 +12,8 @@ use http::{HeaderMap, Method, Request, Response, header};
 use http_body_util::{BodyExt, Limited};
 
 use super::Report;
-use crate::config::{Account, Config};
-use crate::credential::{FetchAnswer, FetchMode, IssuerClient, advice, issuer, policy};
+use crate::config::{Account, App, Config, Product, TokenApi};
+use crate::credential::{FetchAnswer, FetchMode, IssuerClient, advice, issuer};
 use crate::proxy::inspect::{LIMIT, errcode::errcode};
 use crate::upstream::tls::Trust;
 use crate::upstream::{ApiHost, BaseUrl, RequestBody, SendError, Upstream};
@@ -46,11 +46,15 @@ pub(super) async fn look(config: &Config, trust: &Trust, report: &mut Report<'_>
             report.note(format_args!("account `{name}`: not checked, for the upstream cannot be reached"));
             continue;
         }
-        match IssuerClient::new(host, &account.appid, account.secret.clone()) {
-            // Its normal mode ends no one's token, whatever the account uses.
+        let Some(app) = &account.app else { continue };
+        match IssuerClient::new(host, &app.appid, app.secret.clone()) {
             Ok(client) => {
-                let answer = issuer::stable::issuer(client).fetch(FetchMode::Normal).await;
-                credentials(account, &answer, report);
+                let issuer = match account.kind {
+                    // Its normal mode ends no one's token, whatever the account uses.
+                    Product::Weixin => issuer::stable::issuer(client),
+                    Product::Wecom => issuer::gettoken::issuer(client),
+                };
+                credentials(account, app, &issuer.fetch(FetchMode::Normal).await, report);
             }
             Err(error) => report.wrong(format_args!("account `{}`: {error}", account.name)),
         }
@@ -196,21 +200,27 @@ fn who_is_it(base: &BaseUrl, answer: &Response<()>, body: &[u8], report: &mut Re
 }
 
 /// What the normal mode of `stable_token` said about one account.
-fn credentials(account: &Account, answer: &FetchAnswer, report: &mut Report<'_>) {
-    let Account { name, appid, token_api, .. } = account;
+fn credentials(account: &Account, app: &App, answer: &FetchAnswer, report: &mut Report<'_>) {
+    let (name, appid) = (&account.name, &app.appid);
     match answer {
         FetchAnswer::Issued { .. } => {
-            let kind = match policy::of(*token_api).name {
-                "stable_token" => " (asked in stable_token's normal mode, which ends no token)".to_owned(),
-                name => format!(" (asked with stable_token, whose tokens do not touch those of `{name}`)"),
+            let kind = match (account.kind, app.token_api) {
+                (Product::Wecom, _) => {
+                    return report.ok(format_args!(
+                        "account `{name}`: WeCom accepts the secret of an application of {appid} (asked with gettoken, \
+                         which ends no token). Whether this machine's address is on the list of trusted IPs, only a call tells"
+                    ));
+                }
+                (_, TokenApi::StableToken) => "asked in stable_token's normal mode, which ends no token",
+                (_, TokenApi::Token) => "asked with stable_token, whose tokens do not touch those of `token`",
             };
             report.ok(format_args!(
-                "account `{name}`: WeChat accepts the secret of {appid} and this machine's address{kind}"
+                "account `{name}`: WeChat accepts the secret of {appid} and this machine's address ({kind})"
             ));
         }
         FetchAnswer::Refused { errcode, errmsg } => report.wrong(format_args!(
             "account `{name}`: WeChat refuses to issue a token: {errcode} {errmsg}. {}",
-            advice(*errcode, errmsg, appid)
+            advice(account.kind, *errcode, errmsg, appid)
         )),
         FetchAnswer::Passing { what } | FetchAnswer::Unsent { what } => {
             report

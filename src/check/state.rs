@@ -13,7 +13,7 @@ use rustix::process::geteuid;
 
 use super::Report;
 use crate::config::{Account, Config};
-use crate::credential::{beijing_day, policy};
+use crate::credential::beijing_day;
 use crate::store::StoredState;
 use crate::store::file::{Look, look};
 
@@ -72,36 +72,42 @@ fn can_be_written(dir: &Path) -> io::Result<()> {
     written
 }
 
-/// What is stored of each account, in the order of the configuration.
-pub(super) async fn looks(config: &Config) -> Vec<Look> {
+/// What is stored of each account, in the order of the configuration; nothing where wxgate keeps no token.
+pub(super) async fn looks(config: &Config) -> Vec<Option<Look>> {
     let mut looks = Vec::new();
     for account in &config.accounts {
-        let key = policy::of(account.token_api).store_key(&account.appid, &account.upstream);
-        looks.push(look(&config.state_dir, &key).await);
+        looks.push(match account.app.as_ref().zip(account.policy()) {
+            Some((app, policy)) => {
+                let key = policy.store_key(&account.name, &app.appid, &account.upstream);
+                Some(look(&config.state_dir, &key).await)
+            }
+            None => None,
+        });
     }
     looks
 }
 
 /// Reports it.
-pub(super) fn tokens(config: &Config, looks: &[Look], report: &mut Report<'_>) {
+pub(super) fn tokens(config: &Config, looks: &[Option<Look>], report: &mut Report<'_>) {
     for (account, look) in config.accounts.iter().zip(looks) {
         let name = &account.name;
         match look {
-            Look::Missing => report
+            None => {}
+            Some(Look::Missing) => report
                 .note(format_args!("account `{name}`: no token is stored yet; the next start fetches one")),
-            Look::Unusable(why) => report.warning(format_args!(
+            Some(Look::Unusable(why)) => report.warning(format_args!(
                 "account `{name}`: the stored token is unusable: {why}; the next start quarantines the file and \
                  fetches one"
             )),
-            Look::Held(state) => held(account, state, SystemTime::now(), report),
+            Some(Look::Held(state)) => held(account, state, SystemTime::now(), report),
         }
     }
 }
 
 fn held(account: &Account, state: &StoredState, now: SystemTime, report: &mut Report<'_>) {
-    let Account { name, token_api, .. } = account;
+    let name = &account.name;
     let today = if state.day == beijing_day(now) { state.fetches } else { 0 };
-    let counted = match policy::of(*token_api).daily_quota {
+    let counted = match account.policy().and_then(|policy| policy.daily_quota) {
         Some(quota) => format!("{today} of {quota} fetches today"),
         None => format!("{today} fetches today"),
     };
@@ -129,6 +135,7 @@ fn held(account: &Account, state: &StoredState, now: SystemTime, report: &mut Re
 mod tests {
     use super::super::said;
     use super::*;
+    use crate::credential::policy;
     use crate::secret::Secret;
     use crate::store::file::FileStore;
     use crate::store::{Store, StoredCredential};
@@ -183,7 +190,7 @@ mod tests {
             fetches: 3,
             ..StoredState::default()
         };
-        let key = policy::TOKEN.store_key("wx1", &config.upstream.url);
+        let key = policy::TOKEN.store_key("a", "wx1", &config.upstream.url);
         let store = FileStore::open(dir.path(), key).await.unwrap();
         store.publish(state.clone(), 0).await.unwrap();
         let valid = text().await;

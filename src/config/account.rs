@@ -7,8 +7,8 @@ use super::parse::{address, path};
 use super::report::Report;
 use super::table::{Given, Table};
 use super::value::Value;
-use super::{Account, TokenApi, keys, parse, secret, secret_paths, upstream};
-use crate::proxy::route::{PathPattern, WEIXIN};
+use super::{Account, App, Product, TokenApi, keys, parse, secret, secret_paths, upstream};
+use crate::proxy::route::{PathPattern, table_of};
 use crate::upstream::BaseUrl;
 
 /// A value and the line to name when it clashes with another account's.
@@ -86,19 +86,56 @@ pub(super) fn read_all<'r>(
     (drafts.into_iter().filter_map(|draft| draft.account).collect(), names)
 }
 
+/// Where WeCom's API is.
+const WECOM_URL: &str = "https://qyapi.weixin.qq.com";
+
+/// What means a dead token at WeCom, where 40001 is a wrong secret.
+const WECOM_REFRESH_ON: &[i64] = &[40014, 42001];
+
+/// What the token of an account is issued for: `None` where that could not be read, `Some(None)` where wxgate keeps no
+/// token. With the appid, where that could be read.
+fn app(table: &mut Table<'_>, kind: Product) -> (Option<At<String>>, Option<Option<App>>) {
+    let api = |api: TokenApi| (api.as_str(), Some(api));
+    let none = ("none", None);
+    let token_api = match kind {
+        Product::Weixin => {
+            table.key("token_api", |v| v.one_of(&[api(TokenApi::Token), api(TokenApi::StableToken), none]))
+        }
+        Product::Wecom => table.key("token_api", |v| v.one_of(&[api(TokenApi::Token), none])),
+    };
+    let Some(token_api) = token_api else {
+        for name in ["appid", "secret"] {
+            table.unwanted(name, "of no use with token_api = \"none\": callers keep their own token, and wxgate asks for none; remove it");
+        }
+        return (None, Some(None));
+    };
+    let appid = table.required("appid", |v| {
+        v.parsed(parse::APPID_WANTED, parse::appid).map(|value| At { line: v.line(), value })
+    });
+    let secret = table.required("secret", |v| secret::read(v, secret::APP_SECRET));
+    let app = appid.as_ref().zip(secret).map(|(appid, secret)| App {
+        appid: appid.value.clone(),
+        secret,
+        token_api,
+    });
+    (appid, app.map(Some))
+}
+
+fn upstream_of(table: &mut Table<'_>, kind: Product, default_url: &BaseUrl) -> BaseUrl {
+    table.optional("upstream", upstream::url).unwrap_or_else(|| match kind {
+        Product::Weixin => default_url.clone(),
+        Product::Wecom => address::upstream_url(WECOM_URL).unwrap_or_else(|_| default_url.clone()),
+    })
+}
+
 fn read_one<'r>(mut table: Table<'r>, default_url: &BaseUrl) -> Draft<'r> {
     let report = table.report;
     let (path, line) = (table.path.clone(), table.line);
     let (name_given, name) = table.given_or_default("name", |v| v.parsed("a name in quotes", parse::name));
     let name = At { line: table.line_of("name"), value: name };
-    let appid = table.required("appid", |v| {
-        v.parsed(parse::APPID_WANTED, parse::appid).map(|value| At { line: v.line(), value })
-    });
-    let secret = table.required("secret", |v| secret::read(v, secret::APP_SECRET));
-    let token_api = table.key("token_api", |v| {
-        v.one_of(&[("token", TokenApi::Token), ("stable_token", TokenApi::StableToken)])
-    });
-    let upstream = table.optional("upstream", upstream::url).unwrap_or_else(|| default_url.clone());
+    let kind = table.key("kind", |v| v.one_of(&[Product::Weixin, Product::Wecom].map(|p| (p.as_str(), p))));
+    let (appid, app) = app(&mut table, kind);
+    let upstream = upstream_of(&mut table, kind, default_url);
     let (hosts_given, hosts) = table.given_or_default("hosts", hosts);
     let (prefix_given, prefix) =
         table.given_or_default("prefix", |v| v.parsed(r#"a prefix like "/shop" in quotes"#, path::prefix));
@@ -106,15 +143,28 @@ fn read_one<'r>(mut table: Table<'r>, default_url: &BaseUrl) -> Draft<'r> {
     let routes_known = hosts_given != Given::Wrong && prefix_given != Given::Wrong;
     let paths = table.key("paths", |v| paths(v, &prefix.value));
     let untouched = table.key("untouched", |v| untouched(v, &paths));
-    let secret_paths = table.key("secret_paths", |v| secret_paths::read(v, &WEIXIN, &paths));
-    let refresh_on = table.key("refresh_on", refresh_on);
-    table.finish();
+    let keeps_token = !matches!(app, Some(None));
+    let secret_paths =
+        table.key("secret_paths", |v| secret_paths::read(v, table_of(kind, keeps_token), &paths));
+    if !keeps_token && !secret_paths.is_empty() {
+        let words = "of no use with token_api = \"none\": there is no secret to put in; remove it";
+        report.problem(table.line_of("secret_paths"), &table.path_of("secret_paths"), None, words);
+    }
+    let (refresh_given, mut refresh_on) = table.given_or_default("refresh_on", refresh_on);
+    match kind {
+        Product::Weixin => table.finish(),
+        Product::Wecom => {
+            if refresh_given == Given::No {
+                refresh_on = WECOM_REFRESH_ON.to_vec();
+            }
+            table.finish_with(&[("upstream", WECOM_URL.into()), ("refresh_on", WECOM_REFRESH_ON.into())]);
+        }
+    }
 
-    let account = appid.as_ref().zip(secret).map(|(appid, secret)| Account {
+    let account = app.map(|app| Account {
         name: name.value.clone(),
-        appid: appid.value.clone(),
-        secret,
-        token_api,
+        kind,
+        app,
         hosts: hosts.iter().map(|host| host.value.clone()).collect(),
         prefix: prefix.value.clone(),
         paths,
@@ -185,6 +235,17 @@ impl Draft<'_> {
     }
 }
 
+impl Draft<'_> {
+    /// Whether both are WeCom's, whose applications share the company's corpid and each have a secret.
+    fn is_another_application(&self, other: &Self) -> bool {
+        let app = |draft: &Self| {
+            let account = draft.account.as_ref().filter(|account| account.kind == Product::Wecom)?;
+            account.app.as_ref().map(|app| app.secret.clone())
+        };
+        app(self).zip(app(other)).is_some_and(|(this, other)| this != other)
+    }
+}
+
 /// Says where two accounts cannot be told apart, at the later one.
 fn compare(drafts: &[Draft<'_>]) {
     for (i, this) in drafts.iter().enumerate() {
@@ -210,7 +271,8 @@ fn compare_identity(this: &Draft<'_>, earlier: &[Draft<'_>]) {
         report.problem(name.line, &key, Some(format!("\"{}\"", name.value)), words);
     }
     if let Some(appid) = &this.appid
-        && let Some(other) = earlier.iter().find(|other| same(&other.appid, appid))
+        && let Some(other) =
+            earlier.iter().find(|other| same(&other.appid, appid) && !this.is_another_application(other))
     {
         let words = format!(
             "the appid of {} once more; two accounts with one appid would end each other's token",

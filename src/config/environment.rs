@@ -76,7 +76,9 @@ pub(super) fn load(files: &Files, env: Env<'_>) -> Result<Loaded, ConfigErrors> 
     set("account[0].secret", "***".into(), secret_variable);
     config.state_dir = state_dir;
     for account in &mut config.accounts {
-        (account.appid, account.secret) = (appid.clone(), secret.clone());
+        if let Some(app) = &mut account.app {
+            (app.appid, app.secret) = (appid.clone(), secret.clone());
+        }
         account.upstream = config.upstream.url.clone();
     }
     let (warnings, source) = (reader.warnings, ConfigSource::Environment);

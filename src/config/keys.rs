@@ -98,6 +98,8 @@ pub(super) enum Default {
     Unset(Text),
     /// The file must have it.
     Required,
+    /// The file must have it unless that key of the same table has that value.
+    RequiredUnless(&'static str, &'static str),
 }
 
 /// What a key takes.
@@ -164,6 +166,19 @@ const fn required(
     Key { name, kind, default: Default::Required, example, text: Text { en, zh }, later: false }
 }
 
+/// A key that the file must have, unless another key of its table has this value.
+const fn required_unless(
+    (other, value): (&'static str, &'static str),
+    name: &'static str,
+    kind: Kind,
+    example: &'static str,
+    en: &'static str,
+    zh: &'static str,
+) -> Key {
+    let (default, text) = (Default::RequiredUnless(other, value), Text { en, zh });
+    Key { name, kind, default, example, text, later: false }
+}
+
 /// What an unset key comes to.
 const fn without(en: &'static str, zh: &'static str) -> Text {
     Text { en, zh }
@@ -190,13 +205,13 @@ impl Key {
             let texts =
                 SECTIONS.iter().flat_map(|section| section.keys).filter_map(|key| match key.default {
                     Default::Is(text) => Some(text),
-                    Default::Unset(_) | Default::Required => None,
+                    Default::Unset(_) | Default::Required | Default::RequiredUnless(..) => None,
                 });
             texts.map(|text| (text, DeValue::parse(text).expect("a test parses all defaults"))).collect()
         });
         match self.default {
             Default::Is(text) => PARSED.get(text),
-            Default::Unset(_) | Default::Required => None,
+            Default::Unset(_) | Default::Required | Default::RequiredUnless(..) => None,
         }
     }
 }

@@ -167,7 +167,7 @@ mod tests {
         std::fs::remove_file(at("data")).unwrap();
         std::os::unix::fs::symlink("two", at("data")).unwrap();
         let loaded = loader.load_if_changed().await.unwrap().unwrap();
-        assert_eq!(loaded.config.accounts[0].secret.expose(), "s3cret-2");
+        assert_eq!(loaded.config.accounts[0].app.as_ref().unwrap().secret.expose(), "s3cret-2");
         let more = account.replace("NAME", "b").replace("wx1", "wx2") + "prefix = '/b'\n";
         std::fs::write(at("two/b.account.toml"), more).unwrap();
         assert_eq!(loader.load_if_changed().await.unwrap().unwrap().config.accounts.len(), 2);

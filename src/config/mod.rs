@@ -39,6 +39,8 @@ use std::time::Duration;
 use http::HeaderName;
 
 pub use crate::credential::TokenApi;
+use crate::credential::{Policy, policy};
+pub use crate::errcodes::Product;
 pub use admin::{Admin, AdminListen};
 pub use error::{ConfigErrors, Problem};
 pub use loader::Loader;
@@ -264,12 +266,10 @@ impl Upstream {
 pub struct Account {
     /// `[a-z0-9-]+`, unique.
     pub name: String,
-    /// `[A-Za-z0-9_-]+`, unique.
-    pub appid: String,
-    /// The AppSecret.
-    pub secret: Secret,
-    /// Which of WeChat's two calls issues the token.
-    pub token_api: TokenApi,
+    /// Whose API it calls.
+    pub kind: Product,
+    /// Whose token wxgate keeps; `None`: callers keep their own (`token_api = "none"`).
+    pub app: Option<App>,
     /// Host names and addresses that belong to this account: lower-case, without port, brackets or a dot at
     /// the end.
     pub hosts: Vec<String>,
@@ -285,4 +285,28 @@ pub struct Account {
     pub secret_paths: Vec<SecretPath>,
     /// The errcodes that mean a dead token.
     pub refresh_on: Vec<i64>,
+}
+
+/// What a token is issued for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct App {
+    /// `[A-Za-z0-9_-]+`, unique among official accounts and mini programs; at WeCom the corpid, which its
+    /// applications share.
+    pub appid: String,
+    /// The AppSecret.
+    pub secret: Secret,
+    /// Which call issues the token.
+    pub token_api: TokenApi,
+}
+
+impl Account {
+    /// How its token lives and is issued; `None` where wxgate keeps none.
+    pub fn policy(&self) -> Option<&'static Policy> {
+        self.app.as_ref().map(|app| policy::of(self.kind, app.token_api))
+    }
+
+    /// The word for `token_api` in `/status`.
+    pub fn token_api(&self) -> &'static str {
+        self.app.as_ref().map_or("none", |app| app.token_api.as_str())
+    }
 }

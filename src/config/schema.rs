@@ -39,13 +39,28 @@ fn table(section: &'static Section) -> Value {
         .filter(|key| matches!(key.default, Default::Required))
         .map(|key| key.name)
         .collect();
-    json!({
+    let mut schema = json!({
         "type": "object",
         "description": section.text.en,
         "properties": keys(section),
         "required": required,
         "additionalProperties": false,
-    })
+    });
+    let unless: Vec<_> = section
+        .keys
+        .iter()
+        .filter_map(|key| match key.default {
+            Default::RequiredUnless(other, value) => Some(json!({ "anyOf": [
+                { "required": [key.name] },
+                { "properties": { other: { "const": value } }, "required": [other] },
+            ] })),
+            _ => None,
+        })
+        .collect();
+    if !unless.is_empty() {
+        schema["allOf"] = unless.into();
+    }
+    schema
 }
 
 fn keys(section: &'static Section) -> Map<String, Value> {

@@ -5,7 +5,7 @@
 use super::Account;
 use super::table::Table;
 use super::value::Value;
-use crate::credential::TokenApi;
+use crate::credential::policy::Force;
 
 /// Where tokens are kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +36,10 @@ pub(super) fn read(mut table: Table<'_>, accounts: &[Account]) -> Store {
     let replicas = table.key("replicas", Value::count);
     table.finish();
     if replicas > 1 {
-        for account in accounts.iter().filter(|account| account.token_api == TokenApi::Token) {
+        for account in accounts
+            .iter()
+            .filter(|account| account.policy().is_some_and(|policy| policy.force == Force::EachFetch))
+        {
             table.report.findings.warn(format!(
                 "store.replicas = {replicas}, and account `{}` has token_api = \"token\": without a shared store \
                  replicas end each other's tokens; set token_api = \"stable_token\"",

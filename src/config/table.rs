@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use serde_json::Value as Json;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -98,6 +99,13 @@ impl<'r> Table<'r> {
         }
     }
 
+    /// A key that the table must not have beside its others; `why` says so.
+    pub(super) fn unwanted(&mut self, name: &str, why: &str) {
+        if self.value(name).1.is_some() {
+            self.report.problem(self.line_of(name), &self.path_of(name), None, why);
+        }
+    }
+
     /// A `[table]`, if the file has it.
     pub(super) fn table(&self, name: &str) -> Option<Table<'r>> {
         self.tables(name).and_then(|value| value.table(keys::section(name)))
@@ -142,6 +150,11 @@ impl<'r> Table<'r> {
     /// Notes what is in force, and reports what is left: keys that are in no table of keys, and those of features that
     /// are still to come. The values of the former are not looked at: a misspelt `secret` is one.
     pub(super) fn finish(&self) {
+        self.finish_with(&[]);
+    }
+
+    /// As [`Table::finish`] where other defaults hold than those of the table of keys.
+    pub(super) fn finish_with(&self, defaults: &[(&str, Json)]) {
         let path = self.report.findings.next_table(self.section);
         for key in self.section.keys.iter().filter(|key| !key.later) {
             let (value, source) = match self.entries.get(key.name) {
@@ -150,7 +163,11 @@ impl<'r> Table<'r> {
                     (value, self.report.source(self.report.line(&toml.span()), from))
                 }
                 None => {
-                    let default = key.default_value().map(|default| json_of(default.get_ref()));
+                    let other = defaults.iter().find(|(name, _)| *name == key.name);
+                    let default = match other {
+                        Some((_, value)) => Some(value.clone()),
+                        None => key.default_value().map(|default| json_of(default.get_ref())),
+                    };
                     (default.unwrap_or_default(), ValueSource::Default)
                 }
             };

@@ -41,7 +41,7 @@ pub(crate) fn log(id: &CredentialId, appid: &str, policy: &Policy, limit: Limit,
             let next = next_in.as_secs_f64().round();
             match (outcome, failure) {
                 (Outcome::Refused, Some((errcode, errmsg))) => {
-                    let advice = advice(*errcode, errmsg, appid);
+                    let advice = advice(policy.product, *errcode, errmsg, appid);
                     error!(
                         account,
                         how,
@@ -155,7 +155,7 @@ fn second_fetcher(appid: &str, policy: &Policy) -> String {
         Force::EachFetch => format!(
             "{seen} Take the AppSecret from that system and let it call through wxgate, or set token_api = \"stable_token\" here"
         ),
-        Force::AfterNormal => {
+        Force::AfterNormal | Force::Never => {
             format!(
                 "{seen} Take the AppSecret from that system (it uses force_refresh) and let it call through wxgate"
             )

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::issuer::{self, Issuer, IssuerClient};
 use super::types::CredentialKind;
+use crate::errcodes::Product;
 use crate::store::file::StoreKey;
 use crate::upstream::BaseUrl;
 
@@ -18,15 +19,29 @@ pub enum TokenApi {
     StableToken,
 }
 
+impl TokenApi {
+    /// The word in the configuration and in `/status`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::StableToken => "stable_token",
+        }
+    }
+}
+
 /// How one kind of credential lives, and how one call issues it.
 #[derive(Debug)]
 pub struct Policy {
     /// The kind.
     pub kind: CredentialKind,
+    /// Whose errcodes its issuer gets.
+    pub product: Product,
     /// What configuration, logs and pages call the way in which it is issued.
     pub name: &'static str,
     /// Makes the issuer of one account.
     pub issuer: fn(IssuerClient) -> Box<dyn Issuer>,
+    /// Several accounts may have the same appid, each with an application and a credential of its own.
+    pub apps_share_appid: bool,
     /// The credential that a fetch needs first; fetches wait for it.
     pub needs: Option<CredentialKind>,
     /// A new one is fetched so long before the end …
@@ -47,9 +62,10 @@ pub struct Policy {
 
 impl Policy {
     /// Whose state is stored under this policy.
-    pub fn store_key(&self, appid: &str, upstream: &BaseUrl) -> StoreKey {
+    pub fn store_key(&self, account: &str, appid: &str, upstream: &BaseUrl) -> StoreKey {
         StoreKey {
-            appid: appid.to_owned(),
+            // Names of accounts hold no `_`.
+            appid: if self.apps_share_appid { format!("{appid}_{account}") } else { appid.to_owned() },
             kind: self.kind.as_str(),
             upstream: upstream.to_string(),
             issued_by: self.name,
@@ -60,6 +76,8 @@ impl Policy {
 /// What replaces a refused credential.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Force {
+    /// Nothing but its end: until then a fetch may hand out the refused one again.
+    Never,
     /// Each fetch issues a new one.
     EachFetch,
     /// A fetch in forced mode, where the normal mode hands back the refused one.
@@ -106,8 +124,10 @@ impl Limit {
 /// `GET /cgi-bin/token`: each call ends the token before, after an overlap of five minutes.
 pub static TOKEN: Policy = Policy {
     kind: CredentialKind::AccessToken,
+    product: Product::Weixin,
     name: "token",
     issuer: issuer::token::issuer,
+    apps_share_appid: false,
     needs: None,
     ahead: Duration::from_secs(300),
     ahead_part: 5,
@@ -130,11 +150,30 @@ pub static STABLE_TOKEN: Policy = Policy {
     ..TOKEN
 };
 
+/// `GET /cgi-bin/gettoken` of WeCom: the same token until it ends, and there is no way to ask for another one. Each
+/// application of a company has a token of its own.
+pub static GETTOKEN: Policy = Policy {
+    product: Product::Wecom,
+    name: "gettoken",
+    issuer: issuer::gettoken::issuer,
+    apps_share_appid: true,
+    // A new token is issued when the one before it has ended, and hardly sooner.
+    ahead: Duration::from_secs(60),
+    overlap: Duration::ZERO,
+    doubtful: &[],
+    force: Force::Never,
+    // WeCom blocks for an hour after 2,000 refused fetches in one hour; this allows 390.
+    limit: Limit::Bucket { size: 30, refill: Duration::from_secs(10), unknown_paths: 10 },
+    daily_quota: None,
+    ..TOKEN
+};
+
 /// The policy that a configuration asks for.
-pub fn of(api: TokenApi) -> &'static Policy {
-    match api {
-        TokenApi::Token => &TOKEN,
-        TokenApi::StableToken => &STABLE_TOKEN,
+pub fn of(product: Product, api: TokenApi) -> &'static Policy {
+    match (product, api) {
+        (Product::Wecom, _) => &GETTOKEN,
+        (Product::Weixin, TokenApi::Token) => &TOKEN,
+        (Product::Weixin, TokenApi::StableToken) => &STABLE_TOKEN,
     }
 }
 

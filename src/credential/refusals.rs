@@ -20,9 +20,9 @@ pub(crate) fn retry_after(errcode: i64) -> Duration {
 }
 
 /// What a refusal means and what to do about it.
-pub fn advice(errcode: i64, errmsg: &str, appid: &str) -> String {
+pub fn advice(product: Product, errcode: i64, errmsg: &str, appid: &str) -> String {
     let facts = Facts { appid: Some(appid), errmsg: Some(errmsg) };
-    match errcodes::errcode(Product::Weixin, errcode) {
+    match errcodes::errcode(product, errcode) {
         Some(entry) => entry.explain(Lang::En, facts),
         None => format!("Look {errcode} up in WeChat's list of return codes."),
     }
@@ -37,7 +37,7 @@ mod tests {
     #[test]
     fn a_whitelist_refusal_names_the_ip_that_wechat_saw() {
         for errcode in [40164, 61004] {
-            let advice = advice(errcode, NOT_ON_THE_LIST, "wx1");
+            let advice = advice(Product::Weixin, errcode, NOT_ON_THE_LIST, "wx1");
             assert!(advice.contains("101.226.140.169") && advice.contains("whitelist"), "{advice}");
         }
     }
@@ -65,7 +65,7 @@ mod tests {
             (89507, "1 hour", 3600),
             (12345, "12345", 60),
         ] {
-            let advice = advice(errcode, "", "wx1");
+            let advice = advice(Product::Weixin, errcode, "", "wx1");
             assert!(advice.contains(word), "{errcode}: {advice}");
             assert_eq!(retry_after(errcode).as_secs(), secs, "{errcode}");
         }
@@ -74,7 +74,8 @@ mod tests {
     #[test]
     fn each_refusal_with_an_errcode_of_its_own_has_a_text_of_its_own() {
         let own = [40243, 61004, 89501, 89502, 89503, 89504, 89505, 89506, 89507];
-        let texts: std::collections::BTreeSet<_> = own.iter().map(|n| advice(*n, "", "wx1")).collect();
+        let texts: std::collections::BTreeSet<_> =
+            own.iter().map(|n| advice(Product::Weixin, *n, "", "wx1")).collect();
         assert_eq!(texts.len(), own.len());
     }
 }

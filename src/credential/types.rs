@@ -154,6 +154,8 @@ pub enum Renewal {
     Failed,
     /// No fetch was allowed: `x-wxgate-retry: refresh-limited`.
     Limited,
+    /// The upstream handed out the refused one again, and there is no way to force another: `x-wxgate-retry: same-token`.
+    Same,
 }
 
 /// How a credential is asked for.

@@ -87,19 +87,20 @@ impl Proxy {
             extensions: mem::take(&mut parts.extensions),
         };
         let upstream = &*self.upstreams[index];
-        match action {
-            Action::AnswerLocally(local) => {
-                answer_token_call(local, &head, query, &body, account, false, stats).await
-            }
-            Action::PassThrough => {
+        match (action, &account.token) {
+            (Action::PassThrough, _) | (_, None) => {
                 let mut call = Call::new(head, (&path, query), body, upstream);
                 Ok(self.attempt(&mut call, None, stats).await?.answer)
             }
-            Action::PutSecret(entry) => {
-                self.with_secret((account, entry), head, (&path, query), body, upstream, stats).await
+            (Action::AnswerLocally(local), Some(own)) => {
+                answer_token_call(local, &head, query, &body, own, false, stats).await
             }
-            Action::Inject => {
-                self.with_token(account, &mut Call::new(head, (&path, query), body, upstream), stats).await
+            (Action::PutSecret(entry), Some(own)) => {
+                let entry = &account.rules.secret_paths[entry];
+                self.with_secret((own, entry), head, (&path, query), body, upstream, stats).await
+            }
+            (Action::Inject, Some(own)) => {
+                self.with_token(own, &mut Call::new(head, (&path, query), body, upstream), stats).await
             }
         }
     }

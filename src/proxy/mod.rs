@@ -52,7 +52,7 @@ use inspect::Inspected;
 use refusal::Refusal;
 use route::{Action, LocalAnswer};
 use state::Route;
-pub use state::{Account, ProxyState};
+pub use state::{Account, OwnToken, ProxyState};
 pub use tally::Recorder;
 use tally::Tally;
 
@@ -149,20 +149,22 @@ impl Proxy {
             extensions: mem::take(&mut parts.extensions),
         };
         let upstream = &*self.upstreams[index];
-        match action {
-            Action::AnswerLocally(local) => {
-                let trusted = caller.is_some_and(|caller| caller.real_token);
-                Box::pin(answer_token_call(local, &head, query, &body, account, trusted, stats)).await
-            }
-            Action::PassThrough => {
+        match (action, &account.token) {
+            // Where wxgate keeps no token, there is nothing to put in.
+            (Action::PassThrough, _) | (_, None) => {
                 let mut call = Call::new(head, (path, query), body, upstream);
                 Ok(Box::pin(self.attempt(&mut call, None, stats)).await?.answer)
             }
-            Action::PutSecret(entry) => {
-                Box::pin(self.with_secret((account, entry), head, (path, query), body, upstream, stats)).await
+            (Action::AnswerLocally(local), Some(own)) => {
+                let trusted = caller.is_some_and(|caller| caller.real_token);
+                Box::pin(answer_token_call(local, &head, query, &body, own, trusted, stats)).await
             }
-            Action::Inject => {
-                self.with_token(account, &mut Call::new(head, (path, query), body, upstream), stats).await
+            (Action::PutSecret(entry), Some(own)) => {
+                let entry = &account.rules.secret_paths[entry];
+                Box::pin(self.with_secret((own, entry), head, (path, query), body, upstream, stats)).await
+            }
+            (Action::Inject, Some(own)) => {
+                self.with_token(own, &mut Call::new(head, (path, query), body, upstream), stats).await
             }
         }
     }
@@ -210,27 +212,27 @@ async fn answer_token_call(
     head: &Head<'_>,
     query: Option<&str>,
     body: &Buffered,
-    account: &Account,
+    own: &OwnToken,
     trusted: bool,
     stats: &mut RequestStats,
 ) -> Result<Response<AnswerBody>, Refusal> {
     let objection =
-        token_answer::objection(local, head.method, &head.headers, query, &body.concat(), &account.appid);
+        token_answer::objection(local, head.method, &head.headers, query, &body.concat(), &own.appid);
     if let Some((errcode, errmsg)) = objection {
         stats.errcode = Some(errcode);
-        return Ok(own::wechat_error(errcode, errmsg));
+        return Ok(own::wechat_error(local, errcode, errmsg));
     }
     match trusted {
-        true => Ok(own::real_token(&*token_of(account).await?)),
-        false => Ok(own::placeholder()),
+        true => Ok(own::real_token(local, &*token_of(own).await?)),
+        false => Ok(own::placeholder(local)),
     }
 }
 
 /// The account's token, waited for where there is none yet.
-async fn token_of(account: &Account) -> Result<Arc<Credential>, Refusal> {
-    match account.token.current() {
+async fn token_of(own: &OwnToken) -> Result<Arc<Credential>, Refusal> {
+    match own.reader.current() {
         Ok(token) => Ok(token),
-        Err(_) => Ok(Box::pin(account.token.first(FIRST_TOKEN_WAIT)).await?),
+        Err(_) => Ok(Box::pin(own.reader.first(FIRST_TOKEN_WAIT)).await?),
     }
 }
 

@@ -10,7 +10,8 @@ use super::buffer::Buffered;
 use super::inject::secret::Credentials;
 use super::inject::{Call, Head};
 use super::refusal::Refusal;
-use super::state::Account;
+use super::route::SecretPath;
+use super::state::OwnToken;
 use super::tally::Tally;
 use super::{Proxy, token_of};
 use crate::upstream::Upstream;
@@ -22,19 +23,18 @@ impl Proxy {
     /// The call with appid and AppSecret, by this entry of the account's `secret_paths`.
     pub(super) async fn with_secret(
         &self,
-        (account, entry): (&Account, usize),
+        (own, entry): (&OwnToken, &SecretPath),
         head: Head<'_>,
         (path, query): (&str, Option<&str>),
         body: Buffered,
         upstream: &Upstream,
         stats: &mut Tally,
     ) -> Result<Response<AnswerBody>, Refusal> {
-        let entry = &account.rules.secret_paths[entry];
         let token = match entry.token {
-            true => Some(token_of(account).await?),
+            true => Some(token_of(own).await?),
             false => None,
         };
-        let credentials = Credentials::new(entry, &account.appid, &account.secret);
+        let credentials = Credentials::new(entry, &own.appid, &own.secret);
         if matches!(body, Buffered::Streamed { .. }) {
             let words = "too many request bodies are held at this moment to look into this one; try again";
             return Err(Refusal::Busy(words));
@@ -44,7 +44,7 @@ impl Proxy {
             Some(filled) => body.replaced(filled)?,
             None => body,
         };
-        let mut call = Call::new(head, (path, Some(&query)), body, upstream).with_secret(&account.secret);
+        let mut call = Call::new(head, (path, Some(&query)), body, upstream).with_secret(&own.secret);
         Ok(self.attempt(&mut call, token.as_deref(), stats).await?.answer)
     }
 }

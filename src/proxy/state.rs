@@ -10,6 +10,7 @@ use super::refusal::Refusal;
 use super::route::{Action, Routes, Rules};
 use super::settings::{Caller, Limits};
 use crate::credential::Reader;
+use crate::errcodes::Product;
 use crate::metrics::{AccountCounts, Metrics};
 use crate::secret::Secret;
 
@@ -18,16 +19,32 @@ use crate::secret::Secret;
 pub struct Account {
     /// Its name in the configuration.
     pub name: Arc<str>,
-    /// Its appid.
+    /// Whose API it calls.
+    pub product: Product,
+    /// Which requests belong to it, and what they may call.
+    pub rules: Rules,
+    /// `None` where callers keep their own.
+    pub token: Option<OwnToken>,
+}
+
+/// The token that wxgate keeps for an account.
+#[derive(Debug)]
+pub struct OwnToken {
+    /// The account's appid, or corpid.
     pub appid: String,
     /// Its AppSecret, for calls of `secret_paths` alone.
     pub secret: Secret,
-    /// Which requests belong to it, and what they may call.
-    pub rules: Rules,
-    /// The errcodes that mean a dead token.
+    /// The errcodes that mean that it is dead.
     pub refresh_on: Vec<i64>,
-    /// Its token.
-    pub token: Reader,
+    /// It.
+    pub reader: Reader,
+}
+
+impl Account {
+    /// Whether an errcode means that the token is dead.
+    pub(super) fn refuses(&self, errcode: i64) -> bool {
+        self.token.as_ref().is_some_and(|own| own.refresh_on.contains(&errcode))
+    }
 }
 
 /// What all workers share.

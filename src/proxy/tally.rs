@@ -17,7 +17,6 @@ use super::answer::AnswerBody;
 use super::caller_limit::CallerPermit;
 use super::inspect::errcode::Explanation;
 use crate::calls::{Call, Calls};
-use crate::errcodes;
 use crate::logging::log_request;
 use crate::metrics::{ADMIN, ADMIN_CALLER, AccountCounts, Finished, Metrics, NO_CALLER, Retry};
 use crate::stats::RequestStats;
@@ -134,7 +133,7 @@ impl Tally {
         match stats.errcode {
             _ if stats.attempts < 2 => None,
             _ if stats.status == 0 || stats.code.is_some() => Some(Retry::Broken),
-            Some(errcode) if account.refresh_on.contains(&errcode) => Some(Retry::Refused),
+            Some(errcode) if account.refuses(errcode) => Some(Retry::Refused),
             _ => Some(Retry::Ok),
         }
     }
@@ -159,7 +158,13 @@ impl Tally {
         let call = Call {
             at: SystemTime::now(),
             took: self.stats.took,
-            product: errcodes::Product::Weixin,
+            product: self
+                .proxy
+                .state
+                .accounts
+                .get(self.account)
+                .map(|account| account.product)
+                .unwrap_or_default(),
             errmsg: self.stats.errmsg.take().map(Into::into),
             stats: (*self.stats).clone(),
         };

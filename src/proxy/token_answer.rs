@@ -26,33 +26,34 @@ pub fn objection(
     appid: &str,
 ) -> Option<(i64, &'static str)> {
     let method_fits = match call {
-        LocalAnswer::Token => matches!(*method, Method::GET | Method::POST),
+        LocalAnswer::Token | LocalAnswer::GetToken => matches!(*method, Method::GET | Method::POST),
         LocalAnswer::StableToken => *method == Method::POST,
     };
     if !method_fits {
         return Some((43002, "require POST method"));
     }
-    match asked_for(headers, query.unwrap_or_default(), body) {
-        Some(other) if other != appid => Some((40013, "invalid appid")),
+    let (name, other_appid) = match call {
+        LocalAnswer::Token | LocalAnswer::StableToken => ("appid", "invalid appid"),
+        LocalAnswer::GetToken => ("corpid", "invalid corpid"),
+    };
+    match asked_for(name, headers, query.unwrap_or_default(), body) {
+        Some(other) if other != appid => Some((40013, other_appid)),
         _ => None,
     }
 }
 
 /// The appid that the call names, in its query, its form or its JSON; an empty one counts as none.
-fn asked_for(headers: &HeaderMap, query: &str, body: &[u8]) -> Option<String> {
-    if let Some(appid) = query::value(query, "appid") {
+fn asked_for(name: &str, headers: &HeaderMap, query: &str, body: &[u8]) -> Option<String> {
+    if let Some(appid) = query::value(query, name) {
         return Some(appid.into_owned());
     }
     let kind = headers.get(header::CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
     if kind.to_ascii_lowercase().starts_with(b"application/x-www-form-urlencoded") && !body.starts_with(b"{")
     {
-        return std::str::from_utf8(body)
-            .ok()
-            .and_then(|form| query::value(form, "appid"))
-            .map(Cow::into_owned);
+        return std::str::from_utf8(body).ok().and_then(|form| query::value(form, name)).map(Cow::into_owned);
     }
     // Without a tree: a body of nested lists would make one a hundred times its size.
-    let appid = Object::find(body)?.get("appid").and_then(json::text)?;
+    let appid = Object::find(body)?.get(name).and_then(json::text)?;
     (!appid.is_empty()).then(|| appid.into_owned())
 }
 
@@ -90,6 +91,12 @@ mod tests {
             (LocalAnswer::StableToken, "POST", "", json, "not json", "token"),
             (LocalAnswer::StableToken, "POST", "", "", "", "token"),
             (LocalAnswer::StableToken, "GET", "", "", "", "43002"),
+            (LocalAnswer::GetToken, "GET", "corpid=wx1&corpsecret=s", "", "", "token"),
+            (LocalAnswer::GetToken, "GET", "", "", "", "token"),
+            (LocalAnswer::GetToken, "GET", "corpid=ww2&corpsecret=s", "", "", "40013"),
+            (LocalAnswer::GetToken, "GET", "appid=ww2", "", "", "token"),
+            (LocalAnswer::GetToken, "POST", "", json, r#"{"corpid":"ww2"}"#, "40013"),
+            (LocalAnswer::GetToken, "PUT", "", "", "", "43002"),
         ] {
             assert_eq!(ask(issue, method, query, kind, body), right, "{issue:?} {method} {query} {body}");
         }

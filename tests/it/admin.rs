@@ -5,4 +5,4 @@ mod health;
 mod page;
 mod process;
 mod routes;
-mod support;
+pub(crate) mod support;

@@ -254,8 +254,9 @@ fn readers_on_other_threads_share_one_fetch_and_a_restart_fetches_nothing() {
         policy: &TOKEN,
         limit: TOKEN.limit,
     };
-    let open =
-        async || Arc::new(FileStore::open(dir.path(), TOKEN.store_key("wx1", &settings.url)).await.unwrap());
+    let open = async || {
+        Arc::new(FileStore::open(dir.path(), TOKEN.store_key("main", "wx1", &settings.url)).await.unwrap())
+    };
     let (ask, asked) = tokio::sync::oneshot::channel();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let (first_spec, store, first_issuer) = (spec.clone(), data.block_on(open()), issuer(&settings, &TOKEN));
@@ -300,7 +301,7 @@ async fn a_refusal_reaches_the_reader_with_number_and_text() {
         upstream(|_, _| text(200, r#"{"errcode":40164,"errmsg":"invalid ip 127.0.0.1, not in whitelist"}"#))
             .await;
     let dir = tempfile::tempdir().unwrap();
-    let key = STABLE_TOKEN.store_key("wx1", &settings.url);
+    let key = STABLE_TOKEN.store_key("main", "wx1", &settings.url);
     let store = Arc::new(FileStore::open(dir.path(), key).await.unwrap());
     let spec = TaskSpec {
         id: CredentialId::access_token("main"),
@@ -318,7 +319,7 @@ const CHILD_DIR: &str = "WXGATE_TEST_STORE_DIR";
 
 async fn open_for_child(dir: &Path) -> FileStore {
     let upstream = BaseUrl::new(true, "api.weixin.qq.com", 443).unwrap();
-    FileStore::open(dir, TOKEN.store_key("wx1", &upstream)).await.unwrap()
+    FileStore::open(dir, TOKEN.store_key("main", "wx1", &upstream)).await.unwrap()
 }
 
 /// Not a test by itself: the process that the next test kills.

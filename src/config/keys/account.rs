@@ -1,7 +1,7 @@
 //! The keys of `[[account]]`.
 
 use super::Kind::{Choice, Flag, List, Number, Secret, SecretPath};
-use super::{Header, Key, Section, Text, forms, key, required, unset, without};
+use super::{Header, Key, Section, Text, forms, key, required_unless, unset, without};
 
 pub(super) const SECTION: Section = Section {
     name: "account",
@@ -11,6 +11,9 @@ pub(super) const SECTION: Section = Section {
     keys: KEYS,
 };
 
+/// With this key and value wxgate keeps no token.
+const EGRESS_ONLY: (&str, &str) = ("token_api", "none");
+
 const KEYS: &[Key] = &[
     key(
         "name",
@@ -19,42 +22,49 @@ const KEYS: &[Key] = &[
         "Shown in logs and metrics. Two accounts need two names.",
         "显示在日志和指标中；多个账号的名称不能相同。",
     ),
-    required(
+    required_unless(
+        EGRESS_ONLY,
         "appid",
         forms::APPID,
         r#""wx0123456789abcdef""#,
-        "From the WeChat console.",
-        "来自微信公众平台。",
+        "From the WeChat console; for WeCom the corpid.",
+        "来自微信公众平台；企业微信填企业 ID（corpid）。",
     ),
     key(
         "kind",
         Choice(&["weixin", "wecom"]),
         r#""weixin""#,
-        "`weixin`: official accounts and mini programs; `wecom`: WeCom.",
-        "`weixin`：公众号和小程序；`wecom`：企业微信。",
+        "`weixin`: official accounts and mini programs; `wecom`: an application of WeCom.",
+        "`weixin`：公众号和小程序；`wecom`：企业微信的应用。",
     )
-    .such_as(r#""wecom""#)
-    .later(),
-    required(
+    .such_as(r#""wecom""#),
+    required_unless(
+        EGRESS_ONLY,
         "secret",
         Secret,
         r#"{ env = "WECHAT_SECRET" }"#,
-        "The AppSecret: `{ file = \"PATH\" }` with the secret alone in it, `{ env = \"NAME\" }`, \
+        "The AppSecret, for WeCom that of the application: `{ file = \"PATH\" }` with the secret alone in it, `{ env = \"NAME\" }`, \
          `{ credential = \"NAME\" }` for a credential of the systemd unit, or the secret itself in quotes.",
-        "AppSecret：`{ file = \"路径\" }`（文件中只有密钥）、`{ env = \"变量名\" }`、`{ credential = \"名称\" }`（systemd 单元的 credential），或直接写在引号里。",
+        "AppSecret，企业微信填应用的 Secret：`{ file = \"路径\" }`（文件中只有密钥）、`{ env = \"变量名\" }`、`{ credential = \"名称\" }`（systemd 单元的 credential），或直接写在引号里。",
     ),
     key(
         "token_api",
-        Choice(&["token", "stable_token"]),
+        Choice(&["token", "stable_token", "none"]),
         r#""token""#,
         "`token`: every fetch ends the previous token after five minutes, so nobody else may fetch one. \
-         `stable_token`: others may fetch tokens with `stable_token` too.",
-        "`token`：每次获取都会使上一个凭据在五分钟后失效，因此不能有别的系统获取；`stable_token`：别的系统也可以用 `stable_token` 获取。",
+         `stable_token`: others may fetch tokens with `stable_token` too. `none`: callers keep their own token and need \
+         nothing but the egress IP; calls are forwarded as they are. WeCom has one way (`gettoken`), for which this \
+         stays `token`.",
+        "`token`：每次获取都会使上一个凭据在五分钟后失效，因此不能有别的系统获取；`stable_token`：别的系统也可以用 `stable_token` 获取；\
+         `none`：调用方自行管理凭据，只借用出口 IP，请求原样转发。企业微信只有 `gettoken` 一种方式，保持 `token` 即可。",
     ),
     unset(
         "upstream",
         forms::API_URL,
-        without("the `url` of `[upstream]`", "`[upstream]` 的 `url`"),
+        without(
+            "the `url` of `[upstream]`, for WeCom `https://qyapi.weixin.qq.com`",
+            "`[upstream]` 的 `url`；企业微信为 `https://qyapi.weixin.qq.com`",
+        ),
         "Its API host.",
         "该账号的 API 地址。",
     )
@@ -87,8 +97,9 @@ const KEYS: &[Key] = &[
         "refresh_on",
         List(&Number(i64::MIN, i64::MAX)),
         "[40001, 40014, 42001]",
-        "The errcodes that mean a dead token: wxgate fetches a new one and sends the call again. Empty: never.",
-        "表示凭据失效的 errcode：wxgate 会获取新凭据并重发。空数组表示从不。",
+        "The errcodes that mean a dead token: wxgate fetches a new one and sends the call again. Empty: never. \
+         For WeCom the default is `[40014, 42001]`.",
+        "表示凭据失效的 errcode：wxgate 会获取新凭据并重发。空数组表示从不。企业微信的默认值为 `[40014, 42001]`。",
     ),
     key(
         "untouched",

@@ -69,7 +69,9 @@ fn full() -> String {
             }
             let line = match key.default {
                 Default::Is(value) => format!("{} = {value}", key.name),
-                Default::Required | Default::Unset(_) => format!("{} = {}", key.name, key.example),
+                Default::Required | Default::RequiredUnless(..) | Default::Unset(_) => {
+                    format!("{} = {}", key.name, key.example)
+                }
             };
             let set = there && !matches!(key.default, Default::Unset(_)) && !key.later;
             let _ = writeln!(text, "{}{line}", if set { "" } else { "# " });
@@ -104,6 +106,7 @@ struct Language {
     head: &'static str,
     later: &'static str,
     required: &'static str,
+    required_unless: fn(&str) -> String,
     such_as: fn(&str) -> String,
     flag: &'static str,
     number: &'static str,
@@ -134,6 +137,7 @@ const EN: Language = Language {
     head: "| key | takes | default | what it is for |\n| --- | --- | --- | --- |\n",
     later: "*Not supported by this version yet.* ",
     required: "required",
+    required_unless: |other| format!("required, unless {other}"),
     such_as: |example| format!(" Such as `{example}`."),
     flag: "`true` or `false`",
     number: "whole number",
@@ -161,6 +165,7 @@ const ZH: Language = Language {
     head: "| 配置项 | 取值 | 默认值 | 用途 |\n| --- | --- | --- | --- |\n",
     later: "*当前版本尚不支持。* ",
     required: "必填",
+    required_unless: |other| format!("必填，{other} 时除外"),
     such_as: |example| format!("例如 `{example}`。"),
     flag: "`true` 或 `false`",
     number: "整数",
@@ -201,6 +206,9 @@ fn row(section: &Section, key: &Key, language: &Language) -> String {
         Default::Is(value) => format!("`{value}`"),
         Default::Unset(unset) => (language.of)(&unset).to_owned(),
         Default::Required => language.required.to_owned(),
+        Default::RequiredUnless(other, value) => {
+            (language.required_unless)(&format!("`{other} = \"{value}\"`"))
+        }
     };
     let later = if key.later && !section.later { language.later } else { "" };
     let example = match key.example {
@@ -249,7 +257,7 @@ fn each_key_has_its_words() {
         for key in section.keys {
             let (en, zh) = (key.text.en, key.text.zh);
             assert!(en.ends_with('.') && zh.ends_with('。'), "{} {}: {en} {zh}", section.name, key.name);
-            let needs_example = matches!(key.default, Default::Required | Default::Unset(_));
+            let needs_example = !matches!(key.default, Default::Is(_));
             assert!(
                 !needs_example || !key.example.is_empty(),
                 "{} {} has no example",

@@ -50,9 +50,12 @@ fn the_defaults_are_those_of_the_manual() {
     assert_eq!(config.limits, limits);
     let account = Account {
         name: "main".to_owned(),
-        appid: "wx1".to_owned(),
-        secret: Secret::new("s3cret".to_owned()),
-        token_api: TokenApi::Token,
+        kind: Product::Weixin,
+        app: Some(App {
+            appid: "wx1".to_owned(),
+            secret: Secret::new("s3cret".to_owned()),
+            token_api: TokenApi::Token,
+        }),
         hosts: Vec::new(),
         prefix: String::new(),
         upstream: config.upstream.url.clone(),

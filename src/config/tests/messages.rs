@@ -299,7 +299,10 @@ fn keys_of_an_account() {
                 "name = 'Main'",
                 "account[0].name: found \"Main\", want a name like \"main\": lower-case letters, digits and `-`, at most 64",
             ),
-            ("token_api = 'old'", r#"account[0].token_api: found "old", want "token" or "stable_token""#),
+            (
+                "token_api = 'old'",
+                r#"account[0].token_api: found "old", want "token" or "stable_token" or "none""#,
+            ),
             (
                 "hosts = ['a.example', 'a.example:80']",
                 "account[0].hosts[1]: found \"a.example:80\", want \"a.example\": a name or an address alone, without port",
@@ -515,4 +518,67 @@ wxgate.toml:8: limits.max_bod: unknown key, did you mean `max_body`?";
     assert_eq!(errors.to_string(), expected);
     let hint = "hint: `wxgate check --config wxgate.toml` shows what is right and what is wrong";
     assert_eq!(errors.hint().as_deref(), Some(hint));
+}
+
+#[test]
+fn callers_that_keep_their_own_token_need_no_appid_and_no_secret() {
+    let text = "[[account]]\ntoken_api = 'none'\n";
+    let account = load_text(text).unwrap().config.accounts.remove(0);
+    assert_eq!((account.app, account.upstream.to_string().as_str()), (None, "https://api.weixin.qq.com:443"));
+    let words = "of no use with token_api = \"none\": callers keep their own token, and wxgate asks for none; remove it";
+    assert_eq!(
+        complaints(&format!("{text}appid = 'wx1'\nsecret = 's'\n")),
+        [
+            format!("wxgate.toml:3: account[0].appid: {words}"),
+            format!("wxgate.toml:4: account[0].secret: {words}")
+        ]
+    );
+    // Two of them are told apart by their names and routes alone.
+    let two = format!("{text}name = 'a'\n{text}name = 'b'\nprefix = '/b'\n");
+    assert_eq!(complaints(&two), [""; 0]);
+}
+
+#[test]
+fn accounts_of_wecom() {
+    let app = |name: &str, secret: &str, more: &str| {
+        format!(
+            "[[account]]\nkind = 'wecom'\nname = '{name}'\nprefix = '/{name}'\nappid = 'ww1'\nsecret = '{secret}'\n{more}"
+        )
+    };
+    let loaded = load_text(&app("a", "s1", "")).unwrap();
+    let account = &loaded.config.accounts[0];
+    assert_eq!(account.upstream.to_string(), "https://qyapi.weixin.qq.com:443");
+    assert_eq!(account.refresh_on, [40014, 42001]);
+    assert_eq!((account.policy().unwrap().name, account.token_api()), ("gettoken", "token"));
+    let shown = |key: &str| {
+        loaded.settings.iter().find(|s| s.key == format!("account[0].{key}")).unwrap().value.clone()
+    };
+    assert_eq!(shown("upstream"), "https://qyapi.weixin.qq.com");
+    assert_eq!(shown("refresh_on"), serde_json::json!([40014, 42001]));
+    // What the file says holds, and the `url` of [upstream] is that of another product.
+    let other = format!(
+        "[upstream]\nurl = 'http://127.0.0.1:1'\n{}{}",
+        app("a", "s1", "refresh_on = [40001]\n"),
+        app("b", "s2", "upstream = 'http://127.0.0.1:2'\ntoken_api = 'none'\n")
+            .replace("appid = 'ww1'\nsecret = 's2'\n", "")
+    );
+    let accounts = load_text(&other).unwrap().config.accounts;
+    assert_eq!(accounts[0].refresh_on, [40001]);
+    assert_eq!(accounts[0].upstream.to_string(), "https://qyapi.weixin.qq.com:443");
+    assert_eq!(accounts[1].upstream.to_string(), "http://127.0.0.1:2");
+    // The applications of a company share its corpid.
+    assert_eq!(complaints(&format!("{}{}", app("a", "s1", ""), app("b", "s2", ""))), [""; 0]);
+    let twice = complaints(&format!("{}{}", app("a", "s1", ""), app("b", "s1", "")));
+    assert!(
+        twice.len() == 1 && twice[0].contains("account[1].appid: the appid of account[0] once more"),
+        "{twice:?}"
+    );
+    assert_eq!(
+        complaints(&app("a", "s1", "token_api = 'stable_token'\n")),
+        ["wxgate.toml:7: account[0].token_api: found \"stable_token\", want \"token\" or \"none\""]
+    );
+    assert_eq!(
+        complaints("[[account]]\nkind = 'wework'\nappid = 'ww1'\nsecret = 's'\n"),
+        ["wxgate.toml:2: account[0].kind: found \"wework\", want \"weixin\" or \"wecom\""]
+    );
 }

@@ -29,6 +29,11 @@ fn load_text(text: &str) -> Result<Loaded, ConfigErrors> {
     Config::from_toml(text, Path::new("wxgate.toml"), &env_of(&[("WECHAT_SECRET", "s3cret")]))
 }
 
+/// What the first account's token is issued for.
+fn app(config: &Config) -> &App {
+    config.accounts[0].app.as_ref().unwrap()
+}
+
 /// What is wrong with a text, without the hint at the end.
 fn complaints(text: &str) -> Vec<String> {
     match load_text(text) {

@@ -19,9 +19,8 @@ fn the_file_named_wins_then_the_one_here_then_the_environment() {
     let named = folder.path().join("other.toml");
     fs::write(&named, ACCOUNT.replace("wx1", "wxnamed")).unwrap();
     let appid = |path: Option<&Path>| {
-        Config::load_in(folder.path(), path, &Files::default(), &env).unwrap().config.accounts[0]
-            .appid
-            .clone()
+        let loaded = Config::load_in(folder.path(), path, &Files::default(), &env).unwrap();
+        app(&loaded.config).appid.clone()
     };
     assert_eq!(appid(None), "wxenv");
     fs::write(folder.path().join("wxgate.toml"), ACCOUNT.replace("wx1", "wxhere")).unwrap();
@@ -101,8 +100,8 @@ fn relative_paths_start_from_the_files_folder_and_secrets_lose_their_line_end() 
     let config = Config::load(Some(&file), &env_of(&[])).unwrap().config;
     assert_eq!(config.state_dir, folder.path().join("state"));
     let ca = folder.path().join("ca.pem");
-    assert_eq!(config.upstream.ca.map(|pem| pem.name().to_owned()), Some(ca.display().to_string()));
-    assert_eq!(config.accounts[0].secret.expose(), "s3cret");
+    assert_eq!(config.upstream.ca.as_ref().map(|pem| pem.name().to_owned()), Some(ca.display().to_string()));
+    assert_eq!(app(&config).secret.expose(), "s3cret");
     fs::write(folder.path().join("appsecret"), " \n").unwrap();
     let errors = Config::load(Some(&file), &env_of(&[])).unwrap_err();
     assert!(errors.to_string().contains("account[0].secret.file: the secret is empty"), "{errors}");
@@ -295,7 +294,7 @@ fn secrets_and_pem_come_from_files_variables_and_credentials() {
         ("CERT", &cert),
     ]);
     let loaded = Config::from_toml(&text, Path::new("wxgate.toml"), &env).unwrap();
-    assert_eq!(loaded.config.accounts[0].secret.expose(), "fr0m-systemd");
+    assert_eq!(app(&loaded.config).secret.expose(), "fr0m-systemd");
     assert_eq!(loaded.config.callers[0].keys[0].expose(), "k3y");
     assert!(loaded.config.tls.unwrap().pem.client_ca.is_some());
     assert_eq!(loaded.credentials, ["tls.key.credential", "account[0].secret.credential"]);

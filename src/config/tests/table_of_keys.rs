@@ -6,8 +6,12 @@ use crate::config::keys::{Default, Header, Key, Kind, SECTIONS, Section, TOP};
 /// A file with one more line under one section, right but for that line.
 fn with(section: &Section, line: &str) -> String {
     let required = |but: &str| {
-        let lines =
-            section.keys.iter().filter(|key| matches!(key.default, Default::Required) && key.name != but);
+        let needed = |key: &&Key| match key.default {
+            Default::RequiredUnless(other, value) => line != format!("{other} = {value:?}"),
+            Default::Required => true,
+            _ => false,
+        };
+        let lines = section.keys.iter().filter(|key| needed(key) && key.name != but);
         lines.map(|key| format!("{} = {}\n", key.name, key.example)).collect::<String>()
     };
     let name = line.split(' ').next().unwrap();

@@ -4,6 +4,7 @@
 
 mod answer;
 mod client;
+pub mod gettoken;
 pub mod stable;
 pub mod token;
 

@@ -135,9 +135,17 @@ impl Held {
         self.current.as_ref().is_some_and(|live| live.credential.value == *value)
     }
 
-    /// The current value has been handed out once more, with so much left; its end, and its whole life.
-    pub(super) fn extend(&mut self, left: Duration, now: Now) -> Option<(Instant, Duration)> {
+    /// The current value has been handed out once more, with so much left; its end, and its whole life. `lengthens`:
+    /// whether its life may have grown, else a later end is not believed while there is an earlier one.
+    pub(super) fn extend(
+        &mut self,
+        left: Duration,
+        lengthens: bool,
+        now: Now,
+    ) -> Option<(Instant, Duration)> {
         let live = self.current.as_mut()?;
+        let known = live.credential.end.saturating_duration_since(now.mono);
+        let left = if lengthens || known.is_zero() { left } else { left.min(known) };
         let end = now.mono + left;
         live.credential = Arc::new(Credential { end, ..Credential::clone(&live.credential) });
         live.expires_at = now.wall + left;

@@ -338,6 +338,7 @@ impl Machine {
         out.push(Action::Store);
         self.settle(flight, Outcome::New, Some(life), now, out);
         if refused
+            && self.policy.force != Force::Never
             && flight.reason != Reason::Admin
             && self.second_fetcher.forced(self.held.generation(), now.mono)
         {
@@ -359,7 +360,9 @@ impl Machine {
     }
 
     fn same(&mut self, flight: Flight, left: Duration, now: Now, out: &mut Vec<Action>) {
-        let Some((end, life)) = self.held.extend(left, now) else { return };
+        // WeCom has been seen to say 7200 whatever is left.
+        let lengthens = self.policy.force != Force::Never;
+        let Some((end, life)) = self.held.extend(left, lengthens, now) else { return };
         self.schedule.same(end, life, now.mono);
         self.publish(out);
         self.settle(flight, Outcome::Same, Some(left), now, out);
@@ -378,6 +381,7 @@ impl Machine {
         self.waiters.want_nothing_more();
         let renewal = match self.policy.force {
             Force::EachFetch => Renewal::Failed,
+            Force::Never => Renewal::Same,
             Force::AfterNormal => {
                 if let Some(cause) = cause {
                     self.limiter.handed_back(self.held.generation(), now.mono);

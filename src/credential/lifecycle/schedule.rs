@@ -75,7 +75,8 @@ impl Schedule {
         self.well();
         let usual = ends.checked_sub(self.margin(life)).unwrap_or(now);
         let left = ends.saturating_duration_since(now);
-        let soon = now + (left / 4).clamp(Duration::from_secs(1), Duration::from_secs(30));
+        let soon = (left / 4).clamp(Duration::from_secs(1), Duration::from_secs(30));
+        let soon = now + soon.min(left.max(Duration::from_millis(100)));
         self.due = Some(if usual > now { usual } else { soon });
     }
 

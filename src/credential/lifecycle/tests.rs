@@ -8,7 +8,7 @@ use std::time::Duration;
 use harness::{DAY, Run, busy, issued, refused};
 
 use super::{FetchMode, LogEvent};
-use crate::credential::policy::{STABLE_TOKEN, TOKEN};
+use crate::credential::policy::{GETTOKEN, STABLE_TOKEN, TOKEN};
 use crate::credential::status::CredentialState;
 use crate::credential::types::{Absent, Outcome, Reason};
 
@@ -794,4 +794,59 @@ fn calls_refused_though_the_token_is_good_block_their_path_and_fetch_nothing() {
     run.replayed("/sick", 1, false);
     run.report(1, "/sick");
     assert_eq!(run.last_flight_reason(), Reason::Forced, "one success clears it");
+}
+
+#[test]
+fn a_refused_token_of_wecom_that_comes_again_is_the_same_and_another_is_newer() {
+    let mut run = Run::with_token(&GETTOKEN);
+    run.report(1, "/a");
+    run.answer(issued("A", 7100));
+    assert_eq!((run.answers(), run.generation(), run.flight()), ("S ".to_owned(), 1, None));
+    run.report(1, "/a");
+    run.answer(issued("B", 7200));
+    assert_eq!((run.answers(), run.generation()), ("N2 ".to_owned(), 2));
+    assert_eq!(run.previous(), Some((1, 0)));
+    assert_eq!(run.logged(|event| matches!(event, LogEvent::SecondFetcher)), 0);
+}
+
+#[test]
+fn a_later_end_of_a_wecom_token_is_not_believed_while_there_is_an_earlier_one() {
+    let mut run = Run::with_token(&GETTOKEN);
+    // The upstream says 7200 whatever is left.
+    for second in 1..7200 {
+        run.pass(1);
+        if run.flight().is_some() {
+            run.answer(issued("A", 7200));
+        }
+        assert_eq!(run.generation(), 1, "{second}");
+    }
+    assert!((5..30).contains(&run.fetches()), "{}", run.fetches());
+    run.pass(1);
+    assert_eq!(run.cell(), Err(Absent::Waiting), "its first end holds");
+    run.answer(issued("B", 7200));
+    assert_eq!(run.generation(), 2);
+}
+
+#[test]
+fn wecom_is_never_asked_often_enough_to_block_the_account() {
+    let mut run = Run::with_token(&GETTOKEN);
+    for _ in 0..3600 {
+        run.report(run.generation(), "/a");
+        if run.flight().is_some() {
+            run.answer(refused(40001));
+        }
+        run.pass_failing(1, &refused(40001));
+    }
+    // Refused fetches are repeated once a minute, whatever callers do.
+    assert!(run.fetches() < 100, "{}", run.fetches());
+    let mut run = Run::with_token(&GETTOKEN);
+    for _ in 0..3600 {
+        run.report(1, "/a");
+        if run.flight().is_some() {
+            run.answer(issued("A", 7200));
+        }
+        run.pass(1);
+    }
+    assert!((300..400).contains(&run.fetches()), "{}", run.fetches());
+    assert!(run.answers().contains('L'));
 }

@@ -6,9 +6,13 @@ use tokio::time::Instant;
 use super::{AnswerBody, PLACEHOLDER};
 use crate::credential::Credential;
 use crate::proxy::refusal::Refusal;
+use crate::proxy::route::LocalAnswer;
 
 /// The text that SDKs compare (`encoding`, not `charset`); source: recorded traffic.
 const JSON: HeaderValue = HeaderValue::from_static("application/json; encoding=utf-8");
+
+/// WeCom's, which has `charset`; source: recorded traffic.
+const WECOM_JSON: HeaderValue = HeaderValue::from_static("application/json; charset=UTF-8");
 
 /// Names the reason when wxgate answers by itself.
 const ERROR: HeaderName = HeaderName::from_static("x-wxgate-error");
@@ -54,20 +58,37 @@ fn ends_connection(refusal: &Refusal) -> bool {
 }
 
 /// The answer to a caller that asks for a token and gets the placeholder.
-pub fn placeholder() -> Response<AnswerBody> {
-    // Written by hand: serde_json would sort the keys, and old code has been seen to cut texts by position.
-    text(StatusCode::OK, format!(r#"{{"access_token":"{PLACEHOLDER}","expires_in":7200}}"#))
+pub fn placeholder(call: LocalAnswer) -> Response<AnswerBody> {
+    issued(call, &serde_json::Value::from(PLACEHOLDER), 7200)
 }
 
 /// The answer to a caller that is trusted with the real token, and the seconds it has left.
-pub fn real_token(token: &Credential) -> Response<AnswerBody> {
+pub fn real_token(call: LocalAnswer, token: &Credential) -> Response<AnswerBody> {
     let left = token.end.saturating_duration_since(Instant::now()).as_secs();
-    json(StatusCode::OK, &serde_json::json!({ "access_token": token.value.expose(), "expires_in": left }))
+    issued(call, &token.value.expose().into(), left)
 }
 
-/// An error as WeChat itself would answer it.
-pub fn wechat_error(errcode: i64, errmsg: &str) -> Response<AnswerBody> {
-    text(StatusCode::OK, format!(r#"{{"errcode":{errcode},"errmsg":"{errmsg}"}}"#))
+/// A token as the API itself would issue it.
+fn issued(call: LocalAnswer, token: &serde_json::Value, expires_in: u64) -> Response<AnswerBody> {
+    let success = match call {
+        LocalAnswer::Token | LocalAnswer::StableToken => "",
+        LocalAnswer::GetToken => r#""errcode":0,"errmsg":"ok","#,
+    };
+    // Written by hand: serde_json would sort the keys, and old code has been seen to cut texts by position.
+    of_the_api(call, format!(r#"{{{success}"access_token":{token},"expires_in":{expires_in}}}"#))
+}
+
+/// An error as the API itself would answer it.
+pub fn wechat_error(call: LocalAnswer, errcode: i64, errmsg: &str) -> Response<AnswerBody> {
+    of_the_api(call, format!(r#"{{"errcode":{errcode},"errmsg":"{errmsg}"}}"#))
+}
+
+fn of_the_api(call: LocalAnswer, body: String) -> Response<AnswerBody> {
+    let mut answer = text(StatusCode::OK, body);
+    if call == LocalAnswer::GetToken {
+        answer.headers_mut().insert(header::CONTENT_TYPE, WECOM_JSON);
+    }
+    answer
 }
 
 fn json(status: StatusCode, body: &serde_json::Value) -> Response<AnswerBody> {
@@ -97,9 +118,19 @@ mod tests {
 
     #[test]
     fn the_placeholder_comes_as_wechat_writes_a_token() {
-        let answer = placeholder();
+        let answer = placeholder(LocalAnswer::Token);
         let body: serde_json::Value = serde_json::from_slice(answer.body().here().unwrap()).unwrap();
         assert_eq!(body, serde_json::json!({"access_token": PLACEHOLDER, "expires_in": 7200}));
         assert_eq!(answer.headers()["content-type"], "application/json; encoding=utf-8");
+    }
+    #[test]
+    fn wecoms_placeholder_says_that_there_is_no_error() {
+        let answer = placeholder(LocalAnswer::GetToken);
+        let right =
+            format!(r#"{{"errcode":0,"errmsg":"ok","access_token":"{PLACEHOLDER}","expires_in":7200}}"#);
+        assert_eq!(answer.body().here().unwrap(), &right);
+        assert_eq!(answer.headers()["content-type"], "application/json; charset=UTF-8");
+        let error = wechat_error(LocalAnswer::GetToken, 40013, "invalid corpid");
+        assert_eq!(error.body().here().unwrap(), r#"{"errcode":40013,"errmsg":"invalid corpid"}"#);
     }
 }

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 use super::answer::{self, AnswerBody};
 use super::inject::Call;
 use super::refusal::Refusal;
-use super::state::Account;
+use super::state::OwnToken;
 use super::tally::Tally;
 use super::{Attempt, Proxy, token_of};
 use crate::credential::evidence::{ProbeResult, View};
@@ -38,10 +38,10 @@ enum TokenVerdict {
     Silent,
 }
 
-fn verdict(account: &Account, attempt: &Attempt) -> TokenVerdict {
+fn verdict(own: &OwnToken, attempt: &Attempt) -> TokenVerdict {
     match attempt.errcode {
-        Some(errcode) if account.refresh_on.contains(&errcode) => {
-            TokenVerdict::Refused { proof: !account.token.policy().doubtful.contains(&errcode) }
+        Some(errcode) if own.refresh_on.contains(&errcode) => {
+            TokenVerdict::Refused { proof: !own.reader.policy().doubtful.contains(&errcode) }
         }
         Some(errcode) if BEFORE_THE_TOKEN.contains(&errcode) => TokenVerdict::Silent,
         _ if attempt.answer.status().is_success() => TokenVerdict::Accepted,
@@ -53,18 +53,18 @@ impl Proxy {
     /// The call with the current token; and when that is refused, what follows.
     pub(super) async fn with_token(
         &self,
-        account: &Account,
+        own: &OwnToken,
         call: &mut Call<'_>,
         stats: &mut Tally,
     ) -> Result<Response<AnswerBody>, Refusal> {
-        let token = token_of(account).await?;
+        let token = token_of(own).await?;
         let attempt = self.attempt(call, Some(&token), stats).await?;
-        match verdict(account, &attempt) {
-            TokenVerdict::Accepted => account.token.accepted(&token, call.path, attempt.sent),
+        match verdict(own, &attempt) {
+            TokenVerdict::Accepted => own.reader.accepted(&token, call.path, attempt.sent),
             TokenVerdict::Silent => {}
             TokenVerdict::Refused { proof } => {
                 let refused = RefusedCall::new(token, &attempt, proof);
-                return Box::pin(self.retry(account, call, refused, attempt, stats)).await;
+                return Box::pin(self.retry(own, call, refused, attempt, stats)).await;
             }
         }
         Ok(attempt.answer)
@@ -72,13 +72,13 @@ impl Proxy {
 
     async fn retry(
         &self,
-        account: &Account,
+        own: &OwnToken,
         call: &mut Call<'_>,
         mut refused: RefusedCall,
         mut attempt: Attempt,
         stats: &mut Tally,
     ) -> Result<Response<AnswerBody>, Refusal> {
-        let reader = &account.token;
+        let reader = &own.reader;
         reader.refused(&refused.token, call.path, attempt.sent);
         if !call.can_be_repeated() {
             if !refused.view().accepted_later {
@@ -97,6 +97,7 @@ impl Proxy {
                     }
                     Renewal::Failed => return Ok(marked(attempt.answer, "refresh-failed", stats)),
                     Renewal::Limited => return Ok(marked(attempt.answer, "refresh-limited", stats)),
+                    Renewal::Same => return Ok(marked(attempt.answer, "same-token", stats)),
                 },
                 Next::Give => break,
             };
@@ -109,7 +110,7 @@ impl Proxy {
                 },
             };
             attempt = self.attempt(call, Some(&token), stats).await?;
-            match verdict(account, &attempt) {
+            match verdict(own, &attempt) {
                 TokenVerdict::Accepted => {
                     reader.accepted(&token, call.path, attempt.sent);
                     return Ok(attempt.answer);

@@ -24,6 +24,8 @@ pub enum LocalAnswer {
     Token,
     /// `POST /cgi-bin/stable_token`
     StableToken,
+    /// `GET|POST /cgi-bin/gettoken` of WeCom
+    GetToken,
 }
 
 /// The paths of a product that do not take the account's token.
@@ -134,7 +136,7 @@ impl Likeness {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proxy::route::weixin::WEIXIN;
+    use crate::proxy::route::{EGRESS_ONLY, WECOM, WEIXIN};
 
     #[test]
     fn actions_of_weixins_paths() {
@@ -174,6 +176,31 @@ mod tests {
             ("/cgi-bin/token", Action::AnswerLocally(LocalAnswer::Token)),
         ] {
             assert_eq!(WEIXIN.action(path, &untouched).map(|(action, _)| action), Ok(right), "{path}");
+        }
+    }
+
+    #[test]
+    fn actions_of_wecoms_paths() {
+        for (path, right) in [
+            ("/cgi-bin/message/send", Action::Inject),
+            ("/cgi-bin/gettoken", Action::AnswerLocally(LocalAnswer::GetToken)),
+            ("/CGI-BIN/GetToken/", Action::AnswerLocally(LocalAnswer::GetToken)),
+            ("/cgi-bin/corpgroup/corp/gettoken", Action::Inject),
+            ("/cgi-bin/service/get_suite_token", Action::PassThrough),
+            ("/cgi-bin/service/get_login_info", Action::PassThrough),
+            ("/cgi-bin/servicex", Action::Inject),
+            ("/cgi-bin/component/x", Action::Inject),
+        ] {
+            assert_eq!(WECOM.action(path, &[]).map(|(action, _)| action), Ok(right), "{path}");
+        }
+        assert_eq!(WECOM.action("/cgi-bin/gettoken.json", &[]), Err(LookAlike("/cgi-bin/gettoken")));
+    }
+
+    #[test]
+    fn nothing_stands_out_where_callers_keep_their_own_token() {
+        for path in ["/cgi-bin/token", "/cgi-bin/token.json", "/cgi-bin/gettoken", "/cgi-bin/user/get", "/x"]
+        {
+            assert_eq!(EGRESS_ONLY.action(path, &[]), Ok((Action::PassThrough, None)), "{path}");
         }
     }
 

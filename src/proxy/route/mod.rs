@@ -4,16 +4,31 @@
 //! host name nor knows tokens.
 
 mod action;
+mod egress_only;
 mod pattern;
+mod wecom;
 mod weixin;
 
 use std::collections::HashMap;
 
 pub use action::{Action, KnownSecretPath, LocalAnswer, LookAlike, PathTable, SecretPath};
 pub use pattern::PathPattern;
-pub use weixin::WEIXIN;
+
+use egress_only::EGRESS_ONLY;
+use wecom::WECOM;
+use weixin::WEIXIN;
 
 use super::refusal::Refusal;
+use crate::errcodes::Product;
+
+/// The paths of a product; where wxgate keeps no token for the account, none of them stands out.
+pub fn table_of(product: Product, keeps_token: bool) -> &'static PathTable {
+    match product {
+        _ if !keeps_token => &EGRESS_ONLY,
+        Product::Weixin => &WEIXIN,
+        Product::Wecom => &WECOM,
+    }
+}
 
 /// What decides whether a request belongs to an account, and what may be called.
 #[derive(Debug, Clone)]

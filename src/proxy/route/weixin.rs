@@ -5,7 +5,7 @@
 use super::action::{KnownSecretPath, LocalAnswer, PathTable};
 
 /// What stands out among WeChat's paths.
-pub static WEIXIN: PathTable = PathTable {
+pub(super) static WEIXIN: PathTable = PathTable {
     // Forwarded, they would end the current token.
     local: &[("/cgi-bin/token", LocalAnswer::Token), ("/cgi-bin/stable_token", LocalAnswer::StableToken)],
     pass_through: &[

@@ -237,7 +237,7 @@ async fn serve(
         };
         let head = String::from_utf8_lossy(&buffer[..end]).into_owned();
         buffer.drain(..end);
-        let is_token_call = head.contains(" /cgi-bin/token?");
+        let is_token_call = head.contains(" /cgi-bin/token?") || head.contains(" /cgi-bin/gettoken?");
         if !is_token_call {
             events.began.fetch_add(1, Ordering::SeqCst);
         }

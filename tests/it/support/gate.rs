@@ -24,6 +24,9 @@ use super::https::{Connection, Response, request};
 pub(crate) const APPID: &str = wxgate_sandbox::DEFAULT_APPID;
 pub(crate) const SECRET: &str = wxgate_sandbox::DEFAULT_SECRET;
 
+/// The corpid that tests use with the sandbox as WeCom.
+pub(crate) const CORPID: &str = "ww0000000000000001";
+
 /// A running proxy.
 pub(crate) struct Gate {
     pub(crate) addr: SocketAddr,
@@ -46,7 +49,7 @@ pub(crate) struct Settings {
     pub(crate) upstream: String,
     /// Lines of `[limits]`.
     pub(crate) limits: String,
-    /// Lines of the one `[[account]]` besides appid and secret.
+    /// Lines of the one `[[account]]` besides appid and secret, which one with `token_api = "none"` does not have.
     pub(crate) account: String,
     /// Whole further tables.
     pub(crate) tables: String,
@@ -76,10 +79,17 @@ pub(crate) fn configuration(url: &str, settings: &Settings, state: &Path) -> Str
     if !settings.top.contains("listen") {
         text += "listen = [\"127.0.0.1:0\"]\n";
     }
+    let app = match &settings.account {
+        egress_only if egress_only.contains("token_api = \"none\"") => String::new(),
+        wecom if wecom.contains("kind = \"wecom\"") => {
+            format!("upstream = {url:?}\nappid = \"{CORPID}\"\nsecret = \"{SECRET}\"\n")
+        }
+        _ => format!("appid = \"{APPID}\"\nsecret = \"{SECRET}\"\n"),
+    };
     write!(
         text,
         "state_dir = {state:?}\n{}\n[upstream]\nurl = {url:?}\n{ca}\n{}\n\
-         [limits]\n{}\n[[account]]\nname = \"main\"\nappid = \"{APPID}\"\nsecret = \"{SECRET}\"\n{}\n{}\n",
+         [limits]\n{}\n[[account]]\nname = \"main\"\n{app}{}\n{}\n",
         settings.top, settings.upstream, settings.limits, settings.account, settings.tables
     )
     .unwrap();

@@ -112,6 +112,7 @@ impl Run {
                 }
                 Action::Answer(_, Renewal::Failed) => self.answers.push_str("F "),
                 Action::Answer(_, Renewal::Limited) => self.answers.push_str("L "),
+                Action::Answer(_, Renewal::Same) => self.answers.push_str("S "),
                 Action::Log(event) => self.logged.push(event),
             }
         }
@@ -245,7 +246,7 @@ impl Run {
         due.saturating_duration_since(self.now.mono).as_secs_f64().round() as u64
     }
 
-    /// What waiters were told since the last call: N and the generation, F(ailed), L(imited).
+    /// What waiters were told since the last call: N and the generation, F(ailed), L(imited), S(ame).
     pub(super) fn answers(&mut self) -> String {
         std::mem::take(&mut self.answers)
     }

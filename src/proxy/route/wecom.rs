@@ -1,0 +1,14 @@
+//! The paths of WeCom's API that take no token of the application.
+//!
+//! Source: WeCom's documentation. Everything else under an account's `paths` takes the token.
+
+use super::action::{LocalAnswer, PathTable};
+
+/// What stands out among WeCom's paths.
+pub(super) static WECOM: PathTable = PathTable {
+    // Forwarded, it would hand the token to the caller.
+    local: &[("/cgi-bin/gettoken", LocalAnswer::GetToken)],
+    // A service provider's own tokens.
+    pass_through: &["/cgi-bin/service/*"],
+    secret_paths: &[],
+};
