@@ -82,6 +82,12 @@ struct CheckArgs {
     /// Look at files and settings alone; contact nobody
     #[arg(long)]
     offline: bool,
+    /// Write the findings as JSON, one object
+    #[arg(long)]
+    json: bool,
+    /// Send a test message to the robots of [[alert]]
+    #[arg(long, conflicts_with = "offline")]
+    alerts: bool,
 }
 
 #[derive(Debug, Args)]
@@ -119,7 +125,11 @@ pub fn main() -> ExitCode {
         match cli.command.unwrap_or(Command::Serve(cli.serve)) {
             Command::Serve(args) => serve(args).await,
             Command::Check(args) => match Loader::new(args.config).load().await {
-                Ok(loaded) => check::command(&loaded, args.offline, &mut std::io::stdout()).await,
+                Ok(loaded) => {
+                    let CheckArgs { offline, json, alerts, .. } = args;
+                    let asked = check::Asked { offline, json, alerts };
+                    check::command(&loaded, asked, &mut std::io::stdout()).await
+                }
                 Err(errors) => say(WRONG, format_args!("{errors}")),
             },
             Command::Health(args) => match Loader::new(args.config).load().await {

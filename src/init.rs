@@ -12,7 +12,7 @@ use tokio::signal::ctrl_c;
 use tokio::task::spawn_blocking;
 use zeroize::Zeroizing;
 
-use crate::check;
+use crate::check::{self, Asked};
 use crate::config::{DEFAULT_FILE, Loader, appid, appsecret};
 use crate::secret::Secret;
 
@@ -52,7 +52,7 @@ pub(crate) async fn command(offline: bool, out: &mut dyn Write, errors: &mut dyn
         return if matches!(error, InitError::Answer(_)) { 2 } else { 1 };
     }
     match Loader::new(Some(DEFAULT_FILE.into())).load().await {
-        Ok(loaded) => check::command(&loaded, offline, out).await,
+        Ok(loaded) => check::command(&loaded, Asked { offline, ..Asked::default() }, out).await,
         Err(error) => {
             let _ = writeln!(errors, "{error}");
             2

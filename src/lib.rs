@@ -8,6 +8,7 @@
 //! This crate is a program; its library exists for the program's own tests and keeps no promise of stability.
 
 pub mod admin;
+pub mod alert;
 pub mod app;
 mod beside;
 pub mod calls;

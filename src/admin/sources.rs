@@ -278,6 +278,7 @@ fn account(account: &Account, now: SystemTime) -> view::Account {
             errmsg: error.errmsg.clone(),
         }),
         fetches: fetches.iter().flat_map(|log| &log.recent).map(fetch).collect(),
+        second_fetcher: account.token.as_ref().and_then(Reader::second_fetcher),
         upstream: view::Upstream {
             url: url.strip_suffix(usual).unwrap_or(&url).to_owned(),
             in_use: None,

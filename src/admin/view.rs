@@ -133,6 +133,8 @@ pub struct Account {
     pub last_error: Option<FetchError>,
     /// The fetches of the last 24 hours, oldest first.
     pub fetches: Vec<Fetch>,
+    /// When there was a sign that something else fetches its tokens, for the last time.
+    pub second_fetcher: Option<SystemTime>,
     /// The API host.
     pub upstream: Upstream,
     /// What callers put before the path, `""` or `/shop`.

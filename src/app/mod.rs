@@ -22,6 +22,7 @@ use crate::admin::gate::{At, Rules};
 pub use crate::admin::server::{ReloadRequest, Reloaded};
 use crate::admin::sources::{InForce, Sources};
 use crate::admin::view::Phase;
+use crate::alert::{Alerts, Sender};
 use crate::calls::Calls;
 use crate::config::{self, is_loopback};
 use crate::config::{AdminListen, Config, LogFormat, Setting};
@@ -31,6 +32,7 @@ use crate::metrics::Metrics;
 use crate::proxy::budget::Budget;
 use crate::proxy::{Account, ProxyState, Recorder};
 use crate::upstream::ApiHost;
+use crate::upstream::tls::Trust;
 use admin::RunningAdmin;
 use tokens::Tokens;
 use worker::{Report, Settings, Worker};
@@ -106,6 +108,7 @@ pub struct App {
     reports: mpsc::UnboundedReceiver<Report>,
     /// What the admin listener shows, also where there is none.
     sources: Arc<Sources>,
+    alerts: Alerts,
     admin: Option<RunningAdmin>,
     admin_shown: Option<String>,
     /// By what the admin listener makes calls.
@@ -196,6 +199,8 @@ impl App {
             };
             worker.start(index)?;
         }
+        let alerts = Alerts::start(Arc::clone(&sources));
+        alerts.set(config.alerts.clone(), sender(&config, &trust));
         let mut app = Self {
             fixed: Fixed::of(&config),
             shutdown_grace: config.shutdown_grace,
@@ -209,6 +214,7 @@ impl App {
             drain: drain_sender,
             reports,
             sources,
+            alerts,
             admin: running_admin,
             admin_shown,
             admin_settings,
@@ -324,6 +330,7 @@ impl App {
         let state = Arc::new(state.with_limits_of(&self.settings.borrow().state));
         let settings = Settings { state, hosts };
         self.sources.in_force.store(Arc::new(in_force));
+        self.alerts.set(config.alerts.clone(), sender(&config, &trust));
         if let (Some(running), Some(admin)) = (&self.admin, &config.admin) {
             self.sources.rules.store(Arc::new(running.rules(admin)));
         }
@@ -447,6 +454,15 @@ fn in_force(
         callers_need_key: config.callers.iter().any(|caller| !caller.keys.is_empty()),
         settings,
     }
+}
+
+/// What messages to robots go out by, where there are any.
+fn sender(config: &Config, trust: &Trust) -> Option<Sender> {
+    if config.alerts.is_empty() {
+        return None;
+    }
+    let sender = Sender::new(trust, config.upstream.egress_ip);
+    sender.inspect_err(|error| tracing::error!("no messages to robots: {error}")).ok()
 }
 
 fn values(settings: &[Setting]) -> Vec<serde_json::Value> {

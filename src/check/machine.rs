@@ -4,26 +4,34 @@ use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 
 use super::Report;
-use crate::config::Config;
+use crate::config::{AdminListen, Config};
 use crate::process::{files_allowed, files_needed};
 
 /// Whether the addresses for callers can be had.
-pub(super) fn listeners(config: &Config, report: &mut Report<'_>) {
-    for address in config.listen.iter().chain(config.tls.iter().flat_map(|tls| &tls.listen)) {
-        listener(*address, report);
+pub(super) fn listeners(config: &Config, running: bool, report: &mut Report<'_>) {
+    let admin = config.admin.iter().filter_map(|admin| match admin.listen {
+        AdminListen::Tcp(address) => Some(address),
+        AdminListen::Unix(_) => None,
+    });
+    let https = config.tls.iter().flat_map(|tls| &tls.listen).copied();
+    for address in config.listen.iter().copied().chain(https).chain(admin) {
+        listener(address, running, report);
     }
 }
 
-fn listener(address: SocketAddr, report: &mut Report<'_>) {
+fn listener(address: SocketAddr, running: bool, report: &mut Report<'_>) {
     match TcpListener::bind(address) {
         Ok(_) if address.port() == 0 => {
             report.ok(format_args!("listen {address}: the system will choose a port"));
         }
         Ok(_) => report.ok(format_args!("listen {address}: free")),
         Err(e) => match e.kind() {
-            io::ErrorKind::AddrInUse => report.note(format_args!(
-                "listen {address}: in use. That is right while wxgate runs there; if it does not, another program \
-                 has the port (`ss -ltnp` names it): stop that, or set another `listen`"
+            io::ErrorKind::AddrInUse if running => report.ok(format_args!(
+                "listen {address}: in use, as it should be while wxgate runs (it has locked the state directory)"
+            )),
+            io::ErrorKind::AddrInUse => report.warning(format_args!(
+                "listen {address}: in use, and no wxgate has locked the state directory: another program seems to have \
+                 the port (`ss -ltnp` names it); stop that, or set another `listen`"
             )),
             io::ErrorKind::AddrNotAvailable => report.wrong(format_args!(
                 "listen {address}: not an address of this machine (`ip addr` shows them); correct `listen`"
@@ -76,11 +84,13 @@ mod tests {
     fn listen_addresses_are_free_taken_or_not_ours() {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = taken.local_addr().unwrap();
-        let in_use = said(|report| listener(address, report));
-        assert!(in_use.starts_with(&format!("note     listen {address}: in use.")), "{in_use}");
-        let strange = said(|report| listener("192.0.2.1:8080".parse().unwrap(), report));
-        assert!(strange.starts_with("wrong    listen 192.0.2.1:8080: not an address"), "{strange}");
-        let any = said(|report| listener("127.0.0.1:0".parse().unwrap(), report));
+        for (running, kind) in [(true, "ok      "), (false, "warning ")] {
+            let in_use = said(|report| listener(address, running, report));
+            assert!(in_use.starts_with(&format!("{kind} listen {address}: in use, ")), "{in_use}");
+        }
+        let strange = said(|report| listener("192.0.2.1:8080".parse().unwrap(), false, report));
+        assert!(strange.starts_with("FAIL     listen 192.0.2.1:8080: not an address"), "{strange}");
+        let any = said(|report| listener("127.0.0.1:0".parse().unwrap(), false, report));
         assert!(any.starts_with("ok "), "{any}");
     }
 }

@@ -1,15 +1,19 @@
 //! `wxgate check`: says what is right and what is wrong, and how to mend it.
 //!
-//! One finding per line. It ends nobody's token: the credentials are proved with `stable_token` in its
+//! One finding per line, or all as JSON: ok, warning or FAIL, with the cure. It ends nobody's token: the credentials are proved with `stable_token` in its
 //! normal mode, never with `/cgi-bin/token`. It changes nothing either: a wxgate may be running on the same
 //! state directory. No finding holds a token or a secret.
 
 mod machine;
 mod network;
+mod robots;
+mod secrets;
 mod state;
 
 use std::fmt;
 use std::io::Write;
+
+use serde_json::{Value, json};
 
 use crate::config::{Account, Config, ConfigSource, Loaded, Product};
 use crate::upstream::tls::Trust;
@@ -19,26 +23,41 @@ const RIGHT: u8 = 0;
 /// Something is wrong that is not configuration.
 const WRONG: u8 = 1;
 
+/// What a check was asked for.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Asked {
+    /// Look at files and settings alone; contact nobody.
+    pub offline: bool,
+    /// Write the findings as one JSON object.
+    pub json: bool,
+    /// Send a test message to the robots of `[[alert]]`.
+    pub alerts: bool,
+}
+
 /// Writes its findings; 0 when nothing is wrong, 1 when something is.
-pub async fn command(loaded: &Loaded, offline: bool, out: &mut dyn Write) -> u8 {
-    let mut report = Report { out, wrong: false };
+pub async fn command(loaded: &Loaded, asked: Asked, out: &mut dyn Write) -> u8 {
+    let mut report = Report::new(out, asked.json);
     let config = &loaded.config;
     configuration(loaded, &mut report);
-    machine::listeners(config, &mut report);
+    secrets::look(loaded, &mut report);
+    machine::listeners(config, state::in_use(config).await, &mut report);
     machine::open_files(config, &mut report);
     machine::egress(config, &mut report);
     state::directory(&config.state_dir, &mut report);
     state::tokens(config, &state::looks(config).await, &mut report);
     let trust = trust(config, &mut report);
     match trust {
-        _ if offline => {
-            report.note(format_args!("nobody was asked (--offline): DNS, connection, clock, credentials"));
+        _ if asked.offline => {
+            report.ok(format_args!("nobody was asked (--offline): DNS, connection, clock, credentials"));
         }
-        Some(trust) => network::look(config, &trust, &mut report).await,
+        Some(trust) => {
+            network::look(config, &trust, &mut report).await;
+            robots::look(config, &trust, asked.alerts, &mut report).await;
+        }
         // Without trust roots there is no connection, and that has been said.
         None => {}
     }
-    if report.wrong { WRONG } else { RIGHT }
+    report.finish()
 }
 
 /// What was read, without secrets, and what the reader found odd.
@@ -121,24 +140,25 @@ fn trust(config: &Config, report: &mut Report<'_>) -> Option<Trust> {
     }
 }
 
-/// Writes findings and remembers whether one was bad.
+/// Takes findings, and writes them: each at once as a line, or all at the end as JSON.
 struct Report<'a> {
     out: &'a mut dyn Write,
     wrong: bool,
+    /// With JSON, what has been found so far.
+    findings: Option<Vec<Value>>,
 }
 
-impl Report<'_> {
+impl<'a> Report<'a> {
+    fn new(out: &'a mut dyn Write, json: bool) -> Self {
+        Self { out, wrong: false, findings: json.then(Vec::new) }
+    }
+
     /// As it should be.
     fn ok(&mut self, text: fmt::Arguments<'_>) {
         self.line("ok", text);
     }
 
-    /// Neither right nor wrong by itself.
-    fn note(&mut self, text: fmt::Arguments<'_>) {
-        self.line("note", text);
-    }
-
-    /// It works, and will cause trouble.
+    /// It works, and will cause trouble; or nobody can tell.
     fn warning(&mut self, text: fmt::Arguments<'_>) {
         self.line("warning", text);
     }
@@ -146,14 +166,29 @@ impl Report<'_> {
     /// It does not work.
     fn wrong(&mut self, text: fmt::Arguments<'_>) {
         self.wrong = true;
-        self.line("wrong", text);
+        self.line("FAIL", text);
     }
 
     fn line(&mut self, kind: &str, text: fmt::Arguments<'_>) {
         // A path can hold a line feed; a finding is one line all the same.
         let text = text.to_string().replace(char::is_control, " ");
-        // With stdout gone the exit code still tells.
-        let _ = writeln!(self.out, "{kind:<8} {text}").and_then(|()| self.out.flush());
+        match &mut self.findings {
+            Some(findings) => findings.push(json!({ "level": kind.to_ascii_lowercase(), "text": text })),
+            // With stdout gone the exit code still tells.
+            None => {
+                let _ = writeln!(self.out, "{kind:<8} {text}").and_then(|()| self.out.flush());
+            }
+        }
+    }
+
+    /// Writes what has not been written; the exit code.
+    fn finish(self) -> u8 {
+        if let Some(findings) = self.findings {
+            let all = json!({ "ok": !self.wrong, "findings": findings });
+            // As above.
+            let _ = writeln!(self.out, "{all:#}").and_then(|()| self.out.flush());
+        }
+        if self.wrong { WRONG } else { RIGHT }
     }
 }
 
@@ -161,7 +196,7 @@ impl Report<'_> {
 #[cfg(test)]
 fn said(look: impl FnOnce(&mut Report<'_>)) -> String {
     let mut out = Vec::new();
-    look(&mut Report { out: &mut out, wrong: false });
+    look(&mut Report::new(&mut out, false));
     String::from_utf8(out).expect("findings are text")
 }
 
@@ -174,7 +209,8 @@ mod tests {
         let env = |name: &str| (name == "S").then(|| "s3cr3t-of-the-test".into());
         let loaded = Config::from_toml(text, Path::new("/nowhere/wxgate.toml"), &env).unwrap();
         let mut out = Vec::new();
-        let code = command(&loaded, true, &mut out).await;
+        let asked = Asked { offline: true, ..Asked::default() };
+        let code = command(&loaded, asked, &mut out).await;
         (code, String::from_utf8(out).unwrap())
     }
 
@@ -194,7 +230,7 @@ mod tests {
         assert!(said.contains(summary), "{said}");
         assert!(said.contains("configuration from `/nowhere/wxgate.toml`"), "{said}");
         assert!(!said.contains("s3cr3t"), "{said}");
-        let kinds = ["ok ", "note ", "warning ", "wrong "];
+        let kinds = ["ok ", "warning ", "FAIL "];
         assert!(said.lines().all(|line| kinds.iter().any(|kind| line.starts_with(kind))), "{said}");
     }
 
@@ -208,15 +244,15 @@ mod tests {
         ))
         .await;
         assert_eq!(code, WRONG, "{said}");
-        assert!(said.contains("wrong    egress_ip 192.0.2.1 is not an address of this machine"), "{said}");
+        assert!(said.contains("FAIL     egress_ip 192.0.2.1 is not an address of this machine"), "{said}");
     }
 
     #[test]
     fn a_finding_is_one_line() {
         let mut out = Vec::new();
-        let mut report = Report { out: &mut out, wrong: false };
-        report.ok(format_args!("a\nwrong    b\x1b[2J"));
-        assert!(!report.wrong);
-        assert_eq!(String::from_utf8(out).unwrap(), "ok       a wrong    b [2J\n");
+        let mut report = Report::new(&mut out, false);
+        report.ok(format_args!("a\nFAIL     b\x1b[2J"));
+        assert_eq!(report.finish(), RIGHT);
+        assert_eq!(String::from_utf8(out).unwrap(), "ok       a FAIL     b [2J\n");
     }
 }

@@ -43,7 +43,7 @@ pub(super) async fn look(config: &Config, trust: &Trust, report: &mut Report<'_>
         };
         if !reached {
             let name = &account.name;
-            report.note(format_args!("account `{name}`: not checked, for the upstream cannot be reached"));
+            report.warning(format_args!("account `{name}`: not checked, for the upstream cannot be reached"));
             continue;
         }
         let Some(app) = &account.app else { continue };
@@ -165,7 +165,7 @@ async fn harmless_call(upstream: &Upstream) -> Result<(Response<()>, Bytes), Str
 fn clock(headers: &HeaderMap, before: SystemTime, after: SystemTime, report: &mut Report<'_>) {
     let date = headers.get(header::DATE).and_then(|date| date.to_str().ok());
     let Some(theirs) = date.and_then(|date| httpdate::parse_http_date(date).ok()) else {
-        return report.note(format_args!("clock: the upstream's answer has no time to compare with"));
+        return report.warning(format_args!("clock: the upstream's answer has no time to compare with"));
     };
     let (off, way) = match (theirs.duration_since(after), before.duration_since(theirs)) {
         (Ok(behind), _) => (behind, "behind"),
@@ -245,7 +245,7 @@ mod tests {
     #[test]
     fn a_clock_that_is_off_by_more_than_a_minute_is_said() {
         let at = |secs: u64| SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000 + secs);
-        assert!(told(None, at(0), at(0)).starts_with("note "));
+        assert!(told(None, at(0), at(0)).starts_with("warning "));
         for (theirs, right) in [(0, "ok "), (5, "ok "), (10, "ok "), (70, "ok "), (71, "warning ")] {
             let text = told(Some(at(theirs)), at(0), at(10));
             assert!(text.starts_with(right), "{theirs}: {text}");

@@ -15,7 +15,7 @@ use super::Report;
 use crate::config::{Account, Config};
 use crate::credential::beijing_day;
 use crate::store::StoredState;
-use crate::store::file::{Look, look};
+use crate::store::file::{Look, is_in_use, look};
 
 /// Whether tokens can be kept.
 pub(super) fn directory(dir: &Path, report: &mut Report<'_>) {
@@ -43,6 +43,7 @@ pub(super) fn directory(dir: &Path, report: &mut Report<'_>) {
             ));
         };
     }
+    free_space(there, report);
     if there != dir {
         return report.ok(format_args!("state_dir `{shown}` is not there yet and can be created"));
     }
@@ -72,6 +73,42 @@ fn can_be_written(dir: &Path) -> io::Result<()> {
     written
 }
 
+/// Whether a wxgate runs on this state directory.
+pub(super) async fn in_use(config: &Config) -> bool {
+    for account in &config.accounts {
+        let Some((app, policy)) = account.app.as_ref().zip(account.policy()) else { continue };
+        let key = policy.store_key(&account.name, &app.appid, &account.upstream);
+        if is_in_use(&config.state_dir, &key).await {
+            return true;
+        }
+    }
+    false
+}
+
+/// The free space that a few writes of every token need many times over.
+const LITTLE: u64 = 16 << 20;
+
+/// Whether there is room for tokens.
+fn free_space(dir: &Path, report: &mut Report<'_>) {
+    let shown = dir.display();
+    match rustix::fs::statvfs(dir) {
+        Ok(of) => {
+            let free = of.f_bavail.saturating_mul(of.f_frsize);
+            let text = bytesize::ByteSize(free);
+            match free {
+                0 => report.wrong(format_args!(
+                    "free space: none at `{shown}`; a new token could not be kept over a restart. Make room"
+                )),
+                free if free < LITTLE => report.warning(format_args!(
+                    "free space: {text} at `{shown}`; soon a new token cannot be kept over a restart. Make room"
+                )),
+                _ => report.ok(format_args!("free space: {text} at `{shown}`")),
+            }
+        }
+        Err(e) => report.warning(format_args!("free space at `{shown}` cannot be told: {e}")),
+    }
+}
+
 /// What is stored of each account, in the order of the configuration; nothing where wxgate keeps no token.
 pub(super) async fn looks(config: &Config) -> Vec<Option<Look>> {
     let mut looks = Vec::new();
@@ -94,7 +131,7 @@ pub(super) fn tokens(config: &Config, looks: &[Option<Look>], report: &mut Repor
         match look {
             None => {}
             Some(Look::Missing) => report
-                .note(format_args!("account `{name}`: no token is stored yet; the next start fetches one")),
+                .ok(format_args!("account `{name}`: no token is stored yet; the next start fetches one")),
             Some(Look::Unusable(why)) => report.warning(format_args!(
                 "account `{name}`: the stored token is unusable: {why}; the next start quarantines the file and \
                  fetches one"
@@ -121,10 +158,10 @@ fn held(account: &Account, state: &StoredState, now: SystemTime, report: &mut Re
             "account `{name}`: the stored token is valid for {}, generation {generation}, {counted}",
             humantime::format_duration(Duration::from_secs(left.as_secs()))
         )),
-        _ if generation == 0 => report.note(format_args!(
+        _ if generation == 0 => report.ok(format_args!(
             "account `{name}`: no token has been fetched yet, {counted}; the next start fetches one"
         )),
-        _ => report.note(format_args!(
+        _ => report.ok(format_args!(
             "account `{name}`: no valid token is stored, the last was generation {generation}, {counted}; the next \
              start fetches one"
         )),
@@ -161,7 +198,7 @@ mod tests {
         fs::write(dir.path().join("file"), "").unwrap();
         for (below, word) in [("file", "cannot be written"), ("file/state", "cannot be")] {
             let text = said(|report| directory(&dir.path().join(below), report));
-            assert!(text.starts_with("wrong ") && text.contains(word), "{text}");
+            assert!(text.starts_with("FAIL ") && text.contains(word), "{text}");
             assert!(text.contains("Not a directory") && !text.contains(".wxgate-check"), "{text}");
         }
     }
@@ -174,7 +211,7 @@ mod tests {
             let looks = looks(&config).await;
             said(|report| tokens(&config, &looks, report))
         };
-        assert!(text().await.starts_with("note "));
+        assert!(text().await.starts_with("ok "));
 
         let now = SystemTime::now();
         let credential = StoredCredential {
@@ -203,7 +240,7 @@ mod tests {
         (state.credential, state.day) = (None, 0);
         store.publish(state, 7).await.unwrap();
         let ended = text().await;
-        assert!(ended.starts_with("note ") && ended.contains("0 of 2000 fetches today"), "{ended}");
+        assert!(ended.starts_with("ok ") && ended.contains("0 of 2000 fetches today"), "{ended}");
 
         fs::write(dir.path().join("wx1.json"), "{\"token\":\"T0KEN\"").unwrap();
         let unusable = text().await;

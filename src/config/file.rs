@@ -19,8 +19,8 @@ use super::table::Table;
 use super::text::{self, NoText, Text};
 use super::value::Value;
 use super::{
-    Config, ConfigSource, Env, Loaded, LogFormat, account, admin, caller, limits, state_dir, store, tls,
-    upstream,
+    Config, ConfigSource, Env, Loaded, LogFormat, account, admin, alert, caller, limits, state_dir, store,
+    tls, upstream,
 };
 
 /// What follows is seldom more than an echo, above all if the file is no TOML at all.
@@ -170,6 +170,7 @@ fn read_top<'r>(
     let tops: Vec<&Table<'r>> = std::iter::once(&*top).chain(included).collect();
     let (accounts, names) = account::read_all(&tops, &upstream.url, all_parsed);
     let callers = caller::read_all(&tops, &accounts, &names);
+    let alerts = alert::read_all(top);
     let store = store::read(top.table_or_defaults("store", empty), &accounts);
     if !open_to_everyone && !tops.iter().any(|top| top.has_elements("caller")) {
         refuse_open_relay(&plain, top, "listen");
@@ -195,6 +196,7 @@ fn read_top<'r>(
         accounts,
         callers,
         store,
+        alerts,
     })
 }
 

@@ -5,6 +5,7 @@
 
 mod account;
 mod admin;
+mod alert;
 mod caller;
 mod environment;
 mod error;
@@ -53,6 +54,7 @@ pub use store::Store;
 
 use files::Files;
 
+use crate::alert::Robot;
 pub use crate::logging::LogFormat;
 use crate::proxy::route::{PathPattern, SecretPath};
 pub use crate::proxy::settings::{Allow, Caller, Limits, Rate};
@@ -126,6 +128,8 @@ pub struct Config {
     pub callers: Vec<Caller>,
     /// Where tokens are kept.
     pub store: Store,
+    /// Group robots that are told when something needs a person.
+    pub alerts: Vec<Robot>,
 }
 
 impl Config {

@@ -49,6 +49,10 @@ pub(super) const ADMIN_KEY: Purpose =
 pub(super) const CALLER_KEY: Purpose =
     Purpose { name: "key", source: "a long random text that only this caller knows" };
 
+/// Where a group robot is told.
+pub(super) const ROBOT_URL: Purpose =
+    Purpose { name: "url", source: "the webhook that the service shows for the robot" };
+
 /// The text of an AppSecret.
 ///
 /// # Errors

@@ -27,6 +27,25 @@ pub struct Setting {
     pub source: ValueSource,
 }
 
+impl Setting {
+    /// Whether a secret is set, here or by what is named here.
+    pub fn is_secret(&self) -> bool {
+        match &self.value {
+            Json::Array(list) => list.iter().any(|value| value == MASK),
+            value => value == MASK,
+        }
+    }
+
+    /// `file`, `environment` or `credential` for a value that does not stand in the configuration itself.
+    pub fn source_of_secret(&self) -> Option<&str> {
+        match &self.source {
+            ValueSource::Default => None,
+            ValueSource::Line { from, .. } => from.as_deref()?.split(' ').next(),
+            ValueSource::Environment(_) => Some("environment"),
+        }
+    }
+}
+
 /// Where a value comes from; shown as `default`, `wxgate.toml:3`, `environment WXGATE_LISTEN`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ValueSource {

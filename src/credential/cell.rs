@@ -6,7 +6,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -42,6 +42,8 @@ pub(crate) struct Cell {
     /// Written by the task, read by who shows it; no request locks it.
     fetches: Mutex<FetchLog>,
     pub(crate) store: StoreCounts,
+    /// Seconds since 1970 at the last sign that something else fetches; 0: none.
+    pub(crate) second_fetcher: AtomicU64,
     /// Only `first` looks at it: bumped after each write of the cell.
     written: watch::Sender<u64>,
     /// The newest generation with which a request was not refused. Readers write it.
@@ -59,6 +61,7 @@ impl Cell {
             status: ArcSwap::from_pointee(status),
             fetches: Mutex::default(),
             store: StoreCounts::default(),
+            second_fetcher: AtomicU64::new(0),
             written: watch::Sender::new(0),
             known_good: AtomicU64::new(0),
             any_suspect: AtomicBool::new(false),
@@ -239,6 +242,12 @@ impl Reader {
     /// The fetches that its task has sent.
     pub fn fetches(&self) -> FetchLog {
         self.cell.fetches.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// When there was a sign that something else fetches this credential, for the last time.
+    pub fn second_fetcher(&self) -> Option<SystemTime> {
+        let at = self.cell.second_fetcher.load(Ordering::Relaxed);
+        (at > 0).then(|| SystemTime::UNIX_EPOCH + Duration::from_secs(at))
     }
 
     /// How its store fares.

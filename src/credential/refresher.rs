@@ -18,7 +18,7 @@ use tracing::{error, info};
 use super::cell::{Cell, Message};
 use super::events;
 use super::issuer::Issuer;
-use super::lifecycle::{Action, Event, Machine, Now, WaiterId};
+use super::lifecycle::{Action, Event, LogEvent, Machine, Now, WaiterId};
 use super::policy::{Limit, Policy};
 use super::types::{CredentialId, FetchAnswer, FetchMode, Renewal};
 use crate::store::{Lease, PublishError, Published, Store, StoreEvent, StoredState};
@@ -257,6 +257,10 @@ impl Refresher {
                 }
             }
             Action::Log(event) => {
+                if matches!(event, LogEvent::SecondFetcher) {
+                    let at = (self.around.wall)().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+                    self.around.cell.second_fetcher.store(at.as_secs(), Ordering::Relaxed);
+                }
                 let TaskSpec { id, appid, policy, limit } = &self.around.spec;
                 events::log(id, appid, policy, *limit, &event);
             }

@@ -41,6 +41,7 @@ struct Site {
     upstream: String,
     ca: Option<PathBuf>,
     state: PathBuf,
+    tables: String,
 }
 
 impl Site {
@@ -50,25 +51,30 @@ impl Site {
         let ca = Some(Path::new(env!("CARGO_MANIFEST_DIR")).join("certs/ca.pem"));
         let (state, secret) = (dir.path().join("state"), SECRET.to_owned());
         std::fs::DirBuilder::new().mode(0o700).create(&state).unwrap();
-        Self { dir, url: url.to_owned(), secret, upstream: String::new(), ca, state }
+        Self { dir, url: url.to_owned(), secret, upstream: String::new(), ca, state, tables: String::new() }
     }
 
     async fn check(&self, arguments: &[&str]) -> Said {
+        let said = self.checked(arguments).await;
+        let kinds = ["ok", "warning", "FAIL"];
+        assert!(said.stdout.lines().all(|line| kinds.contains(&line.split(' ').next().unwrap())), "{said:?}");
+        said
+    }
+
+    async fn checked(&self, arguments: &[&str]) -> Said {
         note_credential(&self.secret);
         let file = self.dir.path().join("wxgate.toml");
         let ca = self.ca.as_ref().map(|ca| format!("ca = {ca:?}\n")).unwrap_or_default();
         let text = format!(
             "listen = [\"127.0.0.1:0\"]\nstate_dir = {:?}\n[limits]\nmax_connections = 10\n[upstream]\nurl = {:?}\n{ca}{}\n\
-             [[account]]\nname = \"main\"\nappid = \"{APPID}\"\nsecret = {{ env = \"CHECKED_SECRET\" }}\n",
-            self.state, self.url, self.upstream
+             [[account]]\nname = \"main\"\nappid = \"{APPID}\"\nsecret = {{ env = \"CHECKED_SECRET\" }}\n{}",
+            self.state, self.url, self.upstream, self.tables
         );
         std::fs::write(&file, text).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_wxgate"));
         command.arg("check").arg("--config").arg(&file).args(arguments);
         let said = run(command.env("CHECKED_SECRET", &self.secret)).await;
         assert!(!said.stdout.contains(&self.secret) && !said.stderr.contains(&self.secret), "{said:?}");
-        let kinds = ["ok", "note", "warning", "wrong"];
-        assert!(said.stdout.lines().all(|line| kinds.contains(&line.split(' ').next().unwrap())), "{said:?}");
         said
     }
 }
@@ -95,7 +101,7 @@ async fn all_is_well() {
     let wechat = WeChat::start().await;
     let said = Site::before(&wechat.url).check(&[]).await;
     assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""), "{said:?}");
-    assert!(said.lines("wrong").is_empty() && said.lines("warning").is_empty(), "{said:?}");
+    assert!(said.lines("FAIL").is_empty() && said.lines("warning").is_empty(), "{said:?}");
     for words in [
         &["configuration from", "wxgate.toml"][..],
         &["account `main`", APPID, "token_api token", "/cgi-bin/"],
@@ -106,12 +112,14 @@ async fn all_is_well() {
         &["trust roots", "1 of upstream.ca"],
         &["connected to", "certificate is trusted"],
         &["clock: agrees"],
+        &["free space:"],
+        &["secrets: 1 read (0 from files, 1 from the environment", "no other user"],
         &["answers as the WeChat API does"],
         &["account `main`", "accepts the secret"],
     ] {
         assert!(said.has("ok", words), "{words:?} in {said:?}");
     }
-    assert!(said.has("note", &["no token is stored yet"]), "{said:?}");
+    assert!(said.has("ok", &["no token is stored yet"]), "{said:?}");
     ended_nobodys_token(&said, &wechat);
     // One for the look at the connection and the call on it, one for the account.
     assert_eq!(wechat.handle.stats().connections.accepted, 2);
@@ -161,10 +169,10 @@ async fn a_wrong_secret_is_said_without_showing_it() {
     let said = site.check(&[]).await;
     assert_eq!(said.code, Some(1), "{said:?}");
     assert!(
-        said.has("wrong", &["account `main`", "40125", "Check the account's `secret`", APPID]),
+        said.has("FAIL", &["account `main`", "40125", "Check the account's `secret`", APPID]),
         "{said:?}"
     );
-    assert_eq!(said.lines("wrong").len(), 1, "{said:?}");
+    assert_eq!(said.lines("FAIL").len(), 1, "{said:?}");
     ended_nobodys_token(&said, &wechat);
 }
 
@@ -173,7 +181,7 @@ async fn an_address_that_is_not_whitelisted_is_named() {
     let wechat = WeChat::with(&["--allow-ip", "203.0.113.9"]).await;
     let said = Site::before(&wechat.url).check(&[]).await;
     assert_eq!(said.code, Some(1), "{said:?}");
-    assert!(said.has("wrong", &["40164", "Put 127.0.0.1 on the IP whitelist"]), "{said:?}");
+    assert!(said.has("FAIL", &["40164", "Put 127.0.0.1 on the IP whitelist"]), "{said:?}");
     ended_nobodys_token(&said, &wechat);
 }
 
@@ -193,9 +201,9 @@ async fn an_upstream_that_is_down_is_said_once() {
     let (_held, address) = nobody();
     let said = Site::before(&format!("https://{address}")).check(&[]).await;
     assert_eq!(said.code, Some(1), "{said:?}");
-    assert!(said.has("wrong", &["no connection to the upstream", "refused", "firewall"]), "{said:?}");
-    assert!(said.has("note", &["account `main`: not checked"]), "{said:?}");
-    assert_eq!(said.lines("wrong").len(), 1, "{said:?}");
+    assert!(said.has("FAIL", &["no connection to the upstream", "refused", "firewall"]), "{said:?}");
+    assert!(said.has("warning", &["account `main`: not checked"]), "{said:?}");
+    assert_eq!(said.lines("FAIL").len(), 1, "{said:?}");
 }
 
 #[tokio::test]
@@ -205,7 +213,7 @@ async fn a_name_that_nobody_knows_is_said() {
     site.upstream = "connect_timeout = \"500ms\"".to_owned();
     let said = site.check(&[]).await;
     assert_eq!(said.code, Some(1), "{said:?}");
-    assert!(said.has("wrong", &["DNS: ", "wxgate-test.invalid"]), "{said:?}");
+    assert!(said.has("FAIL", &["DNS: ", "wxgate-test.invalid"]), "{said:?}");
 }
 
 #[tokio::test]
@@ -217,7 +225,7 @@ async fn an_untrusted_certificate_ends_the_look() {
     assert_eq!(said.code, Some(1), "{said:?}");
     assert!(!said.has("ok", &["connected"]), "{said:?}");
     // On a machine without any roots of the system that is the finding.
-    let told = said.has("wrong", &["TLS", "upstream.ca"]) || said.has("wrong", &["no trust roots"]);
+    let told = said.has("FAIL", &["TLS", "upstream.ca"]) || said.has("FAIL", &["no trust roots"]);
     assert!(told, "{said:?}");
     assert_eq!(wechat.handle.stats().connections.requests, 0);
 }
@@ -232,7 +240,7 @@ async fn a_state_directory_that_cannot_be_written_is_wrong() {
     site.state = file.join("state");
     let said = site.check(&["--offline"]).await;
     assert_eq!(said.code, Some(1), "{said:?}");
-    assert!(said.has("wrong", &["state_dir", "another `state_dir`"]), "{said:?}");
+    assert!(said.has("FAIL", &["state_dir", "another `state_dir`"]), "{said:?}");
 }
 
 #[tokio::test]
@@ -240,7 +248,7 @@ async fn offline_contacts_nobody() {
     let wechat = WeChat::start().await;
     let said = Site::before(&wechat.url).check(&["--offline"]).await;
     assert_eq!(said.code, Some(0), "{said:?}");
-    assert!(said.has("note", &["--offline"]), "{said:?}");
+    assert!(said.has("ok", &["--offline"]), "{said:?}");
     assert_eq!(wechat.handle.stats().connections.accepted, 0);
 }
 
@@ -259,10 +267,51 @@ async fn something_else_than_wechat_is_noticed() {
     assert!(said.has("ok", &["connected", "plain HTTP"]), "{said:?}");
     assert!(said.has("warning", &["status 200 and no errcode", "upstream.url"]), "{said:?}");
     assert!(said.has("warning", &["clock: this machine is", "ahead of"]), "{said:?}");
-    assert!(said.has("wrong", &["account `main`", "no JSON object"]), "{said:?}");
+    assert!(said.has("FAIL", &["account `main`", "no JSON object"]), "{said:?}");
     // Without a token, and never the call that ends one.
     let lines: Vec<String> = fake.seen().iter().map(|seen| seen.line().to_owned()).collect();
     assert_eq!(lines, ["GET /cgi-bin/getcallbackip HTTP/1.1", "POST /cgi-bin/stable_token HTTP/1.1"]);
+}
+
+#[tokio::test]
+async fn findings_come_as_json_too() {
+    let wechat = WeChat::start().await;
+    let mut site = Site::before(&wechat.url);
+    let findings = async |site: &Site| {
+        let said = site.checked(&["--json"]).await;
+        let told: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
+        (said.code, told)
+    };
+    let (code, told) = findings(&site).await;
+    assert_eq!((code, &told["ok"]), (Some(0), &true.into()), "{told}");
+    let all = told["findings"].as_array().unwrap();
+    assert!(all.len() > 8 && all.iter().all(|finding| finding["level"] == "ok"), "{told}");
+    assert!(all.iter().any(|finding| finding["text"].as_str().unwrap().contains("accepts the secret")));
+    site.secret = "0123456789abcdef-not-the-secret".to_owned();
+    let (code, told) = findings(&site).await;
+    assert_eq!((code, &told["ok"]), (Some(1), &false.into()), "{told}");
+    let bad: Vec<_> =
+        told["findings"].as_array().unwrap().iter().filter(|finding| finding["level"] == "fail").collect();
+    assert!(bad.len() == 1 && bad[0]["text"].as_str().unwrap().contains("40125"), "{told}");
+}
+
+#[tokio::test]
+async fn a_robot_is_tested_when_that_is_asked_for() {
+    let wechat = WeChat::start().await;
+    let mut site = Site::before(&wechat.url);
+    let said = site.check(&["--alerts"]).await;
+    assert!(said.code == Some(0) && said.has("warning", &["no [[alert]]"]), "{said:?}");
+    let url = "https://qyapi.weixin.qq.com/cgi-bin/webhook/send?key=";
+    note_credential("r0b0t-key-that-no-output-may-hold");
+    // Leaves from an address that leads nowhere, so that no robot of anybody is told anything.
+    site.upstream = "egress_ip = \"127.0.0.1\"".to_owned();
+    site.tables = format!("[[alert]]\nkind = \"wecom\"\nurl = \"{url}r0b0t-key-that-no-output-may-hold\"\n");
+    let said = site.check(&[]).await;
+    assert!(said.code == Some(0) && said.has("ok", &["alerts: 1 robots", "--alerts"]), "{said:?}");
+    let said = site.check(&["--alerts"]).await;
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.has("FAIL", &["alert[0]: qyapi.weixin.qq.com cannot be reached"]), "{said:?}");
+    assert!(!said.stdout.contains("r0b0t") && !said.stderr.contains("r0b0t"), "{said:?}");
 }
 
 #[tokio::test]

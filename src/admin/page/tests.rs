@@ -44,6 +44,7 @@ fn account(name: &str, state: State) -> Account {
         last_refresh: fetches.last().cloned(),
         last_error: None,
         fetches,
+        second_fetcher: None,
         upstream: Upstream {
             url: "https://api.weixin.qq.com".to_owned(),
             in_use: None,

@@ -13,7 +13,7 @@ pub(super) const SECTION: Section = Section {
         en: "A message to a group robot when something needs a person.",
         zh: "需要人工处理时向群机器人发送消息。",
     },
-    later: true,
+    later: false,
     keys: KEYS,
 };
 
@@ -29,8 +29,9 @@ const KEYS: &[Key] = &[
         "url",
         Secret,
         r#"{ file = "robot.url" }"#,
-        "The robot's webhook. It holds a key, so it is a secret like any other.",
-        "机器人的 webhook。其中含有密钥，因此按密钥处理。",
+        "The robot's webhook. It holds a key, so it is a secret like any other. Where the service asks for a keyword, use \
+         `wxgate`; robots with a signature are not supported. `wxgate check --alerts` sends a test message.",
+        "机器人的 webhook。其中含有密钥，因此按密钥处理。若平台要求关键词，请填 `wxgate`；不支持加签的机器人。`wxgate check --alerts` 会发送测试消息。",
     ),
     key(
         "on",

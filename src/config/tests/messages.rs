@@ -51,7 +51,7 @@ fn keys_at_the_top() {
             ("appid = 'wx1'", "appid: unknown key here, it belongs under [[account]]"),
             ("store = 3", "store: found a number, want a table: `[store]`"),
             ("caller = []", ""),
-            ("alert = 1", "alert: not supported by this version of wxgate yet; remove it"),
+            ("alert = 1", "alert: found a number, want [[alert]] with double brackets"),
         ],
     );
 }
@@ -581,4 +581,49 @@ fn accounts_of_wecom() {
         complaints("[[account]]\nkind = 'wework'\nappid = 'ww1'\nsecret = 's'\n"),
         ["wxgate.toml:2: account[0].kind: found \"wework\", want \"weixin\" or \"wecom\""]
     );
+}
+
+#[test]
+fn robots() {
+    let url = "url = 'https://qyapi.weixin.qq.com/cgi-bin/webhook/send?key=a-b'";
+    let robot = |lines: &str| complaints(&format!("{ACCOUNT}[[alert]]\n{lines}\n"));
+    let loaded = load_text(&format!("{ACCOUNT}[[alert]]\nkind = 'wecom'\n{url}\n")).unwrap();
+    assert_eq!(loaded.config.alerts[0].on, crate::alert::Cause::ALL);
+    for (lines, right) in [
+        (format!("kind = 'wecom'\n{url}\non = ['refused', 'store']"), ""),
+        ("kind = 'dingtalk'\nurl = 'https://oapi.dingtalk.com/robot/send?access_token=a'".to_owned(), ""),
+        ("kind = 'feishu'\nurl = 'https://open.feishu.cn/open-apis/bot/v2/hook/a'".to_owned(), ""),
+        ("kind = 'feishu'\nurl = 'https://open.larksuite.com/open-apis/bot/v2/hook/a'".to_owned(), ""),
+        (format!("kind = 'slack'\n{url}"), "found \"slack\", want \"wecom\" or \"dingtalk\" or \"feishu\""),
+        ("kind = 'wecom'".to_owned(), "missing, and required: url"),
+        (url.to_owned(), "missing, and required: kind"),
+        (format!("kind = 'wecom'\n{url}\non = []"), "at least one cause"),
+        (format!("kind = 'wecom'\n{url}\non = ['all']"), "found \"all\", want \"refused\" or"),
+    ] {
+        let said = robot(&lines);
+        match right {
+            "" => assert_eq!(said, [""; 0], "{lines}"),
+            right => assert!(said.len() == 1 && said[0].contains(right), "{lines}: {said:?}"),
+        }
+    }
+    for url in [
+        "http://qyapi.weixin.qq.com/cgi-bin/webhook/send?key=KEY",
+        "https://qyapi.weixin.qq.com:8443/send?key=KEY",
+        "https://qyapi.weixin.qq.com.example.com/send?key=KEY",
+        "https://qyapi.weixin.qq.com@example.com/send?key=KEY",
+        "https://user:KEY@qyapi.weixin.qq.com/send",
+        "https://qyapi.weixin.qq.com",
+        "https://qyapi.weixin.qq.com/",
+        "https://qyapi.weixin.qq.com\\\\@example.com/KEY",
+        "https://oapi.dingtalk.com/robot/send?access_token=KEY",
+        "https://127.0.0.1/KEY",
+        "KEY",
+    ] {
+        let said = robot(&format!("kind = 'wecom'\nurl = \"{url}\""));
+        assert!(said.len() == 1 && said[0].contains("want the webhook"), "{url}: {said:?}");
+        assert!(
+            said[0].contains("https://qyapi.weixin.qq.com/…") && !said[0].contains("KEY"),
+            "{url}: {said:?}"
+        );
+    }
 }

@@ -15,7 +15,20 @@ fn with(section: &Section, line: &str) -> String {
         lines.map(|key| format!("{} = {}\n", key.name, key.example)).collect::<String>()
     };
     let name = line.split(' ').next().unwrap();
+    // A robot's URL has to lead to its service.
+    let robot = |kind: &str| {
+        let host = match kind {
+            "dingtalk" => "oapi.dingtalk.com",
+            "feishu" => "open.feishu.cn",
+            _ => "qyapi.weixin.qq.com",
+        };
+        format!("url = 'https://{host}/k'\n{}", if name == "kind" { "" } else { "kind = 'wecom'\n" })
+    };
     match section.header {
+        Header::Any if section.name == "alert" && name != "url" => {
+            let kind = line.split('"').nth(1).unwrap_or_default();
+            format!("{ACCOUNT}[[alert]]\n{}{line}\n", robot(kind))
+        }
         Header::None => format!("{line}\n{ACCOUNT}"),
         Header::Many => format!("{}\n{}{line}\n", section.shown(), required(name)),
         Header::Any if section.name == "caller" && name != "key" => {
@@ -45,7 +58,8 @@ fn names_are_unique_and_shown_in_messages() {
 /// What is in the table without a reader would be accepted and have no effect.
 #[test]
 fn a_reader_asks_for_each_key_that_is_supported() {
-    let tables = ["[tls]", "[admin]", "[[caller]]"].map(|header| format!("{header}\nname = 'a'\n"));
+    let tables =
+        ["[tls]", "[admin]", "[[caller]]", "[[alert]]"].map(|header| format!("{header}\nname = 'a'\n"));
     let text = format!("{ACCOUNT}{}", tables.concat());
     let env = env_of(&[]);
     let text = text::Text { path: "wxgate.toml".into(), text: text.into(), exposed: false };

@@ -55,6 +55,11 @@ impl Files {
         Ok(lock)
     }
 
+    /// Whether another process has the lock.
+    pub(super) fn is_locked(&self) -> bool {
+        lock::is_held(&self.dir.join(lock::name(&self.stem)))
+    }
+
     /// A folder that is only full serves its valid token; nothing else can be made of it.
     fn go_on_if_full(&self, source: io::Error) -> Result<(), OpenError> {
         let dir = self.dir.clone();

@@ -33,6 +33,13 @@ pub(super) fn name(appid: &str) -> String {
     format!(".{appid}.lock")
 }
 
+/// Whether another process has the lock; `false` where nobody can tell.
+pub(super) fn is_held(path: &Path) -> bool {
+    let Ok(Some(file)) = open::for_reading(path) else { return false };
+    // Given back when the file is closed, right away; whoever wants it meanwhile waits longer than that.
+    matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
+}
+
 /// Takes the lock, waiting up to `patience`; `None` when another process has it still.
 pub(super) fn take(path: &Path, patience: Duration) -> io::Result<Option<Lock>> {
     let file = open::for_locking(path)?;

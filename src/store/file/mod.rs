@@ -81,6 +81,12 @@ pub async fn look(dir: &Path, key: &StoreKey) -> Look {
     looked.await.unwrap_or_else(|e| Look::Unusable(format!("it cannot be read: {e}")))
 }
 
+/// Whether another process, a running wxgate, has locked a credential's file; `false` where nobody can tell.
+pub async fn is_in_use(dir: &Path, key: &StoreKey) -> bool {
+    let files = Files::new(dir, key.clone());
+    beside(READING, move || files.is_locked()).await.unwrap_or_default()
+}
+
 /// One credential's file, locked for this process.
 #[derive(Debug)]
 pub struct FileStore {

@@ -1,0 +1,85 @@
+//! Messages to group robots (WeCom, DingTalk, Feishu) when something needs a person, and when it is well again.
+//!
+//! It looks at what the admin listener shows, every few seconds, on the control thread: no request and no token task
+//! knows of it. `decide.rs` says which messages are due (pure), `text.rs` what they say and look like (pure), `send.rs`
+//! sends them. A robot's URL holds its key: it goes to that service over verified TLS and nowhere else.
+
+mod decide;
+mod send;
+mod text;
+mod watch;
+
+use crate::secret::Secret;
+
+pub use send::Sender;
+pub use watch::Alerts;
+
+/// A group robot, and what it is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Robot {
+    /// Whose robot it is.
+    pub service: Service,
+    /// Its webhook, with its key.
+    pub url: Secret,
+    /// What it is told; at least one.
+    pub on: Vec<Cause>,
+}
+
+/// A service that has group robots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Service {
+    /// WeCom, 企业微信.
+    Wecom,
+    /// DingTalk, 钉钉.
+    Dingtalk,
+    /// Feishu, 飞书; Lark abroad.
+    Feishu,
+}
+
+impl Service {
+    /// Where its webhooks are: the only hosts that messages are sent to.
+    pub fn hosts(self) -> &'static [&'static str] {
+        match self {
+            Self::Wecom => &["qyapi.weixin.qq.com"],
+            Self::Dingtalk => &["oapi.dingtalk.com"],
+            Self::Feishu => &["open.feishu.cn", "open.larksuite.com"],
+        }
+    }
+
+    /// The word in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Wecom => "wecom",
+            Self::Dingtalk => "dingtalk",
+            Self::Feishu => "feishu",
+        }
+    }
+}
+
+/// What a message can be about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Cause {
+    /// WeChat refuses to issue a token.
+    Refused,
+    /// A token ends within five minutes, or has ended, and getting a new one fails.
+    Expires,
+    /// Something else fetches tokens for the same appid.
+    OtherFetcher,
+    /// The store is away.
+    Store,
+}
+
+impl Cause {
+    /// All of them, in the order of the configuration.
+    pub const ALL: [Self; 4] = [Self::Refused, Self::Expires, Self::OtherFetcher, Self::Store];
+
+    /// The word in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::Expires => "expires",
+            Self::OtherFetcher => "other-fetcher",
+            Self::Store => "store",
+        }
+    }
+}

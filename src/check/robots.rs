@@ -1,0 +1,36 @@
+//! The robots of `[[alert]]`: sends each a test message where that was asked for.
+
+use super::Report;
+use crate::alert::Sender;
+use crate::config::Config;
+use crate::upstream::tls::Trust;
+
+/// Says how many robots there are; with `test`, whether each takes a message.
+pub(super) async fn look(config: &Config, trust: &Trust, test: bool, report: &mut Report<'_>) {
+    let robots = &config.alerts;
+    match (robots.len(), test) {
+        (0, false) => return,
+        (0, true) => {
+            return report.warning(format_args!("alerts: there is no [[alert]] to send a message to"));
+        }
+        (count, false) => {
+            return report
+                .ok(format_args!("alerts: {count} robots (`wxgate check --alerts` sends a test message)"));
+        }
+        (_, true) => {}
+    }
+    let sender = match Sender::new(trust, config.upstream.egress_ip) {
+        Ok(sender) => sender,
+        Err(error) => return report.wrong(format_args!("alerts: {error}")),
+    };
+    for (index, robot) in robots.iter().enumerate() {
+        let service = robot.service.as_str();
+        match sender.test(robot).await {
+            Ok(()) => report.ok(format_args!("alert[{index}]: the {service} robot took a test message")),
+            Err(error) => report.wrong(format_args!(
+                "alert[{index}]: {error}; is its `url` the webhook that the service shows, is `wxgate` among the robot's \
+                 keywords if it has any, and this machine's address among its allowed ones?"
+            )),
+        }
+    }
+}
