@@ -127,6 +127,11 @@ pub const LABELS: [i64; 25] = [
     45001, 45002, 45009, 45011, 48001, 60020, 61004, 89503, 89506, 89507,
 ];
 
+/// Whether a call is refused since the address that it comes from is on no list.
+pub fn refuses_address(number: i64) -> bool {
+    matches!(number, 40164 | 60020 | 61004)
+}
+
 /// The index of an errcode in [`LABELS`]; `LABELS.len()` for all others.
 pub fn label_index(number: i64) -> usize {
     LABELS.binary_search(&number).unwrap_or(LABELS.len())

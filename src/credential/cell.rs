@@ -18,6 +18,9 @@ use super::policy::Policy;
 use super::status::{CredentialStatus, FetchLog, StoreCounts};
 use super::types::{Absent, CellContent, Credential, Previous, Renewal, Suspects};
 
+/// So many credentials are remembered after their ends: someone may show them to wxgate, or to a caller.
+const REMEMBERED: usize = 16;
+
 /// What a reader tells the task.
 #[derive(Debug)]
 pub(crate) enum Message {
@@ -38,6 +41,8 @@ pub(crate) enum Message {
 pub(crate) struct Cell {
     current: ArcSwap<Result<Arc<Credential>, Absent>>,
     previous: ArcSwapOption<Previous>,
+    /// The last ones, newest first, whether they have ended or not.
+    remembered: ArcSwap<Vec<Arc<Credential>>>,
     pub(crate) status: ArcSwap<CredentialStatus>,
     /// Written by the task, read by who shows it; no request locks it.
     fetches: Mutex<FetchLog>,
@@ -58,6 +63,7 @@ impl Cell {
         Self {
             current: ArcSwap::from_pointee(Err(Absent::Waiting)),
             previous: ArcSwapOption::empty(),
+            remembered: ArcSwap::default(),
             status: ArcSwap::from_pointee(status),
             fetches: Mutex::default(),
             store: StoreCounts::default(),
@@ -71,9 +77,22 @@ impl Cell {
     }
 
     pub(crate) fn publish(&self, content: CellContent) {
+        if let Ok(current) = &content.current {
+            self.remember(current);
+        }
         self.previous.store(content.previous.map(Arc::new));
         self.current.store(Arc::new(content.current));
         self.written.send_modify(|n| *n = n.wrapping_add(1));
+    }
+
+    fn remember(&self, current: &Arc<Credential>) {
+        let known = self.remembered.load();
+        if known.first().is_some_and(|newest| newest.generation == current.generation) {
+            return;
+        }
+        let before = known.iter().take(REMEMBERED - 1);
+        let all = std::iter::once(current).chain(before).cloned().collect();
+        self.remembered.store(Arc::new(all));
     }
 
     /// Publishes the state, and notes the fetch that ended with it.
@@ -204,6 +223,11 @@ impl Reader {
         let previous = self.cell.previous.load_full()?;
         let works = Instant::now() < previous.until && !previous.credential.evidence.is_refused();
         works.then(|| Previous::clone(&previous))
+    }
+
+    /// The last credentials of this process, newest first, whether they have ended or not.
+    pub fn remembered(&self) -> Arc<Vec<Arc<Credential>>> {
+        self.cell.remembered.load_full()
     }
 
     /// Whether this path starts no fetch at the moment.

@@ -19,7 +19,7 @@ use super::inject::{Call, Head};
 use super::refusal::Refusal;
 use super::route::Action;
 use super::tally::Tally;
-use super::{Proxy, answer_token_call, refused};
+use super::{Proxy, own_calls, refused};
 
 /// What is to be called.
 #[derive(Debug, Clone)]
@@ -74,7 +74,7 @@ impl Proxy {
         let Target { path, query, .. } =
             admit::admit(&mut parts.method, &parts.uri, parts.version, &parts.headers)?;
         let account = &self.state.accounts[index];
-        let action = account.rules.action(&path)?;
+        let action = own_calls::settled(account.rules.action(&path)?, query, account.token.as_ref());
         let share = self.state.budget.share(&self.state.callers, None, IpAddr::V4(Ipv4Addr::LOCALHOST));
         let body = Buffered::whole(&body, share)?;
         for name in &self.state.strip {
@@ -93,13 +93,17 @@ impl Proxy {
                 Ok(self.attempt(&mut call, None, stats).await?.answer)
             }
             (Action::AnswerLocally(local), Some(own)) => {
-                answer_token_call(local, &head, query, &body, own, false, stats).await
+                self.answer_token_call(local, &head, query, &body, own, None, stats).await
             }
             (Action::PutSecret(entry), Some(own)) => {
                 let entry = &account.rules.secret_paths[entry];
                 self.with_secret((own, entry), head, (&path, query), body, upstream, stats).await
             }
-            (Action::Inject, Some(own)) => {
+            (Action::InjectAndClean, Some(own)) => {
+                let mut call = Call::new(head, (&path, query), body, upstream);
+                self.with_clean_answer(own, &mut call, stats).await
+            }
+            (Action::Inject | Action::InjectUnlessForeign, Some(own)) => {
                 self.with_token(own, &mut Call::new(head, (&path, query), body, upstream), stats).await
             }
         }

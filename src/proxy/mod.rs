@@ -8,12 +8,15 @@ pub mod authorize;
 pub mod budget;
 pub mod buffer;
 mod caller_limit;
+mod central;
+mod clean;
 mod console;
 mod current;
 mod faults;
 mod fields;
 pub mod inject;
 pub mod inspect;
+mod own_calls;
 pub mod refusal;
 mod retry;
 pub mod route;
@@ -33,7 +36,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{Method, Request, Response};
+use http::{HeaderValue, Method, Request, Response};
 use hyper::body::{Body, Incoming};
 
 use crate::credential::Credential;
@@ -45,12 +48,14 @@ use answer::{AnswerBody, Hidden, own};
 use authorize::RequestedCall;
 use buffer::{BodyLimits, Buffered};
 pub use caller_limit::CallerLimit;
+use central::Recipient;
 pub use console::{ConsoleAnswer, ConsoleCall};
 pub use current::Current;
 use inject::{Call, Head, query};
 use inspect::Inspected;
 use refusal::Refusal;
 use route::{Action, LocalAnswer};
+use settings::Caller;
 use state::Route;
 pub use state::{Account, OwnToken, ProxyState};
 pub use tally::Recorder;
@@ -125,6 +130,7 @@ impl Proxy {
             }
         }
         let Route { index, account, path, action } = route?;
+        let action = own_calls::settled(action, query, account.token.as_ref());
         stats.of_account(index);
         // What is rare is boxed, here and below: a future is as large as the largest of its ways.
         let body = match body.is_end_stream() {
@@ -133,7 +139,10 @@ impl Proxy {
                 let limits = match action {
                     Action::AnswerLocally(_) => BodyLimits::of_token_call(&self.state.limits),
                     Action::PutSecret(_) => BodyLimits::of_secret_call(&self.state.limits),
-                    Action::Inject | Action::PassThrough => BodyLimits::of_call(&self.state.limits),
+                    Action::Inject
+                    | Action::InjectUnlessForeign
+                    | Action::InjectAndClean
+                    | Action::PassThrough => BodyLimits::of_call(&self.state.limits),
                 };
                 let share = self.state.budget.share(&self.state.callers, caller, peer);
                 Box::pin(buffer::buffer(body, limits, share)).await?
@@ -156,17 +165,58 @@ impl Proxy {
                 Ok(Box::pin(self.attempt(&mut call, None, stats)).await?.answer)
             }
             (Action::AnswerLocally(local), Some(own)) => {
-                let trusted = caller.is_some_and(|caller| caller.real_token);
-                Box::pin(answer_token_call(local, &head, query, &body, own, trusted, stats)).await
+                let trusted = caller.filter(|caller| caller.real_token).map(|caller| (caller, peer));
+                Box::pin(self.answer_token_call(local, &head, query, &body, own, trusted, stats)).await
             }
             (Action::PutSecret(entry), Some(own)) => {
                 let entry = &account.rules.secret_paths[entry];
                 Box::pin(self.with_secret((own, entry), head, (path, query), body, upstream, stats)).await
             }
-            (Action::Inject, Some(own)) => {
+            (Action::InjectAndClean, Some(own)) => {
+                let mut call = Call::new(head, (path, query), body, upstream);
+                Box::pin(self.with_clean_answer(own, &mut call, stats)).await
+            }
+            (Action::Inject | Action::InjectUnlessForeign, Some(own)) => {
                 self.with_token(own, &mut Call::new(head, (path, query), body, upstream), stats).await
             }
         }
+    }
+
+    /// The answer to a caller that asks for a token; `trusted` is one that gets the real one, and its address.
+    #[expect(clippy::too_many_arguments, reason = "the parts of one request")]
+    async fn answer_token_call(
+        &self,
+        local: LocalAnswer,
+        head: &Head<'_>,
+        query: Option<&str>,
+        body: &Buffered,
+        own: &OwnToken,
+        trusted: Option<(&Caller, IpAddr)>,
+        stats: &mut RequestStats,
+    ) -> Result<Response<AnswerBody>, Refusal> {
+        let body = body.concat();
+        let objection = token_answer::objection(local, head.method, &head.headers, query, &body, &own.appid);
+        if let Some((errcode, errmsg)) = objection {
+            stats.errcode = Some(errcode);
+            return Ok(own::wechat_error(local, errcode, errmsg));
+        }
+        let Some((caller, peer)) = trusted else { return Ok(own::placeholder(local)) };
+        let recipient =
+            Recipient { caller: Arc::clone(&caller.name), peer, appid: own.appid.as_str().into() };
+        let mut token = token_of(own).await?;
+        let mut mark = None;
+        if token_answer::forces_refresh(local, &body)
+            && self.state.handed.to(&recipient) == Some(token.generation)
+        {
+            (token, mark) = central::refreshed(own, token).await;
+        }
+        self.state.handed.note(recipient, token.generation);
+        let mut response = own::real_token(local, &token);
+        if let Some(mark) = mark {
+            stats.code = Some(mark);
+            response.headers_mut().insert(answer::RETRY, HeaderValue::from_static(mark));
+        }
+        Ok(response)
     }
 
     /// One sending: inject, send, inspect.
@@ -204,28 +254,6 @@ struct Attempt {
     /// Top-level, where there was one to read.
     errcode: Option<i64>,
     sent: Instant,
-}
-
-/// The answer to a caller that asks for a token.
-async fn answer_token_call(
-    local: LocalAnswer,
-    head: &Head<'_>,
-    query: Option<&str>,
-    body: &Buffered,
-    own: &OwnToken,
-    trusted: bool,
-    stats: &mut RequestStats,
-) -> Result<Response<AnswerBody>, Refusal> {
-    let objection =
-        token_answer::objection(local, head.method, &head.headers, query, &body.concat(), &own.appid);
-    if let Some((errcode, errmsg)) = objection {
-        stats.errcode = Some(errcode);
-        return Ok(own::wechat_error(local, errcode, errmsg));
-    }
-    match trusted {
-        true => Ok(own::real_token(local, &*token_of(own).await?)),
-        false => Ok(own::placeholder(local)),
-    }
 }
 
 /// The account's token, waited for where there is none yet.

@@ -1,11 +1,14 @@
 //! What the workers' proxies share: accounts, callers, limits. Replaced as a whole at a reload.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
 use http::HeaderName;
 
 use super::budget::Budget;
 use super::caller_limit::CallerLimit;
+use super::central::Handed;
 use super::refusal::Refusal;
 use super::route::{Action, Routes, Rules};
 use super::settings::{Caller, Limits};
@@ -66,6 +69,10 @@ pub struct ProxyState {
     pub budget: Arc<Budget>,
     /// Whether each request leaves a line in the log.
     pub access_log: bool,
+    /// Which tokens callers with `real_token` got.
+    pub(super) handed: Arc<Handed>,
+    /// When it was last said of each account that the upstream refuses wxgate's address; seconds since 1970.
+    address_refused: Vec<AtomicU64>,
     /// Where the accounts' requests are counted, in their order; the last one is for requests without an account.
     pub counts: Vec<Arc<AccountCounts>>,
 }
@@ -99,14 +106,28 @@ impl ProxyState {
             callers.iter().map(|caller| &*caller.name),
         );
         let caller_limits = callers.iter().map(|caller| CallerLimit::of(caller).map(Arc::new)).collect();
-        let strip = Vec::new();
-        Self { accounts, routes, callers, caller_limits, strip, limits, budget, access_log, counts }
+        let (strip, handed) = (Vec::new(), Arc::default());
+        let address_refused = accounts.iter().map(|_| AtomicU64::new(0)).collect();
+        Self {
+            accounts,
+            routes,
+            callers,
+            caller_limits,
+            strip,
+            limits,
+            budget,
+            access_log,
+            handed,
+            address_refused,
+            counts,
+        }
     }
 
     /// Goes on with the limits of another configuration where a caller's have not changed: a reload gives nobody a
     /// new burst, and calls in flight stay counted.
     #[must_use]
     pub fn with_limits_of(mut self, before: &Self) -> Self {
+        self.handed = Arc::clone(&before.handed);
         for (caller, limit) in self.callers.iter().zip(&mut self.caller_limits) {
             let place = before.callers.iter().position(|other| other.name == caller.name);
             let other = place.and_then(|place| before.caller_limits[place].as_ref());
@@ -117,6 +138,14 @@ impl ProxyState {
             }
         }
         self
+    }
+
+    /// Whether ten minutes have passed since it was said of this account that its address is refused.
+    pub(super) fn is_address_worth_saying(&self, account: usize) -> bool {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        let said = |last: u64| (now.abs_diff(last) >= 600).then_some(now);
+        let last = self.address_refused.get(account);
+        last.is_some_and(|last| last.fetch_update(Ordering::Relaxed, Ordering::Relaxed, said).is_ok())
     }
 
     /// The place of one of `callers` among them.

@@ -17,6 +17,8 @@ use super::answer::AnswerBody;
 use super::caller_limit::CallerPermit;
 use super::inspect::errcode::Explanation;
 use crate::calls::{Call, Calls};
+use crate::credential::advice;
+use crate::errcodes::refuses_address;
 use crate::logging::log_request;
 use crate::metrics::{ADMIN, ADMIN_CALLER, AccountCounts, Finished, Metrics, NO_CALLER, Retry};
 use crate::stats::RequestStats;
@@ -108,6 +110,27 @@ impl Tally {
         self.stats.errmsg = explanation.errmsg;
         self.stats.rid = explanation.rid;
         self.counts().exchanged(self.proxy.recorder.worker, took, errcode);
+        if let Some(errcode) = errcode.filter(|errcode| refuses_address(*errcode)) {
+            self.say_refused_address(errcode);
+        }
+    }
+
+    /// Says what to do, once in ten minutes for each account: until then no call of it works.
+    fn say_refused_address(&self, errcode: i64) {
+        let state = &self.proxy.state;
+        let Some(account) =
+            state.accounts.get(self.account).filter(|_| state.is_address_worth_saying(self.account))
+        else {
+            return;
+        };
+        let appid = account.token.as_ref().map_or("this account", |own| own.appid.as_str());
+        let errmsg = self.stats.errmsg.as_deref().unwrap_or_default();
+        let advice = advice(account.product, errcode, errmsg, appid);
+        tracing::error!(
+            account = &*account.name,
+            errcode,
+            "the upstream refuses calls from wxgate's address: {errcode}. {advice}"
+        );
     }
 
     fn counts(&self) -> &AccountCounts {

@@ -42,6 +42,12 @@ pub fn objection(
     }
 }
 
+/// Whether the call asks for a new token: `"force_refresh": true` in the JSON of `stable_token`.
+pub fn forces_refresh(call: LocalAnswer, body: &[u8]) -> bool {
+    let forced = || Object::find(body)?.get("force_refresh");
+    call == LocalAnswer::StableToken && matches!(forced(), Some(b"true" | b"1" | b"\"true\""))
+}
+
 /// The appid that the call names, in its query, its form or its JSON; an empty one counts as none.
 fn asked_for(name: &str, headers: &HeaderMap, query: &str, body: &[u8]) -> Option<String> {
     if let Some(appid) = query::value(query, name) {

@@ -72,6 +72,11 @@ impl<'a> Call<'a> {
         Self { secret: Some(secret), ..self }
     }
 
+    /// Its answer shall come uncompressed.
+    pub(super) fn ask_for_no_coding(&mut self) {
+        self.headers.remove(header::ACCEPT_ENCODING);
+    }
+
     /// Whether its body can be sent a second time.
     pub(super) fn can_be_repeated(&self) -> bool {
         matches!(self.body, Buffered::Whole(_))

@@ -50,6 +50,15 @@ fn names_access_token(parameter: &[u8]) -> bool {
     }
 }
 
+/// The values of all parameters named `access_token`, decoded.
+pub fn access_tokens(query: &str) -> impl Iterator<Item = Vec<u8>> {
+    let named = query.as_bytes().split(|b| *b == b'&').filter(|parameter| names_access_token(parameter));
+    named.map(|parameter| {
+        let value = parameter.iter().position(|b| *b == b'=').map_or(&[][..], |at| &parameter[at + 1..]);
+        percent::decode(value).collect()
+    })
+}
+
 /// The first non-empty value of a parameter, decoded as a form (`+` is a space); `None` without one.
 pub fn value<'q>(query: &'q str, name: &str) -> Option<Cow<'q, str>> {
     form_urlencoded::parse(query.as_bytes())

@@ -60,11 +60,16 @@ impl Coding {
 
     /// A whole body decoded; `None` when it is broken, or decodes to more than [`LIMIT`].
     pub fn decode(self, body: &[u8]) -> Option<Cow<'_, [u8]>> {
+        self.decode_within(body, LIMIT)
+    }
+
+    /// As [`Coding::decode`] with another limit.
+    pub fn decode_within(self, body: &[u8], limit: usize) -> Option<Cow<'_, [u8]>> {
         match self {
-            Self::Identity => (body.len() <= LIMIT).then_some(Cow::Borrowed(body)),
-            Self::Gzip => whole(gzip(body)),
-            Self::Deflate => whole(zlib(body)).or_else(|| whole(deflate(body))),
-            Self::Brotli => whole(brotli(&with_small_window(body))),
+            Self::Identity => (body.len() <= limit).then_some(Cow::Borrowed(body)),
+            Self::Gzip => whole(gzip(body), limit),
+            Self::Deflate => whole(zlib(body), limit).or_else(|| whole(deflate(body), limit)),
+            Self::Brotli => whole(brotli(&with_small_window(body)), limit),
         }
     }
 
@@ -112,11 +117,11 @@ fn with_small_window(body: &[u8]) -> Cow<'_, [u8]> {
     }
 }
 
-/// Everything the decoder yields, or nothing when that is broken or more than [`LIMIT`].
-fn whole<'a>(decoder: impl Read) -> Option<Cow<'a, [u8]>> {
+/// Everything the decoder yields, or nothing when that is broken or more than `limit`.
+fn whole<'a>(decoder: impl Read, limit: usize) -> Option<Cow<'a, [u8]>> {
     let mut decoded = Vec::with_capacity(LIMIT + 1);
-    decoder.take(LIMIT as u64 + 1).read_to_end(&mut decoded).ok()?;
-    (decoded.len() <= LIMIT).then_some(Cow::Owned(decoded))
+    decoder.take(limit as u64 + 1).read_to_end(&mut decoded).ok()?;
+    (decoded.len() <= limit).then_some(Cow::Owned(decoded))
 }
 
 /// What the decoder yields before it needs more or finds something broken.

@@ -9,6 +9,10 @@ use super::pattern::PathPattern;
 pub enum Action {
     /// Put the account's token in, look into the answer, retry when the token was refused.
     Inject,
+    /// As [`Action::Inject`], unless the query has a token that is none of the account's: then it is forwarded as it is.
+    InjectUnlessForeign,
+    /// As [`Action::Inject`], and the answer is cleaned of every token that wxgate remembers.
+    InjectAndClean,
     /// Forward it as it is: it carries credentials of its own.
     PassThrough,
     /// Put appid and AppSecret in, by this entry of the account's `secret_paths`, and send it once.
@@ -38,6 +42,10 @@ pub struct PathTable {
     pub local: &'static [(&'static str, LocalAnswer)],
     /// Paths, or with a `*` at the end beginnings of paths, that are forwarded as they are.
     pub pass_through: &'static [&'static str],
+    /// Whole paths that platforms call with a token of their own, and accounts with theirs.
+    pub either_token: &'static [&'static str],
+    /// Whole paths whose answers can repeat the token of an earlier call.
+    pub reveals: &'static [&'static str],
     /// Calls that take appid and AppSecret in known places.
     pub secret_paths: &'static [KnownSecretPath],
 }
@@ -104,7 +112,17 @@ impl PathTable {
             None => Likeness::of(path, entry) == Likeness::Same,
         };
         let pass = self.pass_through.iter().any(listed) || untouched.iter().any(|entry| entry.covers(path));
-        Ok((if pass { Action::PassThrough } else { Action::Inject }, None))
+        let is = |documented: &&str| Likeness::of(path, documented) == Likeness::Same;
+        let action = match pass {
+            true => Action::PassThrough,
+            // Whatever the API makes of such a path: nothing is lost by it.
+            false if self.reveals.iter().any(|entry| Likeness::of(path, entry) != Likeness::Other) => {
+                Action::InjectAndClean
+            }
+            false if self.either_token.iter().any(is) => Action::InjectUnlessForeign,
+            false => Action::Inject,
+        };
+        Ok((action, None))
     }
 }
 
@@ -162,13 +180,21 @@ mod tests {
             ("/sns/jscode2session", Action::PassThrough),
             ("/sns", Action::Inject),
             ("/wxa/getwxacode", Action::Inject),
-            ("/wxa/gettemplatelist", Action::Inject),
+            ("/wxa/gettemplatelist", Action::InjectUnlessForeign),
+            ("/wxa/GetTemplateDraftList/", Action::InjectUnlessForeign),
+            ("/wxa/addtotemplate", Action::InjectUnlessForeign),
+            ("/wxa/deletetemplate", Action::InjectUnlessForeign),
+            ("/wxa/deletetemplatex", Action::Inject),
+            ("/cgi-bin/openapi/rid/get", Action::InjectAndClean),
+            ("/cgi-bin/OpenAPI/rid/get/", Action::InjectAndClean),
+            ("/cgi-bin/openapi/rid/get.json", Action::InjectAndClean),
+            ("/cgi-bin/openapi/quota/get", Action::Inject),
         ] {
             assert_eq!(WEIXIN.action(path, &[]).map(|(action, _)| action), Ok(right), "{path}");
         }
         for (path, right) in [
             ("/wxa/gettemplatelist", Action::PassThrough),
-            ("/wxa/gettemplatelist/", Action::Inject),
+            ("/wxa/gettemplatelist/", Action::InjectUnlessForeign),
             ("/wxa/third/a/b", Action::PassThrough),
             ("/wxa/getwxacode", Action::Inject),
             ("/cgi-bin/user/get", Action::PassThrough),

@@ -10,5 +10,7 @@ pub(super) static WECOM: PathTable = PathTable {
     local: &[("/cgi-bin/gettoken", LocalAnswer::GetToken)],
     // A service provider's own tokens.
     pass_through: &["/cgi-bin/service/*"],
+    either_token: &[],
+    reveals: &[],
     secret_paths: &[],
 };

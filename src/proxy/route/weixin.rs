@@ -16,6 +16,14 @@ pub(super) static WEIXIN: PathTable = PathTable {
         // A user's token, or appid and AppSecret.
         "/sns/*",
     ],
+    // A platform manages templates with its component_access_token.
+    either_token: &[
+        "/wxa/gettemplatedraftlist",
+        "/wxa/addtotemplate",
+        "/wxa/gettemplatelist",
+        "/wxa/deletetemplate",
+    ],
+    reveals: &["/cgi-bin/openapi/rid/get"],
     secret_paths: &[
         KnownSecretPath { path: "/sns/jscode2session", secret: "secret", token: false },
         KnownSecretPath { path: "/sns/oauth2/access_token", secret: "secret", token: false },
