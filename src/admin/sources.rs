@@ -282,7 +282,7 @@ fn account(account: &Account, now: SystemTime) -> view::Account {
         upstream: view::Upstream {
             url: url.strip_suffix(usual).unwrap_or(&url).to_owned(),
             in_use: None,
-            tls_expires_at: None,
+            tls_expires_at: account.host.certificate().map(|shown| shown.ends),
         },
         prefix: account.prefix.clone(),
         host: account.host_name.clone(),

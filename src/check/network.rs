@@ -16,7 +16,7 @@ use crate::config::{Account, App, Config, Product, TokenApi};
 use crate::credential::{FetchAnswer, FetchMode, IssuerClient, advice, issuer};
 use crate::proxy::inspect::{LIMIT, errcode::errcode};
 use crate::upstream::tls::Trust;
-use crate::upstream::{ApiHost, BaseUrl, RequestBody, SendError, Upstream};
+use crate::upstream::{ApiHost, BaseUrl, Certificate, RequestBody, SendError, Upstream};
 
 /// A call that costs nothing and needs a token: without one, WeChat answers 41001.
 const HARMLESS: &str = "/cgi-bin/getcallbackip";
@@ -24,6 +24,9 @@ const TOKEN_MISSING: i64 = 41001;
 
 /// A clock that is further off counts fetches on the wrong day of Beijing's and ends tokens at wrong times.
 const MOST_OFF: Duration = Duration::from_secs(60);
+
+/// A certificate that ends sooner has been forgotten: they are renewed earlier.
+const SOON: Duration = Duration::from_secs(7 * 86_400);
 
 /// Everything that only the upstream can tell.
 pub(super) async fn look(config: &Config, trust: &Trust, report: &mut Report<'_>) {
@@ -126,6 +129,9 @@ async fn connection(host: &Arc<ApiHost>, report: &mut Report<'_>) -> bool {
         true => report.ok(format_args!("connected to {base} in {took} ms, its certificate is trusted")),
         false => report.ok(format_args!("connected to {base} in {took} ms, in plain HTTP")),
     }
+    if let Some(shown) = host.certificate() {
+        certificate(base, &shown, SystemTime::now(), report);
+    }
     let before = SystemTime::now();
     match harmless_call(&upstream).await {
         Ok((answer, body)) => {
@@ -138,6 +144,21 @@ async fn connection(host: &Arc<ApiHost>, report: &mut Report<'_>) -> bool {
                 .wrong(format_args!("{base} does not answer: {what}; does `upstream.url` lead to the API?"));
             false
         }
+    }
+}
+
+/// For whom the certificate is, and when it ends.
+fn certificate(base: &BaseUrl, shown: &Certificate, now: SystemTime, report: &mut Report<'_>) {
+    let names = shown.names.join(" ");
+    let ends = humantime::format_rfc3339_seconds(shown.ends);
+    let left = shown.ends.duration_since(now).unwrap_or_default();
+    let days = left.as_secs() / 86_400;
+    match left < SOON {
+        false => report.ok(format_args!("TLS: the certificate of {base} is for {names}, valid until {ends}")),
+        true => report.warning(format_args!(
+            "TLS: the certificate of {base} is for {names} and ends in {days} days, at {ends}; when nobody renews it, no \
+             call gets through. Whoever runs that host has to"
+        )),
     }
 }
 
@@ -240,6 +261,23 @@ mod tests {
             headers.insert(header::DATE, httpdate::fmt_http_date(date).parse().unwrap());
         }
         said(|report| clock(&headers, before, after, report))
+    }
+
+    #[test]
+    fn a_certificate_that_ends_within_a_week_is_a_warning() {
+        let base = BaseUrl::new(true, "api.weixin.qq.com", 443).unwrap();
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        let told = |days: u64| {
+            let ends = now + Duration::from_secs(days * 86_400);
+            let shown = Certificate { ends, names: vec!["*.weixin.qq.com".to_owned()] };
+            said(|report| certificate(&base, &shown, now, report))
+        };
+        let (good, bad) = (told(8), told(6));
+        assert!(
+            good.starts_with("ok ") && good.contains("*.weixin.qq.com, valid until 2027-01-23T"),
+            "{good}"
+        );
+        assert!(bad.starts_with("warning ") && bad.contains("ends in 6 days"), "{bad}");
     }
 
     #[test]

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use reqwest::{Client, dns, redirect};
 use rustls::ClientConfig;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 
+use super::certificate::Certificate;
 use super::endpoint::{Endpoint, Settings};
 use super::resolver::Resolver;
 
@@ -26,6 +28,8 @@ pub struct ApiHost {
     start: Instant,
     /// Milliseconds after `start`; 0: never.
     died: AtomicU64,
+    /// The last certificate that it showed.
+    certificate: ArcSwapOption<Certificate>,
     /// How many calls got no connection since wxgate itself had too many.
     busy: AtomicU64,
 }
@@ -44,6 +48,7 @@ impl ApiHost {
             wanted: Notify::new(),
             start: Instant::now(),
             died: AtomicU64::new(0),
+            certificate: ArcSwapOption::empty(),
             busy: AtomicU64::new(0),
         })
     }
@@ -79,6 +84,16 @@ impl ApiHost {
             .connect_timeout(self.settings.connect_timeout)
             .timeout(limit)
             .build()
+    }
+
+    /// The certificate that it showed at the last handshake; `None` before the first one, and without TLS.
+    pub fn certificate(&self) -> Option<Arc<Certificate>> {
+        self.certificate.load_full()
+    }
+
+    /// Takes over what can be shown of a verified certificate. A handshake costs a thousand times as much.
+    pub(super) fn note_certificate(&self, der: &[u8]) {
+        self.certificate.store(Certificate::read(der).map(Arc::new));
     }
 
     /// Connections that are open, or being made.

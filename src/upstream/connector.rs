@@ -105,8 +105,11 @@ impl Connector {
         let wire = match &self.tls {
             None => Either::Left(tcp),
             Some((tls, name)) => {
-                let stream = tls.connect(name.clone(), tcp).await;
-                Either::Right(Box::new(stream.map_err(|error| self.tls_error(&error))?))
+                let stream = tls.connect(name.clone(), tcp).await.map_err(|error| self.tls_error(&error))?;
+                if let Some([shown, ..]) = stream.get_ref().1.peer_certificates() {
+                    self.host.note_certificate(shown);
+                }
+                Either::Right(Box::new(stream))
             }
         };
         Connection::new(wire, permit).await.map_err(|error| unreachable(&error))

@@ -5,6 +5,7 @@
 
 mod api_host;
 mod body;
+mod certificate;
 mod connection;
 mod connector;
 mod dial;
@@ -29,6 +30,7 @@ use tokio::sync::Notify;
 
 pub use api_host::ApiHost;
 pub use body::RequestBody;
+pub use certificate::Certificate;
 pub use connector::ConnectError;
 pub(crate) use connector::chain;
 pub use endpoint::{BaseUrl, Endpoint, Settings};

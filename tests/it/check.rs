@@ -111,6 +111,7 @@ async fn all_is_well() {
         &["state_dir", "can be written"],
         &["trust roots", "1 of upstream.ca"],
         &["connected to", "certificate is trusted"],
+        &["TLS: the certificate of", "is for localhost", "valid until 20"],
         &["clock: agrees"],
         &["free space:"],
         &["secrets: 1 read (0 from files, 1 from the environment", "no other user"],

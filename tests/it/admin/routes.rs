@@ -68,6 +68,8 @@ async fn the_status_has_the_shape_of_the_contract() {
     ] {
         assert_eq!(account[key], right, "{key}");
     }
+    let ends = account["upstream"]["tls_expires_at"].as_str().unwrap();
+    assert!(humantime::parse_rfc3339(ends).unwrap() > std::time::SystemTime::now(), "{ends}");
     assert!(account["expires_in_seconds"].as_u64().unwrap() > 7000);
     assert_eq!(account["last_refresh"]["reason"], "start");
 }

@@ -1,0 +1,111 @@
+//! What others rely on by name: each route and each metric is there, and no other without a line here.
+
+use std::collections::BTreeMap;
+
+use wxgate::admin::routes::ROUTES;
+
+use super::support::{admin, get, ready};
+use crate::support::until::until_async;
+use crate::support::wechat::WeChat;
+
+#[test]
+fn each_route_is_there() {
+    let routes: Vec<String> = ROUTES.iter().map(|row| format!("{} {}", row.method, row.path)).collect();
+    assert_eq!(
+        routes,
+        [
+            "GET /livez",
+            "GET /healthz",
+            "GET /readyz",
+            "GET /metrics",
+            "GET /status",
+            "GET /calls",
+            "GET /config",
+            "GET /",
+            "POST /accounts/{account}/refresh",
+            "POST /accounts/{account}/call",
+            "POST /reload",
+        ]
+    );
+}
+
+/// Name, type and labels.
+const METRICS: &[(&str, &str, &[&str])] = &[
+    ("wxgate_requests_total", "counter", &["account", "caller", "status"]),
+    ("wxgate_request_duration_seconds", "histogram", &["account"]),
+    ("wxgate_upstream_request_duration_seconds", "histogram", &["account"]),
+    ("wxgate_own_answers_total", "counter", &["code"]),
+    ("wxgate_upstream_errcode_total", "counter", &["account", "errcode"]),
+    ("wxgate_retries_total", "counter", &["account", "outcome"]),
+    ("wxgate_token_refreshes_total", "counter", &["account", "outcome", "reason"]),
+    ("wxgate_token_expiry_timestamp_seconds", "gauge", &["account"]),
+    ("wxgate_token_last_refresh_success_timestamp_seconds", "gauge", &["account"]),
+    ("wxgate_token_fetches_today", "gauge", &["account"]),
+    ("wxgate_token_quota", "gauge", &["account"]),
+    ("wxgate_caller_connections", "gauge", &[]),
+    ("wxgate_upstream_connections", "gauge", &["state"]),
+    ("wxgate_upstream_tls_expiry_timestamp_seconds", "gauge", &["account"]),
+    ("wxgate_replay_bytes", "gauge", &[]),
+    ("wxgate_dropped_log_lines_total", "counter", &[]),
+    ("wxgate_config_last_reload_successful", "gauge", &[]),
+    ("wxgate_config_last_reload_success_timestamp_seconds", "gauge", &[]),
+    ("wxgate_store_up", "gauge", &[]),
+    ("wxgate_store_operations_total", "counter", &["operation", "outcome"]),
+    ("wxgate_build_info", "gauge", &["revision", "version"]),
+    ("process_cpu_seconds_total", "counter", &[]),
+    ("process_max_fds", "gauge", &[]),
+    ("process_open_fds", "gauge", &[]),
+    ("process_resident_memory_bytes", "gauge", &[]),
+    ("process_start_time_seconds", "gauge", &[]),
+    ("process_threads", "gauge", &[]),
+    ("process_virtual_memory_bytes", "gauge", &[]),
+];
+
+/// The names of the labels of a line.
+fn labels(line: &str) -> Vec<&str> {
+    let inside =
+        line.split_once('{').and_then(|(_, rest)| rest.rsplit_once('}')).map_or("", |(inside, _)| inside);
+    let mut names: Vec<&str> =
+        inside.split("\",").filter_map(|label| label.split_once('=')).map(|(name, _)| name).collect();
+    names.retain(|name| *name != "le");
+    names.sort_unstable();
+    names
+}
+
+#[tokio::test]
+async fn each_metric_is_there_with_its_type_and_labels() {
+    let wechat = WeChat::start().await;
+    let gate = admin(&wechat.url).await;
+    ready(&gate).await;
+    // One of each kind: answered, with an errcode, repeated, refused by wxgate itself.
+    gate.get("/cgi-bin/user/get").await;
+    gate.get("/cgi-bin/user/info?openid=nobody").await;
+    wechat.handle.expire_token();
+    gate.get("/cgi-bin/user/get").await;
+    gate.get("/elsewhere").await;
+    until_async("all are counted", async || {
+        get(&gate, "/metrics").await.text().contains("code=\"not-found\"")
+    })
+    .await;
+    let text = get(&gate, "/metrics").await.text().to_owned();
+    let mut types = BTreeMap::new();
+    for line in text.lines() {
+        if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' ')) {
+            types.insert(name, kind);
+        }
+    }
+    for (name, kind, labelled) in METRICS {
+        assert_eq!(types.remove(name), Some(*kind), "{name}");
+        assert!(text.contains(&format!("# HELP {name} ")), "{name}");
+        let samples: Vec<&str> = text
+            .lines()
+            .filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ', '_'])))
+            .filter(|line| !line.starts_with('#'))
+            .collect();
+        assert!(!samples.is_empty(), "{name} has no sample");
+        for sample in samples {
+            assert_eq!(labels(sample), *labelled, "{sample}");
+        }
+    }
+    assert!(types.is_empty(), "{types:?} have no line in this test");
+}
