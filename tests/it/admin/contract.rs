@@ -109,3 +109,44 @@ async fn each_metric_is_there_with_its_type_and_labels() {
     }
     assert!(types.is_empty(), "{types:?} have no line in this test");
 }
+
+fn example(name: &str) -> String {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/monitoring").join(name);
+    std::fs::read_to_string(path).unwrap()
+}
+
+#[test]
+fn the_dashboard_and_the_alert_rules_ask_for_metrics_that_exist() {
+    let dashboard: serde_json::Value = serde_json::from_str(&example("dashboard.json")).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let asked = panels.iter().flat_map(|panel| panel["targets"].as_array().unwrap());
+    let asked: Vec<&str> = asked.map(|target| target["expr"].as_str().unwrap()).collect();
+    assert!(asked.len() > 15);
+    let texts = [asked.join("\n"), example("alerts.yml"), example("alerts.test.yml")];
+    let mut names = std::collections::BTreeSet::new();
+    for text in &texts {
+        let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        names.extend(words.filter(|word| word.starts_with("wxgate_") || word.starts_with("process_")));
+    }
+    for name in &names {
+        let base =
+            ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
+        assert!(METRICS.iter().any(|(known, ..)| known == name || known == &base), "{name}");
+    }
+    assert!(names.len() > 15, "{names:?}");
+}
+
+#[test]
+fn promtool_accepts_the_alert_rules_and_their_tests_hold() {
+    let promtool = std::env::var_os("WXGATE_PROMTOOL").unwrap_or_else(|| "promtool".into());
+    for arguments in [["check", "rules", "alerts.yml"], ["test", "rules", "alerts.test.yml"]] {
+        let output = std::process::Command::new(&promtool)
+            .args(arguments)
+            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/monitoring"))
+            .output()
+            .expect("promtool (Debian's prometheus): tests/run gets it");
+        let said =
+            String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && !said.contains("warn"), "{arguments:?}: {said}");
+    }
+}
