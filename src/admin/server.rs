@@ -13,7 +13,6 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
@@ -25,7 +24,7 @@ use super::routes::{self, Found, Route};
 use super::sources::{Sources, lock};
 use crate::credential::Renewal;
 use crate::errcodes::{self, Facts, Lang};
-use crate::listener::{Handler, Limits, Rejection};
+use crate::listener::{CallerBody, Handler, Limits, Rejection};
 use crate::metrics::text;
 use crate::proxy::{ConsoleAnswer, ConsoleCall};
 
@@ -76,7 +75,7 @@ impl<P: 'static> Handler<P> for Server {
         }
     }
 
-    fn handle(&self, request: Request<Incoming>, _: P) -> impl Future<Output = Answer> + use<P> {
+    fn handle(&self, request: Request<CallerBody>, _: P) -> impl Future<Output = Answer> + use<P> {
         let server = self.clone();
         let (parts, body) = request.into_parts();
         async move {
@@ -114,7 +113,7 @@ impl BytesLen for Full<Bytes> {
 }
 
 impl Server {
-    async fn answer(&self, parts: &Parts, body: Incoming) -> Answer {
+    async fn answer(&self, parts: &Parts, body: CallerBody) -> Answer {
         let rules = self.sources.rules.load_full();
         let trusted = match gate::decide(&rules, &parts.method, &parts.uri, &parts.headers) {
             Decision::Admit { trusted } => trusted,
@@ -287,7 +286,7 @@ impl Server {
         }
     }
 
-    async fn call(&self, parts: &Parts, name: &str, body: Incoming) -> Answer {
+    async fn call(&self, parts: &Parts, name: &str, body: CallerBody) -> Answer {
         if !self.sources.in_force.load().accounts.iter().any(|account| *account.name == *name) {
             return no_account();
         }

@@ -49,6 +49,8 @@ pub struct Head {
     pub framing: Framing,
     /// Whether hyper ends the connection behind the answer, because the caller asks for that in plain words.
     pub last: bool,
+    /// Whether all names are spelled `Like-This`.
+    pub title_case: bool,
 }
 
 /// What is known of a head's end.
@@ -164,7 +166,9 @@ pub fn read(head: &[u8]) -> Result<Head, HeadError> {
     // Nothing said is a word of its own; two lines are not plain.
     let mut options = None;
     let mut plain = true;
+    let mut title_case = true;
     for field in request.headers.iter() {
+        title_case &= is_title_case(field.name);
         if field.name.eq_ignore_ascii_case("content-length") {
             if length.is_some() {
                 return Err(SEVERAL_LENGTHS);
@@ -201,7 +205,17 @@ pub fn read(head: &[u8]) -> Result<Head, HeadError> {
             plain && (has(line, b"close") || request.version == Some(0) && !has(line, b"keep-alive"))
         }
     };
-    Ok(Head { framing, last })
+    Ok(Head { framing, last, title_case })
+}
+
+/// Whether a name has capitals at the beginning of its words, and nowhere else.
+fn is_title_case(name: &str) -> bool {
+    let mut begins = true;
+    name.bytes().all(|byte| {
+        let wrong = if begins { byte.is_ascii_lowercase() } else { byte.is_ascii_uppercase() };
+        begins = byte == b'-';
+        !wrong
+    })
 }
 
 fn has(options: &[u8], name: &[u8]) -> bool {

@@ -139,10 +139,10 @@ mod tests {
     use super::super::drain::drain;
     use super::super::{Limits, Rejection};
     use super::*;
+    use crate::listener::CallerBody;
     use bytes::Bytes;
     use http::{Request, Response};
     use http_body_util::Full;
-    use hyper::body::Incoming;
     use std::fmt::Debug;
     use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
     use tokio::net::TcpStream;
@@ -166,7 +166,7 @@ mod tests {
 
         fn handle(
             &self,
-            request: Request<Incoming>,
+            request: Request<CallerBody>,
             peer: P,
         ) -> impl Future<Output = Response<Full<Bytes>>> + use<P> {
             async move { Response::new(format!("{} {peer:?}", request.uri()).into()) }

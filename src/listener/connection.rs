@@ -4,6 +4,7 @@
 //! HTTP/2's preface ([`super::http2`]). A caller that keeps its connection and asks for nothing is parked after a
 //! while ([`super::idle`]). docs/hyper.md has what this relies on in hyper.
 
+use std::cell::RefCell;
 use std::convert::Infallible;
 use std::future::{Future, poll_fn, ready};
 use std::pin::{Pin, pin};
@@ -12,7 +13,7 @@ use std::task::Poll;
 
 use futures_util::FutureExt;
 use http::header::{CONNECTION, CONTENT_LENGTH};
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{Extensions, HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -20,10 +21,11 @@ use hyper_util::rt::TokioIo;
 use tokio_util::either::Either;
 
 use super::answer::Answer;
+use super::body::CallerBody;
 use super::close::close;
 use super::connections::Counted;
 use super::drain::Drain;
-use super::framing::StrictFraming;
+use super::framing::{Lent, StrictFraming};
 use super::http2;
 use super::idle::{Idle, Woken};
 use super::limits::{Limit, TimeLimits};
@@ -56,20 +58,22 @@ where
 {
     let state = RequestState::default();
     let limits = handler.limits();
-    // Boxed, and lent to hyper: what is moved about should be small.
-    let mut framing = Box::new(StrictFraming::new(io, state.clone(), limits));
+    // Boxed: what is moved about should be small.
+    let mut framing = Box::new(RefCell::new(StrictFraming::new(io, state.clone(), limits)));
     let mut limits = TimeLimits::new(limits);
     let mut begun = pin!(drain.begun());
-    if Idle::new(&mut framing, &mut limits).first(begun.as_mut()).await == Woken::Over {
+    if Idle::new(framing.get_mut(), &mut limits).first(begun.as_mut()).await == Woken::Over {
         return;
     }
     let end = loop {
-        let end = serve_http1(&mut framing, &mut limits, &state, peer, &*handler, begun.as_mut()).await;
-        if end != End::Parked || park(&mut framing, &mut limits, &state, begun.as_mut()).await == Woken::Over
+        let end = serve_http1(&framing, &mut limits, &state, peer, &*handler, begun.as_mut()).await;
+        if end != End::Parked
+            || park(framing.get_mut(), &mut limits, &state, begun.as_mut()).await == Woken::Over
         {
             break end;
         }
     };
+    let framing = framing.into_inner();
     let clean = framing.is_clean();
     let (io, read) = framing.into_parts();
     match end {
@@ -91,7 +95,7 @@ async fn park<S: Transport>(
 
 /// Lets hyper serve requests until it has nothing to do.
 async fn serve_http1<S, P, H>(
-    framing: &mut StrictFraming<S>,
+    framing: &RefCell<StrictFraming<S>>,
     limits: &mut TimeLimits,
     state: &RequestState,
     peer: P,
@@ -103,10 +107,10 @@ where
     P: Copy + 'static,
     H: Handler<P>,
 {
-    let max_head = framing.max_head();
+    let max_head = framing.borrow().max_head();
     let service = service_fn(|request| answer(request, peer, handler, state));
     // Boxed, because a parked caller's task should be as small as what it holds.
-    let mut connection = Box::new(http1(max_head).serve_connection(TokioIo::new(framing), service));
+    let mut connection = Box::new(http1(max_head).serve_connection(TokioIo::new(Lent(framing)), service));
     let mut draining = false;
     poll_fn(|cx| {
         loop {
@@ -122,6 +126,9 @@ where
                 draining = true;
                 connection.graceful_shutdown();
                 continue;
+            }
+            if state.is_in_service() && framing.borrow_mut().has_left(cx) {
+                return Poll::Ready(End::Over);
             }
             match limits.poll(state, cx) {
                 Poll::Pending => return Poll::Pending,
@@ -159,23 +166,31 @@ fn http1(max_head: usize) -> http1::Builder {
         .title_case_headers(true)
         // The upstream's Date passes; wxgate adds no field.
         .auto_date_header(false)
+        // Otherwise hyper reads ahead while a request is served, into a new buffer each time, to see whether the caller
+        // has left; `serve_http1` looks for that itself.
+        .half_close(true)
         .max_buf_size(BUFFER.max(max_head + (8 << 10)));
     builder
 }
 
 /// Has the handler answer a request, or the rejection that it stands for.
 fn answer<P, H: Handler<P>>(
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
     peer: P,
     handler: &H,
     state: &RequestState,
 ) -> impl Future<Output = Result<Response<Answer<H::Body>>, Infallible>> + use<P, H> {
     let state = state.clone();
     state.begin();
+    if state.is_title_case() {
+        // hyper writes names so by itself. Its record of how they were spelled is kept here, and copied with each
+        // sending: 4 % of a call's instructions.
+        *request.extensions_mut() = Extensions::new();
+    }
     // Outside of the future, which need not hold the request.
     let life = match state.take_rejection() {
         Some(rejection) => Either::Left(ready(handler.reject(rejection, peer))),
-        None => Either::Right(handler.handle(request, peer)),
+        None => Either::Right(handler.handle(request.map(CallerBody::of_http1), peer)),
     };
     life.map(|mut response| {
         // hyper ends the connection behind an answer to a body that was not read, and says nothing of it.

@@ -9,8 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
-use hyper::body::Incoming;
 
+use super::CallerBody;
 use crate::http1::head::HeadError;
 
 /// Answers the requests of callers that are known to the listener as `P`: an IP address on TCP.
@@ -24,7 +24,7 @@ pub trait Handler<P>: 'static {
     /// Answers a request. The future is dropped when the caller goes away.
     fn handle(
         &self,
-        request: Request<Incoming>,
+        request: Request<CallerBody>,
         peer: P,
     ) -> impl Future<Output = Response<Self::Body>> + use<Self, P> + 'static;
 

@@ -3,6 +3,7 @@
 mod accept;
 mod answer;
 mod bind;
+mod body;
 mod close;
 mod connection;
 mod connections;
@@ -23,6 +24,7 @@ use rustls::ServerConfig;
 
 pub(crate) use accept::accept;
 pub use bind::{Bound, bind};
+pub use body::CallerBody;
 pub use connections::Connections;
 pub use handler::{Handler, Limits, Rejection};
 

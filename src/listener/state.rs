@@ -27,6 +27,8 @@ struct Facts {
     requests: Cell<usize>,
     /// How many heads have been let through since then.
     heads: Cell<usize>,
+    /// Whether all names in the last of them are spelled `Like-This`.
+    title_case: Cell<bool>,
     /// Why the next request is to be rejected.
     rejection: Cell<Option<Rejection>>,
     expired: Cell<Option<Expired>>,
@@ -87,9 +89,15 @@ impl RequestState {
         self.0.heads.set(0);
     }
 
-    /// A head has been let through.
-    pub(super) fn note_head(&self) {
+    /// A head has been let through, with all names spelled `Like-This` or not.
+    pub(super) fn note_head(&self, title_case: bool) {
         self.0.heads.set(self.0.heads.get() + 1);
+        self.0.title_case.set(title_case);
+    }
+
+    /// Whether all names in the head that was let through last are spelled `Like-This`.
+    pub(super) fn is_title_case(&self) -> bool {
+        self.0.title_case.get()
     }
 
     /// Whether the body of the request that is being served has not been let through to its end. (hyper reads the

@@ -6,13 +6,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
-use hyper::body::Incoming;
 use tokio_rustls::Accept as Handshake;
 
 use super::connections::Counted;
 use super::drain::Drain;
 use super::transport::Transport;
-use super::{Handler, Limits, Rejection, connection, http2};
+use super::{CallerBody, Handler, Limits, Rejection, connection, http2};
 
 /// How long a caller may take to read the answer.
 const POLITENESS: Duration = Duration::from_secs(1);
@@ -66,7 +65,7 @@ impl<P: Copy + 'static, H: Handler<P>> Handler<P> for Busy<H> {
 
     fn handle(
         &self,
-        _: Request<Incoming>,
+        _: Request<CallerBody>,
         peer: P,
     ) -> impl Future<Output = Response<H::Body>> + use<P, H> + 'static {
         ready(self.0.reject(Rejection::TooManyConnections, peer))

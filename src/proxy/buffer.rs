@@ -10,7 +10,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use hyper::body::{Body, Frame, Incoming};
+use hyper::body::{Body, Frame};
 
 use super::budget::{Exhausted, Share};
 use super::refusal::Refusal;
@@ -18,6 +18,7 @@ use super::secret_call;
 use super::settings::Limits;
 use super::token_answer;
 use crate::deadline::Deadline;
+use crate::listener::CallerBody;
 use crate::upstream::RequestBody;
 
 /// Chunks below this are joined into larger ones: a caller that sends single bytes must not make wxgate
@@ -34,7 +35,7 @@ pub enum Buffered {
         /// What was read before the limit was known to be passed.
         beginning: Held,
         /// What still comes; `None` once it has been taken for the one sending.
-        rest: Option<Incoming>,
+        rest: Option<CallerBody>,
         /// Bytes of both.
         length: u64,
         /// The longest pause that the caller may make.
@@ -201,7 +202,7 @@ impl BodyLimits {
 /// [`Refusal::TooLarge`] for a longer one than the limits allow, and for one without a length that cannot be
 /// buffered; [`Refusal::BadRequest`] when the body is broken, [`Refusal::CallerTimeout`] when it stalls,
 /// [`Refusal::Busy`] when a body without a length does not fit into what may be held.
-pub async fn buffer(mut body: Incoming, limits: BodyLimits, share: Share) -> Result<Buffered, Refusal> {
+pub async fn buffer(mut body: CallerBody, limits: BodyLimits, share: Share) -> Result<Buffered, Refusal> {
     let mut held = Held::new(share);
     if body.is_end_stream() {
         return Ok(Buffered::Whole(held));
@@ -245,7 +246,7 @@ pub async fn buffer(mut body: Incoming, limits: BodyLimits, share: Share) -> Res
 /// The next part of a body. The listener cuts stalled HTTP/1 callers off; an HTTP/2 caller can leave
 /// one stream alone while the connection lives.
 async fn next(
-    body: &mut Incoming,
+    body: &mut CallerBody,
     stall: &mut Deadline,
     pause: Duration,
 ) -> Option<Result<Frame<Bytes>, Refusal>> {

@@ -6,13 +6,12 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use http::{Request, Response};
-use hyper::body::Incoming;
 
 use super::Proxy;
 use super::answer::{AnswerBody, own};
 use super::refusal::Refusal;
 use crate::http1::head::HeadError;
-use crate::listener::{Handler, Limits, Rejection};
+use crate::listener::{CallerBody, Handler, Limits, Rejection};
 
 /// The proxy that a worker's next request is served by; requests in flight keep the one they began with.
 pub struct Current(RefCell<Rc<Proxy>>);
@@ -48,7 +47,7 @@ impl Handler<IpAddr> for Current {
 
     fn handle(
         &self,
-        request: Request<Incoming>,
+        request: Request<CallerBody>,
         peer: IpAddr,
     ) -> impl Future<Output = Response<AnswerBody>> + use<> {
         self.get().serve(request, peer)

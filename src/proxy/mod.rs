@@ -37,9 +37,10 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request, Response};
-use hyper::body::{Body, Incoming};
+use hyper::body::Body;
 
 use crate::credential::Credential;
+use crate::listener::CallerBody;
 use crate::metrics::{FIRST_CALLER, NO_CALLER};
 use crate::stats::RequestStats;
 use crate::upstream::Upstream;
@@ -82,7 +83,7 @@ impl Proxy {
     /// request too, but never a refresh.
     pub fn serve(
         self: Rc<Self>,
-        request: Request<Incoming>,
+        request: Request<CallerBody>,
         peer: IpAddr,
     ) -> impl Future<Output = Response<AnswerBody>> {
         // Taken apart before the future begins: what it is handed as a whole it would hold to its end.
@@ -107,7 +108,7 @@ impl Proxy {
     async fn life(
         &self,
         parts: &mut Parts,
-        body: Incoming,
+        body: CallerBody,
         peer: IpAddr,
         stats: &mut Tally,
     ) -> Result<Response<AnswerBody>, Refusal> {

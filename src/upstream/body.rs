@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
 use crate::deadline::Deadline;
 
@@ -38,12 +37,17 @@ impl Progress {
 }
 
 /// A request body that the caller sends on.
-#[derive(Debug)]
 struct Rest {
-    incoming: Incoming,
+    body: Pin<Box<dyn Body<Data = Bytes, Error = hyper::Error>>>,
     stall: Deadline,
     /// The longest pause.
     limit: Duration,
+}
+
+impl std::fmt::Debug for Rest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Rest").field("limit", &self.limit).finish_non_exhaustive()
+    }
 }
 
 /// Why a caller's body broke off; a pause that was too long is an [`std::io::ErrorKind::TimedOut`] within.
@@ -75,13 +79,13 @@ impl RequestBody {
     /// with no pause longer than `limit`.
     pub fn stream(
         beginning: impl IntoIterator<Item = Bytes>,
-        rest: Incoming,
+        rest: impl Body<Data = Bytes, Error = hyper::Error> + 'static,
         length: u64,
         limit: Duration,
     ) -> Self {
         let mut beginning = beginning.into_iter();
         let (next, more) = (beginning.next(), beginning.collect());
-        let rest = Some(Box::new(Rest { incoming: rest, stall: Deadline::default(), limit }));
+        let rest = Some(Box::new(Rest { body: Box::pin(rest), stall: Deadline::default(), limit }));
         Self { next, more, rest, left: length, progress: Some(Progress::default()) }
     }
 
@@ -113,7 +117,7 @@ impl Body for RequestBody {
             return Poll::Ready(Some(Ok(self.taken(chunk))));
         }
         while let Some(rest) = self.rest.as_mut() {
-            let Poll::Ready(frame) = Pin::new(&mut rest.incoming).poll_frame(cx) else {
+            let Poll::Ready(frame) = rest.body.as_mut().poll_frame(cx) else {
                 if rest.stall.poll(rest.limit, cx).is_ready() {
                     let stalled = std::io::Error::from(std::io::ErrorKind::TimedOut);
                     return Poll::Ready(Some(Err(stalled.into())));

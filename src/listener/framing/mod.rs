@@ -9,9 +9,11 @@
 //! The usual head arrives in one read and is checked where hyper wants it, without a copy. Time limits are not kept
 //! here ([`super::limits`]); what the bytes mean is not known here. docs/hyper.md has what this relies on in hyper.
 
+mod lent;
 mod state;
 
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -22,6 +24,7 @@ use super::state::{Expired, Phase, RequestState};
 use super::transport::Transport;
 use super::{Limits, Rejection};
 use crate::http1::head;
+pub(super) use lent::Lent;
 use state::{FramingState, Verdict};
 
 /// The request that hyper reads in the place of a rejected one.
@@ -76,7 +79,7 @@ impl<S: Transport> StrictFraming<S> {
     /// Lets nothing more through: hyper reads a request that stands for the rejected one.
     pub(super) fn reject(&mut self, rejection: Rejection) {
         self.state.reject(rejection);
-        self.state.note_head();
+        self.state.note_head(false);
         self.kept.clear();
         self.kept.extend_from_slice(REJECTED);
         self.approved = self.kept.len();
@@ -95,11 +98,20 @@ impl<S: Transport> StrictFraming<S> {
 
     /// Reads a piece behind what is kept; nothing is an end.
     pub(super) fn poll_keep(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let mut piece = [0; 2048];
-        let mut piece = ReadBuf::new(&mut piece);
+        let mut piece = [const { MaybeUninit::uninit() }; 2048];
+        let mut piece = ReadBuf::uninit(&mut piece);
         ready!(Pin::new(&mut self.io).poll_read(cx, &mut piece))?;
         self.kept.extend_from_slice(piece.filled());
         Poll::Ready(Ok(piece.filled().len()))
+    }
+
+    /// Whether the caller of a request that is being served has left. What it sends ahead instead is kept, a piece of
+    /// it; while a body is awaited, hyper reads and sees the end itself.
+    pub(super) fn has_left(&mut self, cx: &mut Context<'_>) -> bool {
+        self.closed.is_none()
+            && self.framing.is_at_head()
+            && self.kept.is_empty()
+            && matches!(self.poll_keep(cx), Poll::Ready(Ok(0) | Err(_)))
     }
 
     fn close(&mut self, why: Closed) {
@@ -126,7 +138,7 @@ impl<S: Transport> StrictFraming<S> {
         let was_at_head = self.framing.is_at_head();
         let verdict = self.framing.consider(fresh.unwrap_or(&self.kept));
         if was_at_head && matches!(verdict, Verdict::Pass(_) | Verdict::Rewrite(..)) {
-            self.state.note_head();
+            self.state.note_head(self.framing.is_title_case());
         }
         verdict
     }

@@ -21,6 +21,7 @@ pub(super) struct FramingState {
     bare_line_feed: bool,
     max_head: usize,
     last: bool,
+    title_case: bool,
 }
 
 #[derive(Debug)]
@@ -57,6 +58,7 @@ impl FramingState {
             bare_line_feed: false,
             max_head,
             last: false,
+            title_case: false,
         }
     }
 
@@ -68,6 +70,11 @@ impl FramingState {
     /// Whether the connection ends with the request whose head went through last.
     pub(super) fn is_last(&self) -> bool {
         self.last
+    }
+
+    /// Whether all names in the head that went through last are spelled `Like-This`.
+    pub(super) fn is_title_case(&self) -> bool {
+        self.title_case
     }
 
     /// Whether the next byte belongs to a head.
@@ -158,6 +165,7 @@ impl FramingState {
     fn begin_body(&mut self, head: Head) {
         self.first = false;
         self.last = head.last;
+        self.title_case = head.title_case;
         self.position = match head.framing {
             Framing::Sized(0) => Position::Head,
             Framing::Sized(length) => Position::Sized(length),

@@ -23,6 +23,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio_util::either::Either;
 
+use super::body::CallerBody;
 use super::drain::Drain;
 use super::transport::Transport;
 use super::{Handler, Limits};
@@ -62,7 +63,8 @@ where
         let stream = streams.begin();
         let life = match check_head(&request, max_header) {
             Err(error) => Either::Left(ready(handler.reject(error.into(), peer))),
-            Ok(()) => Either::Right(handler.handle(request, peer)),
+            // Boxed: h2 and the runtime move the task of a stream four times before they poll it.
+            Ok(()) => Either::Right(Box::pin(handler.handle(request.map(CallerBody::of_http2), peer))),
         };
         life.map(|answer| Ok::<_, Infallible>(answer.map(|body| Answer::new(body, stream))))
     });

@@ -108,7 +108,7 @@ impl PathTable {
             }
         }
         let listed = |entry: &&str| match entry.strip_suffix('*') {
-            Some(beginning) => path.get(..beginning.len()).is_some_and(|p| p.eq_ignore_ascii_case(beginning)),
+            Some(beginning) => path.get(..beginning.len()).is_some_and(|path| is_same(path, beginning)),
             None => Likeness::of(path, entry) == Likeness::Same,
         };
         let pass = self.pass_through.iter().any(listed) || untouched.iter().any(|entry| entry.covers(path));
@@ -140,7 +140,7 @@ enum Likeness {
 impl Likeness {
     fn of(path: &str, documented: &str) -> Self {
         let Some((beginning, rest)) = path.split_at_checked(documented.len()) else { return Self::Other };
-        if !beginning.eq_ignore_ascii_case(documented) {
+        if !is_same(beginning, documented) {
             return Self::Other;
         }
         match rest.as_bytes() {
@@ -149,6 +149,13 @@ impl Likeness {
             _ => Self::LookAlike,
         }
     }
+}
+
+/// Whether two texts of one length are the same but for case. Nearly all paths begin alike, so their ends are compared
+/// first.
+fn is_same(path: &str, documented: &str) -> bool {
+    let last = |text: &str| text.as_bytes().last().map(u8::to_ascii_lowercase);
+    last(path) == last(documented) && path.eq_ignore_ascii_case(documented)
 }
 
 #[cfg(test)]
