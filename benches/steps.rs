@@ -132,6 +132,7 @@ fn rules(host: Option<String>, prefix: &str) -> Rules {
         paths: vec!["/cgi-bin/".to_owned(), "/wxa/".to_owned()],
         untouched: Vec::new(),
         secret_paths: Vec::new(),
+        tickets: false,
         table: table_of(Product::Weixin, true),
     }
 }

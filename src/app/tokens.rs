@@ -10,7 +10,9 @@ use tokio::task::JoinSet;
 
 use super::StartError;
 use crate::config::{self, Config};
-use crate::credential::{self, CredentialId, Issuer, IssuerClient, Policy, Reader, Task, TaskSpec};
+use crate::credential::{
+    self, CredentialId, CredentialKind, IssuerClient, Policy, Reader, Task, TaskSpec, policy,
+};
 use crate::proxy::route::{Rules, table_of};
 use crate::proxy::{Account, OwnToken};
 use crate::secret::Secret;
@@ -36,6 +38,8 @@ struct TaskInputs {
     appid: String,
     secret: Secret,
     policy: &'static Policy,
+    /// How the token is issued that a ticket is asked for with.
+    needs: Option<&'static str>,
     /// Replicas that share nothing have a part of the limit each.
     divided_by: usize,
     state_dir: PathBuf,
@@ -45,46 +49,49 @@ struct TaskInputs {
 impl PartialEq for TaskInputs {
     fn eq(&self, other: &Self) -> bool {
         // There is one policy of each name.
-        let Self { id, appid, secret, policy, divided_by, state_dir, host } = self;
+        let Self { id, appid, secret, policy, needs, divided_by, state_dir, host } = self;
         (id, appid, secret, policy.name) == (&other.id, &other.appid, &other.secret, other.policy.name)
-            && (divided_by, state_dir, host) == (&other.divided_by, &other.state_dir, &other.host)
+            && (needs, divided_by) == (&other.needs, &other.divided_by)
+            && (state_dir, host) == (&other.state_dir, &other.host)
     }
 }
 
 impl TaskInputs {
+    /// Those of all tokens, then those of tickets, which need them.
     fn all(config: &Config, hosts: &[Arc<ApiHost>]) -> Vec<Self> {
-        let inputs = |(account, host): (&config::Account, &Arc<ApiHost>)| {
+        let inputs = |account: &config::Account, host: &Arc<ApiHost>, policy: &'static Policy| {
             let app = account.app.as_ref()?;
             Some(Self {
-                id: CredentialId::access_token(&account.name),
+                id: CredentialId { account: account.name.as_str().into(), kind: policy.kind },
                 appid: app.appid.clone(),
                 secret: app.secret.clone(),
-                policy: account.policy()?,
+                policy,
+                needs: policy.needs.and(account.policy()).map(|token| token.name),
                 divided_by: config.store.divided_by(),
                 state_dir: config.state_dir.clone(),
                 host: Arc::clone(host),
             })
         };
-        config.accounts.iter().zip(hosts).filter_map(inputs).collect()
+        let accounts = || config.accounts.iter().zip(hosts);
+        let tokens = accounts().filter_map(|(account, host)| inputs(account, host, account.policy()?));
+        let tickets = accounts().flat_map(|(account, host)| {
+            tickets(account).filter_map(move |policy| inputs(account, host, policy))
+        });
+        tokens.chain(tickets).collect()
     }
 
-    fn issuer(&self) -> Result<Arc<dyn Issuer>, StartError> {
-        let client = IssuerClient::new(&self.host, &self.appid, self.secret.clone());
-        Ok(Arc::from((self.policy.issuer)(client.map_err(StartError::because)?)))
+    fn client(&self) -> Result<IssuerClient, StartError> {
+        IssuerClient::new(&self.host, &self.appid, self.secret.clone()).map_err(StartError::because)
     }
 
     fn key(&self) -> StoreKey {
         self.policy.store_key(&self.id.account, &self.appid, &self.host.endpoint().base)
     }
 
-    fn start(
-        self,
-        issuer: Arc<dyn Issuer>,
-        store: Arc<FileStore>,
-        inherited: Option<StoredState>,
-    ) -> Running {
+    fn start(self, client: IssuerClient, store: Arc<FileStore>, inherited: Option<StoredState>) -> Running {
         let limit = self.policy.limit.divided_by(self.divided_by);
         let spec = TaskSpec { id: self.id.clone(), appid: self.appid.clone(), policy: self.policy, limit };
+        let issuer = Arc::from((self.policy.issuer)(client));
         let (reader, task) = credential::spawn(spec, issuer, store.clone(), inherited);
         Running { inputs: self, store, task, reader }
     }
@@ -108,18 +115,23 @@ impl Tokens {
             if self.0.iter().any(|running| running.inputs == inputs) {
                 continue;
             }
-            let issuer = inputs.issuer()?;
+            let client = inputs.client()?;
             let store = Arc::new(self.store(&inputs).await?);
-            fresh.push((inputs, issuer, store));
+            fresh.push((inputs, client, store));
         }
         // From here on nothing fails: an account whose task has ended gets its new one.
         let (kept, ended) = self.0.drain(..).partition(|running| wanted.contains(&running.inputs));
         self.0 = kept;
         let mut left = shut_down(ended).await;
-        for (inputs, issuer, store) in fresh {
+        for (inputs, client, store) in fresh {
             let same = |(before, _): &(TaskInputs, _)| before.key() == inputs.key();
             let inherited = left.iter().position(same).and_then(|at| left.swap_remove(at).1);
-            self.0.push(inputs.start(issuer, store, inherited));
+            let token = inputs.policy.needs.and_then(|kind| self.reader(&inputs.id.account, kind));
+            let client = match token {
+                Some(token) => client.with_token(token),
+                None => client,
+            };
+            self.0.push(inputs.start(client, store, inherited));
         }
         Ok(config.accounts.iter().map(|account| self.account(account)).collect())
     }
@@ -134,12 +146,13 @@ impl Tokens {
     }
 
     fn account(&self, account: &config::Account) -> Account {
-        let running = self.0.iter().find(|running| *running.inputs.id.account == account.name);
-        let token = running.map(|running| OwnToken {
-            appid: running.inputs.appid.clone(),
-            secret: running.inputs.secret.clone(),
+        let reader = self.reader(&account.name, CredentialKind::AccessToken);
+        let token = account.app.as_ref().zip(reader).map(|(app, reader)| OwnToken {
+            appid: app.appid.clone(),
+            secret: app.secret.clone(),
             refresh_on: account.refresh_on.clone(),
-            reader: running.reader.clone(),
+            reader,
+            tickets: tickets(account).filter_map(|p| self.reader(&account.name, p.kind)).collect(),
         });
         Account {
             name: account.name.as_str().into(),
@@ -150,16 +163,28 @@ impl Tokens {
                 paths: account.paths.clone(),
                 untouched: account.untouched.clone(),
                 secret_paths: account.secret_paths.clone(),
+                tickets: account.tickets,
                 table: table_of(account.kind, token.is_some()),
             },
             token,
         }
     }
 
+    fn reader(&self, account: &str, kind: CredentialKind) -> Option<Reader> {
+        let of =
+            |running: &&Running| *running.inputs.id.account == *account && running.inputs.id.kind == kind;
+        self.0.iter().find(of).map(|running| running.reader.clone())
+    }
+
     /// Ends all tasks; each stores its state first.
     pub(super) async fn end(self) {
         shut_down(self.0).await;
     }
+}
+
+/// The tickets that the account asks for.
+fn tickets(account: &config::Account) -> impl Iterator<Item = &'static Policy> {
+    policy::tickets(account.kind).iter().copied().filter(|_| account.tickets)
 }
 
 /// Each gives itself a few seconds at most, and all of them the same ones. The last state of each is returned.

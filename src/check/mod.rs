@@ -16,6 +16,7 @@ use std::io::Write;
 use serde_json::{Value, json};
 
 use crate::config::{Account, Config, ConfigSource, Loaded, Product};
+use crate::proxy::route::table_of;
 use crate::upstream::tls::Trust;
 
 /// Nothing is wrong.
@@ -89,8 +90,19 @@ struct Summary<'a>(&'a Account);
 
 impl fmt::Display for Summary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Account { name, kind, app, hosts, prefix, paths, untouched, secret_paths, upstream, refresh_on } =
-            self.0;
+        let Account {
+            name,
+            kind,
+            app,
+            hosts,
+            prefix,
+            paths,
+            untouched,
+            tickets,
+            secret_paths,
+            upstream,
+            refresh_on,
+        } = self.0;
         write!(f, "account `{name}`: ")?;
         match (app, kind) {
             (Some(app), Product::Weixin) => write!(f, "appid {}", app.appid)?,
@@ -108,6 +120,11 @@ impl fmt::Display for Summary<'_> {
         if !untouched.is_empty() {
             let untouched: Vec<_> = untouched.iter().map(ToString::to_string).collect();
             write!(f, ", untouched {}", untouched.join(" "))?;
+        }
+        if *tickets {
+            f.write_str(", keeps tickets and signs pages at ")?;
+            let paths = table_of(*kind, true).signatures.iter().map(|(path, _)| *path);
+            f.write_str(&paths.collect::<Vec<_>>().join(" "))?;
         }
         if !secret_paths.is_empty() {
             let paths: Vec<_> = secret_paths.iter().map(|entry| entry.path.as_str()).collect();

@@ -144,6 +144,12 @@ fn read_one<'r>(mut table: Table<'r>, default_url: &BaseUrl) -> Draft<'r> {
     let paths = table.key("paths", |v| paths(v, &prefix.value));
     let untouched = table.key("untouched", |v| untouched(v, &paths));
     let keeps_token = !matches!(app, Some(None));
+    let tickets = table.key("tickets", Value::yes_or_no);
+    if !keeps_token && tickets {
+        let words =
+            "of no use with token_api = \"none\": there is no token to ask for tickets with; remove it";
+        report.problem(table.line_of("tickets"), &table.path_of("tickets"), None, words);
+    }
     let secret_paths =
         table.key("secret_paths", |v| secret_paths::read(v, table_of(kind, keeps_token), &paths));
     if !keeps_token && !secret_paths.is_empty() {
@@ -170,6 +176,7 @@ fn read_one<'r>(mut table: Table<'r>, default_url: &BaseUrl) -> Draft<'r> {
         paths,
         upstream,
         untouched,
+        tickets,
         secret_paths,
         refresh_on,
     });

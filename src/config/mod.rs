@@ -285,6 +285,8 @@ pub struct Account {
     pub upstream: BaseUrl,
     /// What is forwarded as it is, without the token.
     pub untouched: Vec<PathPattern>,
+    /// Whether calls for tickets are answered here, and signatures made.
+    pub tickets: bool,
     /// The calls that appid and AppSecret are put into.
     pub secret_paths: Vec<SecretPath>,
     /// The errcodes that mean a dead token.

@@ -32,6 +32,8 @@ pub(crate) enum Message {
     RefusedThoughGood { path: Box<str>, began: Instant },
     /// A request of this path was not refused.
     Succeeded { path: Box<str> },
+    /// Somebody wants a credential that is asked for on demand.
+    Wanted { answer: Option<oneshot::Sender<Renewal>> },
     /// Somebody asked for a refresh by hand, if this generation is still the current one.
     Admin { generation: Option<u64>, answer: oneshot::Sender<Renewal> },
 }
@@ -153,6 +155,31 @@ impl Reader {
         match self.current() {
             Ok(credential) => Ok(credential),
             Err(_) => timeout(limit, wait).await.unwrap_or_else(|_| self.current()),
+        }
+    }
+
+    /// A credential of a kind that is asked for on demand: the current one if it was asked for recently, else what comes
+    /// of asking, waited for up to `limit`. One that was asked for not much longer ago is handed out while it is asked
+    /// again, and any that is still valid where asking fails.
+    ///
+    /// # Errors
+    /// [`Absent`] as it stands when the wait is over.
+    pub async fn wanted(&self, limit: Duration) -> Result<Arc<Credential>, Absent> {
+        if let (Ok(current), Some(every)) = (self.current(), self.policy.on_demand) {
+            let now = Instant::now();
+            if current.asked_within(every, now) {
+                return Ok(current);
+            }
+            if current.asked_within(2 * every, now) {
+                // A full queue means that the task knows.
+                let _ = self.task.try_send(Message::Wanted { answer: None });
+                return Ok(current);
+            }
+        }
+        let (answer, answered) = oneshot::channel();
+        match self.ask(Message::Wanted { answer: Some(answer) }, answered, limit).await {
+            Renewal::Newer(credential) => Ok(credential),
+            Renewal::Failed | Renewal::Limited | Renewal::Same => self.current(),
         }
     }
 

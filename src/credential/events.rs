@@ -14,7 +14,7 @@ use crate::logging::path_only;
 
 /// Writes one line.
 pub(crate) fn log(id: &CredentialId, appid: &str, policy: &Policy, limit: Limit, event: &LogEvent) {
-    let account = &*id.account;
+    let (account, noun) = (&*id.account, policy.kind.noun());
     let quota = policy.daily_quota;
     match event {
         LogEvent::StoredUsed { generation, left } => {
@@ -22,10 +22,10 @@ pub(crate) fn log(id: &CredentialId, appid: &str, policy: &Policy, limit: Limit,
                 account,
                 generation,
                 seconds_left = left.as_secs(),
-                "using the stored token; nothing is fetched"
+                "using the stored {noun}; nothing is fetched"
             );
         }
-        LogEvent::StoredIgnored { why } => info!(account, "the stored token is not used: {why}"),
+        LogEvent::StoredIgnored { why } => info!(account, "the stored {noun} is not used: {why}"),
         LogEvent::Fetched {
             mode,
             reason,
@@ -51,7 +51,7 @@ pub(crate) fn log(id: &CredentialId, appid: &str, policy: &Policy, limit: Limit,
                         errcode,
                         fetches_today,
                         quota,
-                        "the upstream refuses to issue a token: {errcode} {errmsg}. {advice} Trying again in {next} s"
+                        "the upstream refuses to issue a {noun}: {errcode} {errmsg}. {advice} Trying again in {next} s"
                     );
                 }
                 (Outcome::Failed, Some((_, what))) => warn!(
@@ -62,12 +62,12 @@ pub(crate) fn log(id: &CredentialId, appid: &str, policy: &Policy, limit: Limit,
                     generation,
                     fetches_today,
                     quota,
-                    "fetching a token failed: {what}; trying again in {next} s"
+                    "fetching a {noun} failed: {what}; trying again in {next} s"
                 ),
                 _ => {
                     let what = match outcome {
-                        Outcome::Same => "the upstream handed out the current token once more",
-                        _ => "a new token",
+                        Outcome::Same => format!("the upstream handed out the current {noun} once more"),
+                        _ => format!("a new {noun}"),
                     };
                     info!(
                         account,
@@ -86,7 +86,7 @@ pub(crate) fn log(id: &CredentialId, appid: &str, policy: &Policy, limit: Limit,
         LogEvent::OddExpiresIn { said, used } => warn!(account, "{}", odd_expires_in(*said, *used)),
         LogEvent::Ended { generation, refused } => {
             let get = if *refused { "get 502 token-refused" } else { "wait, or get 503 no-token" };
-            warn!(account, generation, "the token has ended and there is no new one; callers {get}");
+            warn!(account, generation, "the {noun} has ended and there is no new one; callers {get}");
         }
         LogEvent::PathBlocked { path, block, though_good } => {
             let (path, block) = (path_only(path), humantime::format_duration(*block));
@@ -104,9 +104,9 @@ pub(crate) fn log(id: &CredentialId, appid: &str, policy: &Policy, limit: Limit,
         LogEvent::Limited { unknown_path } => warn!(account, "{}", limited(limit, *unknown_path)),
         LogEvent::SecondFetcher => warn!(account, "{}", second_fetcher(appid, policy)),
         LogEvent::PeerPublished { generation } => {
-            info!(account, generation, "another replica has fetched a token; it is used")
+            info!(account, generation, "another replica has fetched a {noun}; it is used")
         }
-        LogEvent::LeaseLost => info!(account, "another replica is fetching a token; waiting for it"),
+        LogEvent::LeaseLost => info!(account, "another replica is fetching a {noun}; waiting for it"),
     }
 }
 

@@ -197,6 +197,7 @@ impl Refresher {
             Message::RefusedAgain { path, generation } => Event::RefusedAgain { path, generation },
             Message::RefusedThoughGood { path, began } => Event::RefusedThoughGood { path, began },
             Message::Succeeded { path } => Event::Succeeded { path },
+            Message::Wanted { answer } => Event::Wanted { waiter: answer.map(|answer| self.waiter(answer)) },
             Message::Admin { generation, answer } => {
                 Event::AdminRefresh { generation, waiter: self.waiter(answer) }
             }

@@ -17,6 +17,12 @@ use crate::secret::Secret;
 pub enum CredentialKind {
     /// The `access_token` that API calls carry.
     AccessToken,
+    /// What `wx.config` is signed with.
+    JsapiTicket,
+    /// What cards are signed with.
+    CardTicket,
+    /// What `wx.agentConfig` is signed with.
+    AgentTicket,
 }
 
 impl CredentialKind {
@@ -24,6 +30,19 @@ impl CredentialKind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::AccessToken => "access_token",
+            Self::JsapiTicket => "jsapi_ticket",
+            Self::CardTicket => "card_ticket",
+            Self::AgentTicket => "agent_ticket",
+        }
+    }
+
+    /// What people call it.
+    pub fn noun(self) -> &'static str {
+        match self {
+            Self::AccessToken => "token",
+            Self::JsapiTicket => "jsapi ticket",
+            Self::CardTicket => "card ticket",
+            Self::AgentTicket => "agent ticket",
         }
     }
 }
@@ -57,6 +76,8 @@ pub struct Credential {
     pub encoded: Secret,
     /// When its life ends; the cell is cleared then.
     pub end: Instant,
+    /// When it was asked for last; `None`: before this machine was started.
+    pub asked: Option<Instant>,
     /// Until then it is so new that a refusal may come from a node that does not know it yet.
     pub young_until: Instant,
     /// What calls have shown of this generation.
@@ -68,13 +89,15 @@ impl Credential {
     pub fn new(id: CredentialId, generation: u64, value: Secret, end: Instant) -> Self {
         let mut encoded = String::with_capacity(3 * value.expose().len());
         percent::encode(value.expose(), &mut encoded);
-        let young_until = Instant::now() + YOUNG;
+        let now = Instant::now();
+        let young_until = now + YOUNG;
         Self {
             id,
             generation,
             value,
             encoded: Secret::new(encoded),
             end,
+            asked: Some(now),
             young_until,
             evidence: Arc::default(),
         }
@@ -94,6 +117,11 @@ impl Credential {
     /// overtaken each other.
     pub(crate) fn accepted_well_after(&self, sent: std::time::Instant) -> bool {
         self.evidence.accepted_well_after(Stamp::of(sent))
+    }
+
+    /// Whether it was asked for no longer ago than that.
+    pub(crate) fn asked_within(&self, span: Duration, now: Instant) -> bool {
+        self.asked.is_some_and(|asked| now.saturating_duration_since(asked) < span)
     }
 
     /// The same, issued so long before `now`.

@@ -68,7 +68,9 @@ fn check_method(method: &mut Method) -> Result<(), Refusal> {
         }
     }
     match *method {
-        Method::CONNECT | Method::TRACE => Err(Refusal::Method),
+        Method::CONNECT | Method::TRACE => {
+            Err(Refusal::Method("CONNECT and TRACE are not served; send GET or POST"))
+        }
         _ => Ok(()),
     }
 }

@@ -6,7 +6,7 @@ use http::{HeaderValue, Response, header};
 use http_body_util::{BodyExt, Limited};
 
 use super::Proxy;
-use super::answer::{AnswerBody, PLACEHOLDER};
+use super::answer::{AnswerBody, MASK, PLACEHOLDER};
 use super::faults;
 use super::inject::Call;
 use super::inspect::coding::Coding;
@@ -36,11 +36,14 @@ impl Proxy {
         let decoded = coding.decode_within(&body, LONGEST).ok_or_else(unreadable)?;
         let tokens = own.reader.remembered();
         let mut clean: Option<Vec<u8>> = None;
-        for token in tokens.iter().map(|token| token.value.expose().as_bytes()) {
+        let tokens = tokens.iter().map(|token| (&token.value, PLACEHOLDER));
+        // An earlier call may be one that the secret was put into.
+        for (secret, other) in tokens.chain([(&own.secret, MASK)]) {
+            let (secret, other) = (secret.expose().as_bytes(), other.as_bytes());
             let text = clean.as_deref().unwrap_or(&decoded);
-            clean = masked(text, token, PLACEHOLDER.as_bytes()).or(clean);
+            clean = masked(text, secret, other).or(clean);
             for value in parts.headers.values_mut() {
-                if let Some(text) = masked(value.as_bytes(), token, PLACEHOLDER.as_bytes()) {
+                if let Some(text) = masked(value.as_bytes(), secret, other) {
                     *value = HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static(PLACEHOLDER));
                 }
             }

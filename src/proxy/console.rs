@@ -19,7 +19,7 @@ use super::inject::{Call, Head};
 use super::refusal::Refusal;
 use super::route::Action;
 use super::tally::Tally;
-use super::{Proxy, own_calls, refused};
+use super::{Proxy, own_calls, refused, ticket};
 
 /// What is to be called.
 #[derive(Debug, Clone)]
@@ -98,6 +98,13 @@ impl Proxy {
             (Action::PutSecret(entry), Some(own)) => {
                 let entry = &account.rules.secret_paths[entry];
                 self.with_secret((own, entry), head, (&path, query), body, upstream, stats).await
+            }
+            (Action::Sign(what), Some(own)) => {
+                ticket::sign(what, head.method, query, (account.product, own), stats).await
+            }
+            (Action::Ticket(entry), Some(own)) => {
+                let mut call = Call::new(head, (&path, query), body, upstream);
+                self.with_ticket((account, own), entry, &mut call, stats).await
             }
             (Action::InjectAndClean, Some(own)) => {
                 let mut call = Call::new(head, (&path, query), body, upstream);

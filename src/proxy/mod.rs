@@ -24,6 +24,7 @@ mod secret_call;
 pub mod settings;
 mod state;
 mod tally;
+mod ticket;
 pub mod token_answer;
 
 use std::future::Future;
@@ -143,6 +144,8 @@ impl Proxy {
                     Action::Inject
                     | Action::InjectUnlessForeign
                     | Action::InjectAndClean
+                    | Action::Ticket(_)
+                    | Action::Sign(_)
                     | Action::PassThrough => BodyLimits::of_call(&self.state.limits),
                 };
                 let share = self.state.budget.share(&self.state.callers, caller, peer);
@@ -173,6 +176,13 @@ impl Proxy {
                 let entry = &account.rules.secret_paths[entry];
                 Box::pin(self.with_secret((own, entry), head, (path, query), body, upstream, stats)).await
             }
+            (Action::Sign(what), Some(own)) => {
+                Box::pin(ticket::sign(what, head.method, query, (account.product, own), stats)).await
+            }
+            (Action::Ticket(entry), Some(own)) => {
+                let mut call = Call::new(head, (path, query), body, upstream);
+                Box::pin(self.with_ticket((account, own), entry, &mut call, stats)).await
+            }
             (Action::InjectAndClean, Some(own)) => {
                 let mut call = Call::new(head, (path, query), body, upstream);
                 Box::pin(self.with_clean_answer(own, &mut call, stats)).await
@@ -199,7 +209,7 @@ impl Proxy {
         let objection = token_answer::objection(local, head.method, &head.headers, query, &body, &own.appid);
         if let Some((errcode, errmsg)) = objection {
             stats.errcode = Some(errcode);
-            return Ok(own::wechat_error(local, errcode, errmsg));
+            return Ok(own::wechat_error(local.product(), errcode, errmsg));
         }
         let Some((caller, peer)) = trusted else { return Ok(own::placeholder(local)) };
         let recipient =

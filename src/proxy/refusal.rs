@@ -15,8 +15,8 @@ pub enum Refusal {
     BadRequest(Cow<'static, str>),
     /// No such account, or a path outside `paths`.
     NotFound(Cow<'static, str>),
-    /// CONNECT or TRACE.
-    Method,
+    /// CONNECT or TRACE, or another method than one of wxgate's own paths takes.
+    Method(&'static str),
     /// The caller is not known, or not allowed this call.
     Denied(&'static str),
     /// A request body over `max_body`, or one without a length over `replay_per_request`.
@@ -76,7 +76,7 @@ impl Refusal {
         let (status, errcode, code) = match self {
             Self::BadRequest(_) => (StatusCode::BAD_REQUEST, 40066, "bad-request"),
             Self::NotFound(_) => (StatusCode::NOT_FOUND, 40066, "not-found"),
-            Self::Method => (StatusCode::METHOD_NOT_ALLOWED, 43002, "method"),
+            Self::Method(_) => (StatusCode::METHOD_NOT_ALLOWED, 43002, "method"),
             Self::Denied(_) => (StatusCode::FORBIDDEN, 48001, "denied"),
             Self::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, 45001, "too-large"),
             Self::HeadTooLarge(_) => (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, 45002, "head-too-large"),
@@ -98,8 +98,9 @@ impl Refusal {
             | Self::NotFound(text)
             | Self::TooLarge(text)
             | Self::HeadTooLarge(text) => Cow::Borrowed(text),
-            Self::Method => Cow::Borrowed("CONNECT and TRACE are not served; send GET or POST"),
-            Self::Denied(text) | Self::CallerTimeout(text) | Self::Busy(text) => Cow::Borrowed(text),
+            Self::Method(text) | Self::Denied(text) | Self::CallerTimeout(text) | Self::Busy(text) => {
+                Cow::Borrowed(text)
+            }
             Self::UpstreamUnreachable { what, .. }
             | Self::NoToken { what, .. }
             | Self::Limited { what, .. } => Cow::Borrowed(what),
@@ -132,7 +133,7 @@ mod tests {
         let rows = [
             (Refusal::BadRequest(text()), 400, 40066, "bad-request"),
             (Refusal::NotFound(text()), 404, 40066, "not-found"),
-            (Refusal::Method, 405, 43002, "method"),
+            (Refusal::Method("x"), 405, 43002, "method"),
             (Refusal::Denied("x"), 403, 48001, "denied"),
             (Refusal::TooLarge(text()), 413, 45001, "too-large"),
             (Refusal::HeadTooLarge(text()), 431, 45002, "head-too-large"),

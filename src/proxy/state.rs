@@ -12,7 +12,7 @@ use super::central::Handed;
 use super::refusal::Refusal;
 use super::route::{Action, Routes, Rules};
 use super::settings::{Caller, Limits};
-use crate::credential::Reader;
+use crate::credential::{CredentialKind, Reader};
 use crate::errcodes::Product;
 use crate::metrics::{AccountCounts, Metrics};
 use crate::secret::Secret;
@@ -41,6 +41,15 @@ pub struct OwnToken {
     pub refresh_on: Vec<i64>,
     /// It.
     pub reader: Reader,
+    /// The account's tickets, where wxgate answers for them.
+    pub tickets: Vec<Reader>,
+}
+
+impl OwnToken {
+    /// The account's ticket of this kind.
+    pub(super) fn ticket(&self, kind: CredentialKind) -> Option<&Reader> {
+        self.tickets.iter().find(|reader| reader.policy().kind == kind)
+    }
 }
 
 impl Account {

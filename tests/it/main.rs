@@ -23,6 +23,7 @@ mod replicas;
 mod request;
 mod secret_paths;
 mod secrets;
+mod tickets;
 mod tls;
 mod token;
 mod upstream;

@@ -183,6 +183,20 @@ async fn an_answer_that_repeats_the_secret_is_masked() {
     }
 }
 
+/// `rid/get` shows the query of an earlier call.
+#[tokio::test]
+async fn what_wechat_tells_of_an_earlier_call_holds_no_secret() {
+    let fake = Fake::answering(|_| {
+        let query = format!("appid={APPID}&secret={SECRET}&js_code=c&access_token={TOKEN}");
+        Reply::json(&serde_json::json!({"errcode": 0, "request": {"request_url": query}}).to_string())
+    })
+    .await;
+    let gate = before(&fake).await;
+    let answer = gate.post("/cgi-bin/openapi/rid/get", r#"{"rid":"6aac0063-7ed08fb9-1250f724"}"#).await;
+    let url = answer.json()["request"]["request_url"].as_str().unwrap().to_owned();
+    assert!(url.starts_with(&format!("appid={APPID}&secret=***&js_code=c&access_token=wxgate-")), "{url}");
+}
+
 #[tokio::test]
 async fn a_body_over_64_kib_is_refused_and_one_of_64_kib_is_not() {
     let fake = Fake::answering(|_| Reply::json("{}")).await;

@@ -78,7 +78,8 @@ pub(super) fn menu_delete(world: &mut World, account: usize, _: &Call) -> Outcom
     ok()
 }
 
-/// `GET /cgi-bin/ticket/getticket?type=jsapi|wx_card`: the same ticket until its two hours are over.
+/// `GET /cgi-bin/ticket/getticket?type=jsapi|wx_card`: the same ticket until its two hours are over. As WeChat does, it
+/// says 7200 whatever is left (users' reports).
 pub(super) fn ticket(world: &mut World, account: usize, call: &Call) -> Outcome {
     const LIFE: Duration = Duration::from_secs(7200);
     let kind = match call.parameter("type") {
@@ -89,9 +90,8 @@ pub(super) fn ticket(world: &mut World, account: usize, call: &Call) -> Outcome 
     let now = world.now;
     let tickets = &mut world.accounts[account].tickets;
     tickets.retain(|_, (_, end)| *end > now);
-    let (ticket, end) = tickets.entry(kind).or_insert_with(|| (random_text(86), now + LIFE));
-    let left = end.saturating_sub(now).as_secs().max(1);
-    Ok(Answer::json(&json!({ "errcode": 0, "errmsg": "ok", "ticket": ticket, "expires_in": left })))
+    let (ticket, _) = tickets.entry(kind).or_insert_with(|| (random_text(86), now + LIFE));
+    Ok(Answer::json(&json!({ "errcode": 0, "errmsg": "ok", "ticket": ticket, "expires_in": LIFE.as_secs() })))
 }
 
 /// `GET /cgi-bin/getcallbackip`: addresses kept for documentation (RFC 5737).

@@ -114,10 +114,12 @@ const KEYS: &[Key] = &[
         "tickets",
         Flag,
         "false",
-        "Answer calls for jsapi and card tickets from one shared ticket, and sign for `wx.config`.",
-        "统一管理 jsapi 和卡券的 ticket，并为 `wx.config` 签名。",
-    )
-    .later(),
+        "Answer calls for jsapi and card tickets from one shared ticket, asked for again every five minutes while there \
+         is demand; and sign for pages, `GET /wxgate/jssdk?url=…` for `wx.config` and `GET /wxgate/cardext?card_id=…` for \
+         `wx.addCard`. With WeCom the tickets of company and application, `/wxgate/jssdk` and, for `wx.agentConfig`, \
+         `&type=agent_config`.",
+        "由 wxgate 统一获取并返回 jsapi 和卡券的 ticket，有需求时每五分钟重新查询一次；并为页面签名：`GET /wxgate/jssdk?url=…` 用于 `wx.config`，`GET /wxgate/cardext?card_id=…` 用于 `wx.addCard`。企业微信则是企业和应用的 ticket，`/wxgate/jssdk` 加 `&type=agent_config` 用于 `wx.agentConfig`。",
+    ),
     key(
         "secret_paths",
         List(&SecretPath),

@@ -61,6 +61,7 @@ fn the_defaults_are_those_of_the_manual() {
         upstream: config.upstream.url.clone(),
         paths: vec!["/cgi-bin/".to_owned()],
         untouched: Vec::new(),
+        tickets: false,
         secret_paths: Vec::new(),
         refresh_on: vec![40001, 40014, 42001],
     };

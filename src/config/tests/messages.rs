@@ -337,7 +337,8 @@ fn keys_of_an_account() {
             ),
             ("refresh_on = ['40001']", "account[0].refresh_on[0]: found \"40001\", want a whole number"),
             ("tickets = false\nsecret_paths = []", ""),
-            ("tickets = true", "account[0].tickets: not supported by this version of wxgate yet; remove it"),
+            ("tickets = true", ""),
+            ("tickets = 'yes'", "account[0].tickets: found \"yes\", want true or false, without quotes"),
             (
                 "secret_paths = ['/sns/']",
                 "account[0].secret_paths[0]: found \"/sns/\", want \"/sns/jscode2session\", \"/sns/oauth2/access_token\", \"/cgi-bin/clear_quota/v2\", \"/donut/code2verifyinfo\", or for another call how it names the two: { path = \"/wxa/x\", appid = \"appid\", secret = \"secret\" }",

@@ -94,7 +94,6 @@ fn what_is_printed_can_be_read_again() {
     ] {
         assert!(lines.iter().any(|printed| printed == line), "{line}\n{printed}");
     }
-    assert!(!printed.contains("tickets"), "a feature that is still to come");
     let again = printed.replace("\"***\"", "\"s3cret\"");
     let again = load_text(&again).unwrap_or_else(|e| panic!("{e}\n{again}"));
     assert_eq!(again.config, load_text(text).unwrap().config);

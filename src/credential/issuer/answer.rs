@@ -14,8 +14,9 @@ use crate::store::LONGEST_VALUE;
 /// Upstream text in a log line or an answer is cut here, in characters.
 const LONGEST_ERRMSG: usize = 300;
 
-/// Reads the body of a 200. `secret` never comes out of it, even if the upstream repeats it.
-pub(crate) fn parse(body: &[u8], secret: &Secret) -> FetchAnswer {
+/// Reads the body of a 200 in which the credential has this name. `secret`, which it was asked for with, never comes out
+/// of it, even if the upstream repeats it.
+pub fn parse(body: &[u8], name: &str, secret: &Secret) -> FetchAnswer {
     let passing = |what: &str| FetchAnswer::Passing { what: what.to_owned() };
     if body.trim_ascii().is_empty() {
         return passing("the upstream answered 200 with an empty body");
@@ -34,11 +35,11 @@ pub(crate) fn parse(body: &[u8], secret: &Secret) -> FetchAnswer {
             return FetchAnswer::Refused { errcode, errmsg: sanitise(&errmsg, secret) };
         }
     }
-    match object.get("access_token").and_then(json::text).map(|text| Secret::new(text.into_owned())) {
-        None => passing("the upstream answered 200 without an access_token"),
-        Some(value) if value.is_empty() => passing("the upstream issued an empty access_token"),
+    match object.get(name).and_then(json::text).map(|text| Secret::new(text.into_owned())) {
+        None => passing(&format!("the upstream answered 200 without `{name}`")),
+        Some(value) if value.is_empty() => passing(&format!("the upstream issued an empty `{name}`")),
         Some(value) if value.expose().len() > LONGEST_VALUE => {
-            passing("the upstream issued an access_token of more than 2048 bytes")
+            passing(&format!("the upstream issued a `{name}` of more than 2048 bytes"))
         }
         Some(value) => FetchAnswer::Issued { value, expires_in: integer("expires_in") },
     }
@@ -86,7 +87,7 @@ mod tests {
     const SECRET: &str = "s3cr3t/with+signs";
 
     fn read(body: &[u8]) -> String {
-        match parse(body, &Secret::new(SECRET.to_owned())) {
+        match parse(body, "access_token", &Secret::new(SECRET.to_owned())) {
             FetchAnswer::Issued { value, expires_in } => format!("{} {expires_in:?}", value.expose()),
             FetchAnswer::Passing { what } | FetchAnswer::Unsent { what } => format!("passing: {what}"),
             FetchAnswer::Refused { errcode, errmsg } => format!("{errcode} {errmsg}"),

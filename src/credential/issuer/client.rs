@@ -11,6 +11,7 @@ use reqwest::{Client, RequestBuilder, Response};
 use zeroize::Zeroizing;
 
 use super::answer::{parse, status_words};
+use crate::credential::Reader;
 use crate::credential::types::FetchAnswer;
 use crate::secret::Secret;
 use crate::upstream::{ApiHost, Settings};
@@ -29,6 +30,16 @@ pub struct IssuerClient {
     base: String,
     pub(super) appid: String,
     pub(super) secret: Secret,
+    /// The account's token, for credentials that are asked for with it.
+    pub(super) token: Option<Reader>,
+}
+
+/// What is read from an answer.
+struct Reading<'a> {
+    /// The credential's name.
+    name: &'a str,
+    /// What it is asked for with.
+    secret: &'a Secret,
 }
 
 /// Why there can be no issuer; the text says what to do.
@@ -45,13 +56,35 @@ impl IssuerClient {
         let client = host
             .client(time_limit(host.settings()))
             .map_err(|e| IssuerError(root_cause(&e).unwrap_or_else(|| "no reason given".to_owned())))?;
-        Ok(Self { client, base: host.endpoint().base.to_string(), appid: appid.to_owned(), secret })
+        Ok(Self {
+            client,
+            base: host.endpoint().base.to_string(),
+            appid: appid.to_owned(),
+            secret,
+            token: None,
+        })
+    }
+
+    /// The same for credentials that are asked for with the account's token.
+    #[must_use]
+    pub fn with_token(self, token: Reader) -> Self {
+        Self { token: Some(token), ..self }
+    }
+
+    /// `GET` of this path and query, which hold this token; what comes back is read as a ticket.
+    pub(super) async fn get_ticket(&self, path_and_query: &str, token: &Secret) -> FetchAnswer {
+        let url = Zeroizing::new(format!("{}{path_and_query}", self.base));
+        self.send(self.client.get(url.as_str()), Reading { name: "ticket", secret: token }).await
+    }
+
+    fn token_reading(&self) -> Reading<'_> {
+        Reading { name: "access_token", secret: &self.secret }
     }
 
     /// `GET` of this path and query, which may hold the secret.
     pub(super) async fn get(&self, path_and_query: &str) -> FetchAnswer {
         let url = Zeroizing::new(format!("{}{path_and_query}", self.base));
-        self.send(self.client.get(url.as_str())).await
+        self.send(self.client.get(url.as_str()), self.token_reading()).await
     }
 
     /// `POST` of JSON to this path.
@@ -60,12 +93,15 @@ impl IssuerClient {
         let body = serde_json::to_vec(body).unwrap_or_default();
         // A body of known length is sent with Content-Length: WeChat answers 412 to a chunked one.
         let call = self.client.post(format!("{}{path}", self.base));
-        self.send(call.header(http::header::CONTENT_TYPE, "application/json").body(body)).await
+        let call = call.header(http::header::CONTENT_TYPE, "application/json").body(body);
+        self.send(call, self.token_reading()).await
     }
 
-    async fn send(&self, call: RequestBuilder) -> FetchAnswer {
+    async fn send(&self, call: RequestBuilder, reading: Reading<'_>) -> FetchAnswer {
         match call.send().await {
-            Ok(response) => self.take(response).await.unwrap_or_else(|what| FetchAnswer::Passing { what }),
+            Ok(response) => {
+                self.take(response, reading).await.unwrap_or_else(|what| FetchAnswer::Passing { what })
+            }
             Err(e) if e.is_connect() => FetchAnswer::Unsent { what: self.words(&e) },
             Err(e) => FetchAnswer::Passing { what: self.words(&e) },
         }
@@ -85,13 +121,13 @@ impl IssuerClient {
         Ok(body)
     }
 
-    async fn take(&self, response: Response) -> Result<FetchAnswer, String> {
+    async fn take(&self, response: Response, reading: Reading<'_>) -> Result<FetchAnswer, String> {
         let status = response.status();
         if !status.is_success() {
             return Err(status_words(status, &self.base));
         }
         let body = self.read(response).await?;
-        Ok(parse(&body, &self.secret))
+        Ok(parse(&body, reading.name, reading.secret))
     }
 
     /// reqwest's error in own words: its text would hold the URL, the secret with it.

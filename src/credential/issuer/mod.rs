@@ -2,10 +2,11 @@
 //!
 //! An issuer knows one call of the upstream and nothing of when it is made. `client.rs` sends, `answer.rs` reads.
 
-mod answer;
+pub mod answer;
 mod client;
 pub mod gettoken;
 pub mod stable;
+pub mod ticket;
 pub mod token;
 
 use std::fmt::Debug;

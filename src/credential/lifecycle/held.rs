@@ -92,8 +92,10 @@ impl Held {
         }
         self.generation = self.generation.max(1);
         let age = now.wall.duration_since(stored.issued_at).unwrap_or_default();
-        let credential = Credential::new(self.id.clone(), self.generation, stored.value, now.mono + left)
+        let mut credential = Credential::new(self.id.clone(), self.generation, stored.value, now.mono + left)
             .aged(age, now.mono);
+        // Each answer has said the whole life.
+        credential.asked = now.mono.checked_sub(life - left);
         let next = Live {
             credential: Arc::new(credential),
             life,
@@ -118,12 +120,10 @@ impl Held {
     pub(super) fn renew(&mut self, value: Secret, life: Duration, overlap: Duration, now: Now) {
         self.generation = self.generation.saturating_add(1);
         let credential = Credential::new(self.id.clone(), self.generation, value, now.mono + life);
-        let next = Live {
-            credential: Arc::new(credential.aged(Duration::ZERO, now.mono)),
-            life,
-            issued_at: now.wall,
-            expires_at: now.wall + life,
-        };
+        let mut credential = credential.aged(Duration::ZERO, now.mono);
+        credential.asked = Some(now.mono);
+        let next =
+            Live { credential: Arc::new(credential), life, issued_at: now.wall, expires_at: now.wall + life };
         self.replace(next, overlap, now.mono);
     }
 
@@ -147,7 +147,8 @@ impl Held {
         let known = live.credential.end.saturating_duration_since(now.mono);
         let left = if lengthens || known.is_zero() { left } else { left.min(known) };
         let end = now.mono + left;
-        live.credential = Arc::new(Credential { end, ..Credential::clone(&live.credential) });
+        let asked = Some(now.mono);
+        live.credential = Arc::new(Credential { end, asked, ..Credential::clone(&live.credential) });
         live.expires_at = now.wall + left;
         live.life = live.life.max(left);
         Some((end, live.life))

@@ -77,6 +77,7 @@ impl Machine {
                 let cause = if known { Cause::KnownPath } else { Cause::UnknownPath };
                 self.refused(generation, path, cause, waiter, now, &mut out);
             }
+            Event::Wanted { waiter } => self.wanted(waiter, now, &mut out),
             Event::AdminRefresh { generation, waiter } => {
                 if let Some(current) = self.held.current()
                     && generation.is_some_and(|asked| asked != current.generation)
@@ -107,7 +108,8 @@ impl Machine {
             Event::KnownGood { generation } => self.blame.known_good(generation),
             Event::Fetched { answer, jitter } => self.fetched(answer, jitter, now, &mut out),
             Event::TimerDue => {
-                if self.flight.is_none() && self.schedule.is_due(now.mono) {
+                let wanted = self.policy.on_demand.is_none() || !self.waiters.is_empty();
+                if self.flight.is_none() && self.schedule.is_due(now.mono) && wanted {
                     let reason = self.schedule.reason(self.held.current().is_some());
                     self.fetch(FetchMode::Normal, reason, now, &mut out);
                 }
@@ -121,7 +123,9 @@ impl Machine {
     /// When [`Event::TimerDue`] is wanted.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let ends = self.held.current().map(|credential| credential.end);
-        [ends, self.schedule.due()].into_iter().flatten().min()
+        // Without anybody who waits, the time from which on it may be asked is no event.
+        let wanted = self.policy.on_demand.is_none() || !self.waiters.is_empty();
+        [ends, self.schedule.due().filter(|_| wanted)].into_iter().flatten().min()
     }
 
     /// The paths whose success the machine wants to hear of, if they changed since the last call.
@@ -186,7 +190,9 @@ impl Machine {
 
     fn start(&mut self, stored: Option<Box<StoredState>>, now: Now, out: &mut Vec<Action>) {
         let stored = stored.map(|stored| *stored).unwrap_or_default();
-        self.schedule.at_once(now.mono);
+        if self.policy.on_demand.is_none() {
+            self.schedule.at_once(now.mono);
+        }
         self.held.restore_generation(stored.generation);
         self.limiter.restore(&stored.limits, now);
         self.ledger.merge(stored.day, stored.fetches);
@@ -207,10 +213,39 @@ impl Machine {
         }
     }
 
+    /// Somebody wants a credential that was asked for recently. While asking fails, the last one has to do.
+    fn wanted(&mut self, waiter: Option<WaiterId>, now: Now, out: &mut Vec<Action>) {
+        let current = self.held.current().cloned();
+        let fresh = match (&current, self.policy.on_demand) {
+            (Some(current), Some(every)) => current.asked_within(every, now.mono),
+            (current, _) => current.is_some(),
+        };
+        if !fresh && self.flight.is_none() && self.schedule.may_ask(now.mono) {
+            let reason = self.schedule.reason(current.is_some());
+            self.fetch(FetchMode::Normal, reason, now, out);
+        }
+        let Some(id) = waiter else { return };
+        let trouble = self.schedule.trouble();
+        let passing = !matches!(trouble, Some(Trouble::Refused(..)));
+        match current {
+            Some(current) if fresh || trouble.is_some() => {
+                out.push(Action::Answer(id, Renewal::Newer(current)));
+            }
+            _ if self.flight.is_some() || passing && self.schedule.is_near(now.mono) => {
+                self.waiters.join(Waiter { id: Some(id), path: None });
+            }
+            _ => out.push(Action::Answer(id, Renewal::Failed)),
+        }
+    }
+
     fn expire(&mut self, now: Now, out: &mut Vec<Action>) {
         if self.held.expire(now.mono) {
             self.limiter.forget_handed_back();
             self.publish(out);
+            if self.policy.on_demand.is_some() {
+                // Nobody has wanted it for long, or what is wrong has been said.
+                return;
+            }
             let refused = matches!(self.schedule.trouble(), Some(Trouble::Refused(..)));
             out.push(Action::Log(LogEvent::Ended { generation: self.held.generation(), refused }));
         }
@@ -364,6 +399,11 @@ impl Machine {
         let lengthens = self.policy.force != Force::Never;
         let Some((end, life)) = self.held.extend(left, lengthens, now) else { return };
         self.schedule.same(end, life, now.mono);
+        if self.policy.on_demand.is_some() {
+            self.serve_new(now, out);
+            out.push(Action::Store);
+            return self.settle(flight, Outcome::Same, Some(left), now, out);
+        }
         self.publish(out);
         self.settle(flight, Outcome::Same, Some(left), now, out);
         let may_follow = self.policy.force == Force::AfterNormal && flight.mode == FetchMode::Normal;
@@ -439,7 +479,7 @@ impl Machine {
         self.ledger.merge(stored.day, stored.fetches);
         // Of two with one number this replica goes on with its own; a refusal would show which of them is dead.
         if stored.generation <= self.held.generation() {
-            return;
+            return self.peer_asked_again(stored, now, out);
         }
         self.held.restore_generation(stored.generation);
         let Some(credential) = stored.credential else { return };
@@ -453,6 +493,19 @@ impl Machine {
                 out.push(Action::Log(LogEvent::PeerPublished { generation }));
             }
             Err(why) => out.push(Action::Log(LogEvent::StoredIgnored { why })),
+        }
+    }
+
+    /// Another replica has asked for a credential of the kind that is asked for on demand, and got the same one.
+    fn peer_asked_again(&mut self, stored: StoredState, now: Now, out: &mut Vec<Action>) {
+        let Some(credential) = stored.credential.filter(|_| self.policy.on_demand.is_some()) else { return };
+        let left =
+            credential.expires_at.duration_since(now.wall).unwrap_or_default().min(credential.expires_in);
+        let is_later = self.held.current().is_some_and(|current| now.mono + left > current.end);
+        if stored.generation == self.held.generation() && is_later && self.held.has(&credential.value) {
+            let _ = self.held.extend(left, true, now);
+            self.schedule.renewed(left, left, now.mono);
+            self.serve_new(now, out);
         }
     }
 

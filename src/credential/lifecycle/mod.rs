@@ -58,6 +58,11 @@ pub(super) enum Event {
         /// `None` when nobody waits.
         waiter: Option<WaiterId>,
     },
+    /// Somebody wants a credential that is asked for on demand.
+    Wanted {
+        /// `None` when nobody waits.
+        waiter: Option<WaiterId>,
+    },
     /// Somebody asks for a refresh by hand.
     AdminRefresh {
         /// Only if this is still the current one.

@@ -32,7 +32,8 @@ pub(super) enum Trouble {
 pub(super) struct Schedule {
     ahead: Duration,
     ahead_part: u32,
-    /// `None` before the start and while a fetch is under way.
+    on_demand: bool,
+    /// On demand: not before this. `None` before the start and while a fetch is under way.
     due: Option<Instant>,
     /// Why the fetch was sent that another replica has taken over.
     handed_over: Option<Reason>,
@@ -46,6 +47,7 @@ impl Schedule {
         Self {
             ahead: policy.ahead,
             ahead_part: policy.ahead_part,
+            on_demand: policy.on_demand.is_some(),
             due: None,
             handed_over: None,
             trouble: None,
@@ -66,7 +68,7 @@ impl Schedule {
     /// A credential has come that lives for `life` in all, and for `left` of it from now on.
     pub(super) fn renewed(&mut self, left: Duration, life: Duration, now: Instant) {
         self.well();
-        self.due = Some(now + left.saturating_sub(self.margin(life)));
+        self.due = (!self.on_demand).then(|| now + left.saturating_sub(self.margin(life)));
     }
 
     /// The current credential has come once more: ask at the usual time if that is still ahead, else soon, but not
@@ -77,12 +79,17 @@ impl Schedule {
         let left = ends.saturating_duration_since(now);
         let soon = (left / 4).clamp(Duration::from_secs(1), Duration::from_secs(30));
         let soon = now + soon.min(left.max(Duration::from_millis(100)));
-        self.due = Some(if usual > now { usual } else { soon });
+        self.due = (!self.on_demand).then_some(if usual > now { usual } else { soon });
     }
 
     /// The fetch failed.
     pub(super) fn failed(&mut self, trouble: Trouble, jitter: f64, now: Instant) {
         let wait = match &trouble {
+            // A quota that is spent does not come back by asking, but an operator may just have mended the cause.
+            Trouble::Refused(..) if self.on_demand => {
+                self.failures = self.failures.saturating_add(1);
+                backoff(self.failures, jitter)
+            }
             Trouble::Passing(_) => {
                 self.failures = self.failures.saturating_add(1);
                 backoff(self.failures, jitter)
@@ -101,6 +108,11 @@ impl Schedule {
 
     pub(super) fn due(&self) -> Option<Instant> {
         self.due
+    }
+
+    /// Whether somebody who wants one now may have it asked for.
+    pub(super) fn may_ask(&self, now: Instant) -> bool {
+        self.due.is_none_or(|due| due <= now)
     }
 
     pub(super) fn is_due(&self, now: Instant) -> bool {

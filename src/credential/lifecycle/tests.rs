@@ -1,6 +1,7 @@
 //! The rules of a token's life, one fact each, on a clock that only the test moves.
 
 mod harness;
+mod on_demand;
 mod random;
 
 use std::time::Duration;

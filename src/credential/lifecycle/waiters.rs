@@ -56,6 +56,10 @@ impl Waiters {
         (self.wanted, self.refused) = (None, false);
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
     /// Joins the fetch that is under way or near.
     pub(super) fn join(&mut self, waiter: Waiter) {
         if waiter.id.is_some() || self.waiting.len() < MOST_UNATTENDED {

@@ -24,7 +24,7 @@ pub const PLACEHOLDER: &str =
     "wxgate-placeholder-this-opens-nothing-the-proxy-puts-the-real-access-token-into-every-call";
 
 /// What stands in the place of an AppSecret.
-const MASK: &[u8] = b"***";
+pub const MASK: &str = "***";
 
 /// What a call was made with, and no answer to it may show.
 #[derive(Debug, Clone, Copy, Default)]
@@ -47,7 +47,7 @@ impl Hidden<'_> {
             .token
             .and_then(|token| masked(text, token.value.expose().as_bytes(), PLACEHOLDER.as_bytes()));
         let Some(secret) = self.secret else { return token };
-        masked(token.as_deref().unwrap_or(text), secret.expose().as_bytes(), MASK).or(token)
+        masked(token.as_deref().unwrap_or(text), secret.expose().as_bytes(), MASK.as_bytes()).or(token)
     }
 }
 

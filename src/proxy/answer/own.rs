@@ -1,10 +1,14 @@
 //! Answers of wxgate's own, in WeChat's form.
 
+use std::fmt::Write as _;
+
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use serde_json::Value;
 use tokio::time::Instant;
 
 use super::{AnswerBody, PLACEHOLDER};
 use crate::credential::Credential;
+use crate::errcodes::Product;
 use crate::proxy::refusal::Refusal;
 use crate::proxy::route::LocalAnswer;
 
@@ -47,7 +51,7 @@ fn ends_connection(refusal: &Refusal) -> bool {
         | Refusal::CallerTimeout(_) => true,
         Refusal::NotFound(_)
         | Refusal::Denied(_)
-        | Refusal::Method
+        | Refusal::Method(_)
         | Refusal::UpstreamUnreachable { .. }
         | Refusal::UpstreamTimeout
         | Refusal::NoToken { .. }
@@ -59,7 +63,7 @@ fn ends_connection(refusal: &Refusal) -> bool {
 
 /// The answer to a caller that asks for a token and gets the placeholder.
 pub fn placeholder(call: LocalAnswer) -> Response<AnswerBody> {
-    issued(call, &serde_json::Value::from(PLACEHOLDER), 7200)
+    issued(call, &Value::from(PLACEHOLDER), 7200)
 }
 
 /// The answer to a caller that is trusted with the real token, and the seconds it has left.
@@ -69,29 +73,48 @@ pub fn real_token(call: LocalAnswer, token: &Credential) -> Response<AnswerBody>
 }
 
 /// A token as the API itself would issue it.
-fn issued(call: LocalAnswer, token: &serde_json::Value, expires_in: u64) -> Response<AnswerBody> {
-    let success = match call {
-        LocalAnswer::Token | LocalAnswer::StableToken => "",
-        LocalAnswer::GetToken => r#""errcode":0,"errmsg":"ok","#,
+fn issued(call: LocalAnswer, token: &Value, expires_in: u64) -> Response<AnswerBody> {
+    let success = match call.product() {
+        Product::Weixin => "",
+        Product::Wecom => r#""errcode":0,"errmsg":"ok","#,
     };
     // Written by hand: serde_json would sort the keys, and old code has been seen to cut texts by position.
-    of_the_api(call, format!(r#"{{{success}"access_token":{token},"expires_in":{expires_in}}}"#))
+    of_the_api(call.product(), format!(r#"{{{success}"access_token":{token},"expires_in":{expires_in}}}"#))
 }
 
 /// An error as the API itself would answer it.
-pub fn wechat_error(call: LocalAnswer, errcode: i64, errmsg: &str) -> Response<AnswerBody> {
-    of_the_api(call, format!(r#"{{"errcode":{errcode},"errmsg":"{errmsg}"}}"#))
+pub fn wechat_error(product: Product, errcode: i64, errmsg: &str) -> Response<AnswerBody> {
+    of_the_api(product, format!(r#"{{"errcode":{errcode},"errmsg":{}}}"#, Value::from(errmsg)))
 }
 
-fn of_the_api(call: LocalAnswer, body: String) -> Response<AnswerBody> {
+/// A ticket as the API itself would issue it; it is to be asked for again after so many seconds.
+pub fn ticket(product: Product, ticket: &Credential, expires_in: u64) -> Response<AnswerBody> {
+    let value = Value::from(ticket.value.expose());
+    let body = format!(r#"{{"errcode":0,"errmsg":"ok","ticket":{value},"expires_in":{expires_in}}}"#);
+    of_the_api(product, body)
+}
+
+/// A signature and what it was made of, in this order. It holds for one page at one moment: nobody is to keep it.
+pub fn signature(members: &[(&str, Value)]) -> Response<AnswerBody> {
+    let mut body = r#"{"errcode":0"#.to_owned();
+    for (name, value) in members {
+        let _ = write!(body, ",\"{name}\":{value}");
+    }
+    body.push('}');
     let mut answer = text(StatusCode::OK, body);
-    if call == LocalAnswer::GetToken {
+    answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}
+
+fn of_the_api(product: Product, body: String) -> Response<AnswerBody> {
+    let mut answer = text(StatusCode::OK, body);
+    if product == Product::Wecom {
         answer.headers_mut().insert(header::CONTENT_TYPE, WECOM_JSON);
     }
     answer
 }
 
-fn json(status: StatusCode, body: &serde_json::Value) -> Response<AnswerBody> {
+fn json(status: StatusCode, body: &Value) -> Response<AnswerBody> {
     text(status, body.to_string())
 }
 
@@ -119,7 +142,7 @@ mod tests {
     #[test]
     fn the_placeholder_comes_as_wechat_writes_a_token() {
         let answer = placeholder(LocalAnswer::Token);
-        let body: serde_json::Value = serde_json::from_slice(answer.body().here().unwrap()).unwrap();
+        let body: Value = serde_json::from_slice(answer.body().here().unwrap()).unwrap();
         assert_eq!(body, serde_json::json!({"access_token": PLACEHOLDER, "expires_in": 7200}));
         assert_eq!(answer.headers()["content-type"], "application/json; encoding=utf-8");
     }
@@ -130,7 +153,7 @@ mod tests {
             format!(r#"{{"errcode":0,"errmsg":"ok","access_token":"{PLACEHOLDER}","expires_in":7200}}"#);
         assert_eq!(answer.body().here().unwrap(), &right);
         assert_eq!(answer.headers()["content-type"], "application/json; charset=UTF-8");
-        let error = wechat_error(LocalAnswer::GetToken, 40013, "invalid corpid");
+        let error = wechat_error(Product::Wecom, 40013, "invalid corpid");
         assert_eq!(error.body().here().unwrap(), r#"{"errcode":40013,"errmsg":"invalid corpid"}"#);
     }
 }

@@ -3,6 +3,8 @@
 //! A product is one table in a file of its own ([`super::weixin`]).
 
 use super::pattern::PathPattern;
+use crate::credential::CredentialKind;
+use crate::errcodes::Product;
 
 /// What wxgate does with a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,8 +19,30 @@ pub enum Action {
     PassThrough,
     /// Put appid and AppSecret in, by this entry of the account's `secret_paths`, and send it once.
     PutSecret(usize),
+    /// Answer it with the account's ticket, by this entry of the product's table.
+    Ticket(usize),
+    /// Sign for a page with the account's ticket.
+    Sign(Signature),
     /// Answer it here.
     AnswerLocally(LocalAnswer),
+}
+
+/// What is signed for a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signature {
+    /// `/wxgate/jssdk`: for `wx.config`.
+    JsSdk,
+    /// `/wxgate/cardext`: for `wx.addCard`.
+    CardExt,
+}
+
+/// A call for a ticket.
+#[derive(Debug)]
+pub struct TicketPath {
+    /// The whole path.
+    pub path: &'static str,
+    /// By the value of its parameter `type`, `""` for a call without one. Others are forwarded.
+    pub kinds: &'static [(&'static str, CredentialKind)],
 }
 
 /// Which call wxgate answers by itself.
@@ -30,6 +54,16 @@ pub enum LocalAnswer {
     StableToken,
     /// `GET|POST /cgi-bin/gettoken` of WeCom
     GetToken,
+}
+
+impl LocalAnswer {
+    /// Whose call it is.
+    pub fn product(self) -> Product {
+        match self {
+            Self::Token | Self::StableToken => Product::Weixin,
+            Self::GetToken => Product::Wecom,
+        }
+    }
 }
 
 /// The paths of a product that do not take the account's token.
@@ -46,6 +80,10 @@ pub struct PathTable {
     pub either_token: &'static [&'static str],
     /// Whole paths whose answers can repeat the token of an earlier call.
     pub reveals: &'static [&'static str],
+    /// Calls for tickets.
+    pub tickets: &'static [TicketPath],
+    /// What is signed with them, by path.
+    pub signatures: &'static [(&'static str, Signature)],
     /// Calls that take appid and AppSecret in known places.
     pub secret_paths: &'static [KnownSecretPath],
 }

@@ -3,5 +3,12 @@
 use super::action::PathTable;
 
 /// Nothing stands out.
-pub(super) static EGRESS_ONLY: PathTable =
-    PathTable { local: &[], pass_through: &["*"], either_token: &[], reveals: &[], secret_paths: &[] };
+pub(super) static EGRESS_ONLY: PathTable = PathTable {
+    local: &[],
+    pass_through: &["*"],
+    either_token: &[],
+    reveals: &[],
+    tickets: &[],
+    signatures: &[],
+    secret_paths: &[],
+};

@@ -11,7 +11,9 @@ mod weixin;
 
 use std::collections::HashMap;
 
-pub use action::{Action, KnownSecretPath, LocalAnswer, LookAlike, PathTable, SecretPath};
+pub use action::{
+    Action, KnownSecretPath, LocalAnswer, LookAlike, PathTable, SecretPath, Signature, TicketPath,
+};
 pub use pattern::PathPattern;
 
 use egress_only::EGRESS_ONLY;
@@ -30,6 +32,9 @@ pub fn table_of(product: Product, keeps_token: bool) -> &'static PathTable {
     }
 }
 
+/// What the paths begin with that wxgate has itself.
+const OWN: &str = "/wxgate/";
+
 /// What decides whether a request belongs to an account, and what may be called.
 #[derive(Debug, Clone)]
 pub struct Rules {
@@ -43,6 +48,8 @@ pub struct Rules {
     pub untouched: Vec<PathPattern>,
     /// What appid and AppSecret are put into.
     pub secret_paths: Vec<SecretPath>,
+    /// Whether calls for tickets are answered here, and signatures made.
+    pub tickets: bool,
     /// The paths of the account's product.
     pub table: &'static PathTable,
 }
@@ -53,14 +60,34 @@ impl Rules {
     /// # Errors
     /// [`Refusal::NotFound`] for a path outside `paths`, and for one that looks like a token call.
     pub fn action(&self, path: &str) -> Result<Action, Refusal> {
+        if path.starts_with(OWN)
+            && let Some((_, signature)) = self.table.signatures.iter().find(|(own, _)| *own == path)
+        {
+            return match self.tickets {
+                true => Ok(Action::Sign(*signature)),
+                false => Err(Refusal::NotFound(
+                    "this account has no tickets to sign with; set `tickets = true` in its [[account]] table"
+                        .into(),
+                )),
+            };
+        }
         let (action, documented) = self.table.action(path, &self.untouched)?;
         // `/CGI-BIN/TOKEN` may be called where `/cgi-bin/token` may.
         let path = documented.unwrap_or(path);
         if self.paths.iter().any(|allowed| path.starts_with(allowed.as_str())) {
-            return Ok(match self.secret_paths.iter().position(|entry| entry.path == path) {
-                Some(entry) if !matches!(action, Action::AnswerLocally(_)) => Action::PutSecret(entry),
-                _ => action,
-            });
+            if matches!(action, Action::AnswerLocally(_)) {
+                return Ok(action);
+            }
+            if let Some(entry) = self.secret_paths.iter().position(|entry| entry.path == path) {
+                return Ok(Action::PutSecret(entry));
+            }
+            if self.tickets
+                && action == Action::Inject
+                && let Some(entry) = self.table.tickets.iter().position(|entry| entry.path == path)
+            {
+                return Ok(Action::Ticket(entry));
+            }
+            return Ok(action);
         }
         Err(Refusal::NotFound(
             "this path is not among the account's `paths`; add its beginning to `paths` in the account's [[account]] table"
@@ -154,6 +181,7 @@ mod tests {
             paths: owned(paths),
             untouched: Vec::new(),
             secret_paths: Vec::new(),
+            tickets: false,
             table: &WEIXIN,
         }
     }
@@ -206,6 +234,25 @@ mod tests {
         assert_eq!(found(&accounts, "h", "/cgi-bin/x"), None);
         assert_eq!(found(&accounts, "", "/cgi-bin/x"), None);
         assert_eq!(found(&accounts, "a", "/cgi-bin/x"), Some((0, "/cgi-bin/x".to_owned())));
+    }
+
+    #[test]
+    fn tickets_and_signatures_are_for_accounts_that_have_them() {
+        let with = Rules { tickets: true, ..rules(&[], "", &["/cgi-bin/"]) };
+        let without = rules(&[], "", &["/"]);
+        for (path, right, elsewhere) in [
+            ("/cgi-bin/ticket/getticket", Some(Action::Ticket(0)), Some(Action::Inject)),
+            ("/cgi-bin/ticket/getticket/", Some(Action::Inject), Some(Action::Inject)),
+            ("/wxgate/jssdk", Some(Action::Sign(Signature::JsSdk)), None),
+            ("/wxgate/cardext", Some(Action::Sign(Signature::CardExt)), None),
+            ("/wxgate/jssdk/", None, Some(Action::Inject)),
+            ("/wxgate/", None, Some(Action::Inject)),
+        ] {
+            assert_eq!((with.action(path).ok(), without.action(path).ok()), (right, elsewhere), "{path}");
+        }
+        let untouched = vec![PathPattern::parse("/cgi-bin/ticket/*").unwrap()];
+        let rules = Rules { untouched, ..with };
+        assert_eq!(rules.action("/cgi-bin/ticket/getticket"), Ok(Action::PassThrough));
     }
 
     #[test]

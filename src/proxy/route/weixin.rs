@@ -2,7 +2,8 @@
 //!
 //! Source: WeChat's documentation. Everything else under an account's `paths` takes the token.
 
-use super::action::{KnownSecretPath, LocalAnswer, PathTable};
+use super::action::{KnownSecretPath, LocalAnswer, PathTable, Signature, TicketPath};
+use crate::credential::CredentialKind;
 
 /// What stands out among WeChat's paths.
 pub(super) static WEIXIN: PathTable = PathTable {
@@ -24,6 +25,11 @@ pub(super) static WEIXIN: PathTable = PathTable {
         "/wxa/deletetemplate",
     ],
     reveals: &["/cgi-bin/openapi/rid/get"],
+    tickets: &[TicketPath {
+        path: "/cgi-bin/ticket/getticket",
+        kinds: &[("jsapi", CredentialKind::JsapiTicket), ("wx_card", CredentialKind::CardTicket)],
+    }],
+    signatures: &[("/wxgate/jssdk", Signature::JsSdk), ("/wxgate/cardext", Signature::CardExt)],
     secret_paths: &[
         KnownSecretPath { path: "/sns/jscode2session", secret: "secret", token: false },
         KnownSecretPath { path: "/sns/oauth2/access_token", secret: "secret", token: false },

@@ -142,6 +142,16 @@ impl Run {
         self.event(Event::Refused { generation, path: path.into(), known: false, waiter });
     }
 
+    /// Somebody wants a credential that is asked for on demand.
+    pub(super) fn want(&mut self) {
+        self.waiters += 1;
+        self.event(Event::Wanted { waiter: Some(self.waiters) });
+    }
+
+    pub(super) fn want_without_waiting(&mut self) {
+        self.event(Event::Wanted { waiter: None });
+    }
+
     pub(super) fn report_without_waiting(&mut self, generation: u64, path: &str) {
         self.event(Event::Refused { generation, path: path.into(), known: true, waiter: None });
     }
