@@ -79,14 +79,14 @@ async fn proxy(listen: &str, upstream: &str, ca: &Path, dir: &Path) -> Result<Ap
     let state = dir.join("state");
     let text = format!(
         "listen = [{listen:?}]\nstate_dir = {state:?}\n[upstream]\nurl = {upstream:?}\nca = {ca:?}\n\
-         [[account]]\nname = \"demo\"\nappid = {DEFAULT_APPID:?}\nsecret = {DEFAULT_SECRET:?}\n"
+         [[account]]\nname = \"demo\"\nappid = {DEFAULT_APPID:?}\nsecret = {DEFAULT_SECRET:?}\ntickets = true\n"
     );
     let loaded =
         Config::from_toml(&text, &dir.join("demo.toml"), &|_| None).map_err(|errors| errors.to_string())?;
     App::start(loaded.config).await.map_err(|e| e.to_string())
 }
 
-/// What a newcomer reads: three commands that work as printed.
+/// What a newcomer reads: four commands that work as printed.
 fn introduction(proxy: SocketAddr, sandbox: SocketAddr) -> String {
     let mut text = String::new();
     // Writing to a String cannot fail.
@@ -107,6 +107,10 @@ fn introduction(proxy: SocketAddr, sandbox: SocketAddr) -> String {
          \n\
          \x20   curl 'http://{proxy}/cgi-bin/user/info?openid=oSandboxFollower000000000001'\n\
          \n\
+         4. A signature for wx.config, as a page needs it; wxgate keeps the ticket:\n\
+         \n\
+         \x20   curl 'http://{proxy}/wxgate/jssdk?url=https%3A%2F%2Fexample.com%2Fpage'\n\
+         \n\
          Ctrl-C ends it. Next step: the README's configuration for your own account.\n\n"
     );
     text
@@ -117,10 +121,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_introduction_has_three_commands() {
+    fn the_introduction_has_four_commands() {
         let text = introduction(PROXY.parse().unwrap(), SANDBOX.parse().unwrap());
         let commands: Vec<_> = text.lines().filter(|line| line.trim_start().starts_with("curl ")).collect();
-        assert_eq!(commands.len(), 3);
-        assert!(commands[1].contains("steal-token"));
+        assert_eq!(commands.len(), 4);
+        assert!(commands[1].contains("steal-token") && commands[3].contains("/wxgate/jssdk?url="));
     }
 }

@@ -56,12 +56,12 @@ impl Drop for Demo {
 }
 
 #[test]
-fn the_three_printed_commands_work_as_printed_and_show_the_retry() {
+fn the_four_printed_commands_work_as_printed_and_show_the_retry() {
     let mut demo = Demo::start();
     let lines = lines_until(&mut demo.stdout, "Ctrl-C");
     lines_until(&mut demo.stderr, "(callers)");
     let commands: Vec<&str> = lines.iter().map(|l| l.trim()).filter(|l| l.starts_with("curl ")).collect();
-    assert_eq!(commands.len(), 3, "{lines:?}");
+    assert_eq!(commands.len(), 4, "{lines:?}");
     let answers: Vec<serde_json::Value> = commands
         .iter()
         .map(|command| {
@@ -73,6 +73,11 @@ fn the_three_printed_commands_work_as_printed_and_show_the_retry() {
     assert_eq!(answers[0]["total"], 3);
     assert_eq!(answers[1]["errcode"], 0);
     assert_eq!(answers[2]["openid"], "oSandboxFollower000000000001");
+    assert_eq!(
+        (&answers[3]["errcode"], &answers[3]["appId"]),
+        (&0.into(), &wxgate_sandbox::DEFAULT_APPID.into())
+    );
+    assert_eq!(answers[3]["signature"].as_str().map(str::len), Some(40));
     let retried = lines_until(&mut demo.stderr, "/cgi-bin/user/info").pop().unwrap();
     let line: serde_json::Value = serde_json::from_str(&retried).expect("an access line in JSON");
     assert_eq!(

@@ -84,6 +84,7 @@ fn files_that_documents_link_to_exist() {
         "fuzz/README.md",
         "certs/README.md",
         "examples/drop-in/README.md",
+        "examples/jssdk/README.md",
         "examples/php/README.md",
         "docs/configuration.md",
         "docs/configuration.zh-CN.md",

@@ -16,7 +16,7 @@ use wxgate::proxy::authorize::{RequestedCall, authorize};
 
 use crate::support::child::{Child, wxgate};
 use crate::support::gate::{APPID, Gate, SECRET, Settings, note_credential};
-use crate::support::until::until;
+use crate::support::until::{until, until_some};
 use crate::support::wechat::WeChat;
 
 fn file(name: &str) -> PathBuf {
@@ -83,6 +83,62 @@ async fn a_php_login_works_without_a_secret() {
     assert!(said.starts_with("openid: o") && said.contains("session_key: 24 characters"), "{said}");
     let said = login().await;
     assert!(said.starts_with("refused: 40163 "), "{said}");
+}
+
+/// The page's fetch, put together as its script does, through the configuration beside it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_page_with_the_js_sdk_gets_its_signature_and_nothing_else() {
+    let page = std::fs::read_to_string(file("examples/jssdk/index.html")).unwrap();
+    let (_, call) = page.split_once("await fetch('").unwrap();
+    let (beginning, rest) = call.split_once('\'').unwrap();
+    assert!(rest.starts_with(" + encodeURIComponent(page));"), "{rest}");
+    assert_eq!(page.matches("fetch(").count(), 1);
+    for name in ["appId", "timestamp", "nonceStr", "signature"] {
+        assert!(page.contains(&format!("{name}: signed.{name},")), "{name}");
+    }
+    assert!(!page.contains("secret:") && !page.contains("ticket:") && !page.contains("wx0"));
+
+    let wechat = WeChat::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    note_credential(SECRET);
+    std::fs::write(dir.path().join("appsecret"), SECRET).unwrap();
+    let mut text = std::fs::read_to_string(file("examples/jssdk/wxgate.toml")).unwrap();
+    for (theirs, ours) in [("127.0.0.1:8080", "127.0.0.1:0"), ("wx0123456789abcdef", APPID)] {
+        assert!(text.contains(theirs), "{theirs}");
+        text = text.replace(theirs, ours);
+    }
+    let upstream = format!("[upstream]\nurl = {:?}\nca = {:?}\n", wechat.url, file("certs/ca.pem"));
+    std::fs::write(dir.path().join("wxgate.toml"), format!("state_dir = \"state\"\n{text}\n{upstream}"))
+        .unwrap();
+    let child = Child::start(&mut wxgate(dir.path(), &["serve"]));
+    let addr = child.addr().await;
+    let target = format!("{beginning}https%3A%2F%2Fshop.example.com%2Fpage%3Fid%3D1");
+    let mut curl = Command::new("curl");
+    curl.args(["--silent", "--show-error", "--noproxy", "*", "--max-time", "30"]);
+    curl.arg(format!("http://{addr}{target}"));
+    let signed: serde_json::Value = serde_json::from_str(&output(curl, "curl").await).unwrap();
+    assert_eq!((&signed["errcode"], &signed["appId"]), (&0.into(), &APPID.into()));
+    // What nobody but wxgate and WeChat knows.
+    let stored = dir.path().join(format!("state/{APPID}-jsapi_ticket.json"));
+    let ticket = until_some("the ticket is stored", || {
+        let stored: serde_json::Value = serde_json::from_slice(&std::fs::read(&stored).ok()?).ok()?;
+        stored["token"]["access_token"].as_str().map(str::to_owned)
+    })
+    .await;
+    note_credential(&ticket);
+    let text = format!(
+        "jsapi_ticket={ticket}&noncestr={}&timestamp={}&url=https://shop.example.com/page?id=1",
+        signed["nonceStr"].as_str().unwrap(),
+        signed["timestamp"]
+    );
+    std::fs::write(dir.path().join("signed"), text).unwrap();
+    let mut openssl = Command::new("openssl");
+    openssl.args(["dgst", "-sha1", "-r", "signed"]).current_dir(dir.path());
+    let digest = output(openssl, "openssl (Debian: apt-get install openssl)").await;
+    assert_eq!(digest.split(' ').next(), signed["signature"].as_str());
+    let mut other = Command::new("curl");
+    other.args(["--silent", "--noproxy", "*"]).arg(format!("http://{addr}/cgi-bin/user/get"));
+    assert!(output(other, "curl").await.contains("\"errcode\":48001"));
 }
 
 /// Steals the token whenever the current one has opened a call, but no more often than forced refreshes last.
