@@ -19,6 +19,9 @@ pub(crate) const JSON: &str = "application/json; encoding=utf-8";
 /// Errors of media interfaces, video answers and `/sns`, though they hold JSON.
 pub(crate) const TEXT: &str = "text/plain";
 
+/// As WeCom spells it.
+pub(crate) const WECOM_JSON: &str = "application/json; charset=UTF-8";
+
 /// What goes back to the caller.
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
@@ -27,6 +30,8 @@ pub(crate) struct Answer {
     body: Bytes,
     /// The file name of a download. Its presence is how SDKs tell media from errors.
     attachment: Option<String>,
+    /// Further headers.
+    more: Vec<(&'static str, String)>,
 }
 
 impl Answer {
@@ -35,15 +40,15 @@ impl Answer {
     }
 
     pub(crate) fn of(status: StatusCode, mime: &str, body: impl Into<Bytes>) -> Self {
-        Self { status, mime: mime.to_owned(), body: body.into(), attachment: None }
+        Self { status, mime: mime.to_owned(), body: body.into(), attachment: None, more: Vec::new() }
     }
 
     pub(crate) fn empty(status: StatusCode) -> Self {
-        Self { status, mime: String::new(), body: Bytes::new(), attachment: None }
+        Self { status, mime: String::new(), body: Bytes::new(), attachment: None, more: Vec::new() }
     }
 
     pub(crate) fn media(mime: String, body: Bytes, file_name: String) -> Self {
-        Self { status: StatusCode::OK, mime, body, attachment: Some(file_name) }
+        Self { status: StatusCode::OK, mime, body, attachment: Some(file_name), more: Vec::new() }
     }
 
     pub(crate) fn status(&self) -> StatusCode {
@@ -55,9 +60,14 @@ impl Answer {
         self
     }
 
+    pub(crate) fn with_header(mut self, name: &'static str, value: String) -> Self {
+        self.more.push((name, value));
+        self
+    }
+
     /// The response, compressed if the caller asked for gzip and it is text.
     pub(crate) fn into_response(self, wishes: Wishes, spelling: &Extensions) -> Response<Full<Bytes>> {
-        let text = self.mime == JSON || self.mime.starts_with("text/");
+        let text = [JSON, WECOM_JSON].contains(&&*self.mime) || self.mime.starts_with("text/");
         let zipped = if text && !self.body.is_empty() && wishes.gzip { gzip(&self.body) } else { None };
         let mut response = Response::new(Full::default());
         *response.status_mut() = self.status;
@@ -67,6 +77,11 @@ impl Answer {
             && !mime.is_empty()
         {
             headers.insert(CONTENT_TYPE, mime);
+        }
+        for (name, value) in self.more {
+            if let Ok(value) = HeaderValue::try_from(value) {
+                headers.insert(HeaderName::from_static(name), value);
+            }
         }
         let mut keep_alive = wishes.keep_alive;
         if let Some(name) = self.attachment

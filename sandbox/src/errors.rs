@@ -37,7 +37,7 @@ impl Refusal {
     }
 }
 
-fn text(code: i64) -> &'static str {
+pub(crate) fn text(code: i64) -> &'static str {
     match code {
         -1 => "system error",
         40001 => {

@@ -72,6 +72,17 @@ impl Ledger {
         Ok(handed(tokens.issue(account, Kind::Token, now), now))
     }
 
+    /// WeCom's `/cgi-bin/gettoken`: the current token while it lives.
+    pub(crate) fn same(&mut self, tokens: &mut Tokens, account: usize, now: Moment) -> Handed {
+        self.turn_to(now);
+        self.today.token += 1;
+        self.total.token += 1;
+        match tokens.current(account, Kind::Token, now) {
+            Some(token) => handed(token, now),
+            None => handed(tokens.issue_at_once(account, Kind::Token, now), now),
+        }
+    }
+
     /// `/cgi-bin/stable_token`.
     ///
     /// # Errors

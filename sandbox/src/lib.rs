@@ -49,7 +49,7 @@ use tokio_rustls::TlsAcceptor;
 
 pub use failures::{Failure, How};
 pub use fetch::Fetches;
-pub use options::{DEFAULT_APPID, DEFAULT_SECRET, Options};
+pub use options::{DEFAULT_APPID, DEFAULT_CORPID, DEFAULT_SECRET, Options};
 pub use stats::{Connections, Stats, TokenStats};
 pub use tokens::Lag;
 
@@ -101,7 +101,8 @@ impl Sandbox {
         let addr = listener.local_addr().map_err(refused)?;
         let lives = (options.token_ttl, options.overlap);
         let whitelist = options.allow_ips.iter().map(IpAddr::to_canonical).collect();
-        let world = world::World::new(accounts, lives, whitelist, options.api_quota);
+        let mut world = world::World::new(accounts, lives, whitelist, options.api_quota);
+        world.wecom = options.wecom;
         let world = Arc::new(Mutex::new(world));
         let spelling = spelling::wechats().await;
         Ok(Self { listener, addr, site: serve::Site { world, tls, spelling } })

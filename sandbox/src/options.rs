@@ -9,12 +9,15 @@ use std::time::Duration;
 
 /// The appid when none is given.
 pub const DEFAULT_APPID: &str = "wx0000000000000001";
+/// The corpid when it plays WeCom and none is given.
+pub const DEFAULT_CORPID: &str = "ww0000000000000001";
 /// The AppSecret that goes with [`DEFAULT_APPID`]. It opens nothing but a sandbox.
 pub const DEFAULT_SECRET: &str = "sandbox0secret0sandbox0secret001";
 
 const CONTROL: &str = "\
 Calls that steer it (no token needed; ?appid=APPID restricts the first two to one account):
-  POST /sandbox/steal-token    another system fetched a token: the current ones stop working at once (40001)
+  POST /sandbox/steal-token    another system fetched a token: the current ones stop working at once (40001;
+                               WeCom: ended early, 40014)
   POST /sandbox/expire-token   the current tokens are over from now on (42001)
   POST /sandbox/fail           {\"count\": 3, \"path\": \"/cgi-bin/user/get\", \"how\": {\"errcode\": 45009}}
                                the next `count` (default 1) calls of `path` (default: all, token calls too) fail;
@@ -54,7 +57,7 @@ pub struct Options {
     #[arg(long, value_name = "TIME", default_value = "300s", value_parser = humantime::parse_duration)]
     pub overlap: Duration,
 
-    /// An address on the whitelist; others get 40164. Can be repeated
+    /// An address on the whitelist; others get 40164 (WeCom: 60020). Can be repeated
     #[arg(long = "allow-ip", value_name = "IP", default_values = ["127.0.0.1", "::1"])]
     pub allow_ips: Vec<IpAddr>,
 
@@ -73,6 +76,11 @@ pub struct Options {
     /// Speak plain HTTP instead of HTTPS
     #[arg(long)]
     pub plain: bool,
+
+    /// Play WeCom: an --appid is a corpid, ww0000000000000001 when none is given; repeat it with another --secret for
+    /// another application
+    #[arg(long)]
+    pub wecom: bool,
 }
 
 impl Default for Options {
@@ -89,6 +97,7 @@ impl Default for Options {
             cert: None,
             key: None,
             plain: false,
+            wecom: false,
         }
     }
 }
@@ -112,7 +121,8 @@ impl Options {
         let (appids, secrets) = (self.appids.len(), self.secrets.len());
         if appids == 0 && secrets <= 1 {
             let secret = self.secrets.first().map_or(DEFAULT_SECRET, String::as_str);
-            return Ok(vec![(DEFAULT_APPID.to_owned(), secret.to_owned())]);
+            let appid = if self.wecom { DEFAULT_CORPID } else { DEFAULT_APPID };
+            return Ok(vec![(appid.to_owned(), secret.to_owned())]);
         }
         if appids == 1 && secrets == 0 {
             return Ok(vec![(self.appids[0].clone(), DEFAULT_SECRET.to_owned())]);

@@ -37,8 +37,14 @@ pub(crate) fn answer(world: &mut World, call: Call, ordered: Option<How>) -> Ans
         Ok(answer) => (answer, None),
         Err(refusal) => {
             world.tally.refused(refusal.code);
-            let mime = if api::answers_as_text(call.path()) { TEXT } else { JSON };
-            (Answer::of(StatusCode::OK, mime, refusal.body(world.now)), Some(refusal.code))
+            let answer = match world.wecom {
+                true => api::wecom::error(&refusal, &call, world.now),
+                false => {
+                    let mime = if api::answers_as_text(call.path()) { TEXT } else { JSON };
+                    Answer::of(StatusCode::OK, mime, refusal.body(world.now))
+                }
+            };
+            (answer, Some(refusal.code))
         }
     };
     let status = answer.status().as_u16();

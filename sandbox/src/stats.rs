@@ -152,7 +152,9 @@ fn masked(query: &str) -> String {
         let key = pair.split_once('=').map_or(pair, |(key, _)| key);
         let name = form_urlencoded::parse(key.as_bytes()).next().map(|(name, _)| name.into_owned());
         match name.as_deref() {
-            Some("access_token" | "secret" | "appsecret") if key.len() < pair.len() => format!("{key}=***"),
+            Some("access_token" | "secret" | "appsecret" | "corpsecret") if key.len() < pair.len() => {
+                format!("{key}=***")
+            }
             _ => pair.to_owned(),
         }
     };

@@ -43,6 +43,8 @@ pub(crate) struct World {
     pub(crate) media: MediaStore,
     pub(crate) failures: Failures,
     pub(crate) tally: Tally,
+    /// Whether it plays WeCom.
+    pub(crate) wecom: bool,
     whitelist: Vec<IpAddr>,
     api_quota: u64,
 }
@@ -74,6 +76,7 @@ impl World {
             media: MediaStore::default(),
             failures: Failures::default(),
             tally: Tally::default(),
+            wecom: false,
             whitelist,
             api_quota,
         }
@@ -92,6 +95,11 @@ impl World {
 
     pub(crate) fn account_of(&self, appid: &str) -> Option<usize> {
         self.accounts.iter().position(|account| account.appid == appid)
+    }
+
+    /// The application of a company with this secret.
+    pub(crate) fn application_of(&self, corpid: &str, secret: &str) -> Option<usize> {
+        self.accounts.iter().position(|account| account.appid == corpid && account.secret == secret)
     }
 
     /// Counts a call of this interface.

@@ -27,4 +27,5 @@ mod tickets;
 mod tls;
 mod token;
 mod upstream;
+mod wechatpy;
 mod wecom;

@@ -81,17 +81,22 @@ pub(super) fn menu_delete(world: &mut World, account: usize, _: &Call) -> Outcom
 /// `GET /cgi-bin/ticket/getticket?type=jsapi|wx_card`: the same ticket until its two hours are over. As WeChat does, it
 /// says 7200 whatever is left (users' reports).
 pub(super) fn ticket(world: &mut World, account: usize, call: &Call) -> Outcome {
-    const LIFE: Duration = Duration::from_secs(7200);
     let kind = match call.parameter("type") {
         Some("jsapi") => "jsapi",
         Some("wx_card") => "wx_card",
         _ => return Err(refuse(40097)),
     };
+    Ok(Answer::json(&ticket_of(world, account, kind)))
+}
+
+/// The ticket of this kind while it lives, then another.
+pub(super) fn ticket_of(world: &mut World, account: usize, kind: &'static str) -> Value {
+    const LIFE: Duration = Duration::from_secs(7200);
     let now = world.now;
     let tickets = &mut world.accounts[account].tickets;
     tickets.retain(|_, (_, end)| *end > now);
     let (ticket, _) = tickets.entry(kind).or_insert_with(|| (random_text(86), now + LIFE));
-    Ok(Answer::json(&json!({ "errcode": 0, "errmsg": "ok", "ticket": ticket, "expires_in": LIFE.as_secs() })))
+    json!({ "errcode": 0, "errmsg": "ok", "ticket": ticket, "expires_in": LIFE.as_secs() })
 }
 
 /// `GET /cgi-bin/getcallbackip`: addresses kept for documentation (RFC 5737).

@@ -26,13 +26,22 @@ const ARTICLE_IMAGE: Kind = ("image", 1 << 20, 40009, "image/jpeg");
 
 /// `POST /cgi-bin/media/upload?type=…`, multipart, field `media`.
 pub(super) fn upload(world: &mut World, account: usize, call: &Call) -> Outcome {
-    let kind = kind(call)?;
-    let id = store(world, account, kind, call)?;
+    let (kind, id) = stored(world, account, call)?;
     // A thumb's id has a name of its own (WeChat's page on media/upload).
-    let name = if kind.0 == "thumb" { "thumb_media_id" } else { "media_id" };
-    let mut body = json!({ "type": kind.0, "created_at": world.now.as_secs() });
+    let name = if kind == "thumb" { "thumb_media_id" } else { "media_id" };
+    let mut body = json!({ "type": kind, "created_at": world.now.as_secs() });
     body[name] = json!(id);
     Ok(Answer::json(&body))
+}
+
+/// What an upload is, and the id under which it is kept now.
+pub(super) fn stored(
+    world: &mut World,
+    account: usize,
+    call: &Call,
+) -> Result<(&'static str, String), Refusal> {
+    let kind = kind(call)?;
+    Ok((kind.0, store(world, account, kind, call)?))
 }
 
 /// `POST /cgi-bin/media/uploadimg`: only a link comes back.

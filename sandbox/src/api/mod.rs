@@ -8,6 +8,7 @@ mod media;
 mod quota;
 mod token;
 mod users;
+pub(crate) mod wecom;
 
 use http::StatusCode;
 
@@ -72,9 +73,9 @@ const FAMILIES: &[&str] = &[
     "cityservice",
 ];
 
-/// Whether a path is one of the two calls that hand out tokens.
+/// Whether a path is one of the calls that hand out tokens.
 pub(super) fn is_token_call(path: &str) -> bool {
-    matches!(path, "/cgi-bin/token" | "/cgi-bin/stable_token")
+    matches!(path, "/cgi-bin/token" | "/cgi-bin/stable_token") || wecom::is_token_call(path)
 }
 
 /// Whether errors of this path come as `text/plain`.
@@ -85,6 +86,7 @@ pub(super) fn answers_as_text(path: &str) -> bool {
 /// The answer to any request for the API.
 pub(super) fn answer(world: &mut World, call: &Call) -> Outcome {
     match call.path() {
+        _ if world.wecom => wecom::answer(world, call),
         "/cgi-bin/token" => token::token(world, call),
         "/cgi-bin/stable_token" => token::stable_token(world, call),
         "/cgi-bin/clear_quota/v2" => quota::clear_with_secret(world, call),

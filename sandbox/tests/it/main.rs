@@ -13,6 +13,7 @@ mod media;
 mod options;
 mod steering;
 mod tokens;
+mod wecom;
 mod wire;
 
 use std::net::SocketAddr;
