@@ -4,7 +4,6 @@
 //! Everything that holds for callers holds here too: the account's `paths`, calls that never leave, what is put in and
 //! taken out. It gets the placeholder like any caller.
 
-use std::mem;
 use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 
@@ -15,11 +14,11 @@ use http::{HeaderMap, Method, Request, Response, Version, header};
 use super::admit::{self, Target};
 use super::answer::AnswerBody;
 use super::buffer::Buffered;
-use super::inject::{Call, Head};
+use super::carry_out::Granted;
+use super::inject::Head;
 use super::refusal::Refusal;
-use super::route::Action;
 use super::tally::Tally;
-use super::{Proxy, own_calls, refused, ticket};
+use super::{Proxy, own_calls, refused};
 
 /// What is to be called.
 #[derive(Debug, Clone)]
@@ -77,43 +76,14 @@ impl Proxy {
         let action = own_calls::settled(account.rules.action(&path)?, query, account.token.as_ref());
         let share = self.state.budget.share(&self.state.callers, None, IpAddr::V4(Ipv4Addr::LOCALHOST));
         let body = Buffered::whole(&body, share)?;
-        for name in &self.state.strip {
-            parts.headers.remove(name);
-        }
-        let head = Head {
-            method: &parts.method,
-            version: parts.version,
-            headers: mem::take(&mut parts.headers),
-            extensions: mem::take(&mut parts.extensions),
-        };
-        let upstream = &*self.upstreams[index];
-        match (action, &account.token) {
-            (Action::PassThrough, _) | (_, None) => {
-                let mut call = Call::new(head, (&path, query), body, upstream);
-                Ok(self.attempt(&mut call, None, stats).await?.answer)
-            }
-            (Action::AnswerLocally(local), Some(own)) => {
-                self.answer_token_call(local, &head, query, &body, own, None, stats).await
-            }
-            (Action::PutSecret(entry), Some(own)) => {
-                let entry = &account.rules.secret_paths[entry];
-                self.with_secret((own, entry), head, (&path, query), body, upstream, stats).await
-            }
-            (Action::Sign(what), Some(own)) => {
-                ticket::sign(what, head.method, query, (account.product, own), stats).await
-            }
-            (Action::Ticket(entry), Some(own)) => {
-                let mut call = Call::new(head, (&path, query), body, upstream);
-                self.with_ticket((account, own), entry, &mut call, stats).await
-            }
-            (Action::InjectAndClean, Some(own)) => {
-                let mut call = Call::new(head, (&path, query), body, upstream);
-                self.with_clean_answer(own, &mut call, stats).await
-            }
-            (Action::Inject | Action::InjectUnlessForeign, Some(own)) => {
-                self.with_token(own, &mut Call::new(head, (&path, query), body, upstream), stats).await
-            }
-        }
+        let (upstream, path) = (&*self.upstreams[index], &*path);
+        let head = Head::take(
+            (&parts.method, parts.version),
+            (&mut parts.headers, &mut parts.extensions),
+            &self.state.strip,
+        );
+        let granted = Granted { account, upstream, action, head, path, query, body, trusted: None };
+        self.carry_out(granted, stats).await
     }
 }
 

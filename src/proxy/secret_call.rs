@@ -5,15 +5,16 @@
 
 use http::Response;
 
+use super::Proxy;
 use super::answer::AnswerBody;
 use super::buffer::Buffered;
 use super::inject::secret::Credentials;
 use super::inject::{Call, Head};
 use super::refusal::Refusal;
 use super::route::SecretPath;
+use super::send::token_of;
 use super::state::OwnToken;
 use super::tally::Tally;
-use super::{Proxy, token_of};
 use crate::upstream::Upstream;
 
 /// The longest body of such a call, in bytes: an SDK's has some hundred.

@@ -1,7 +1,9 @@
 //! What is sent for a request, kept so that it can be sent again.
 
+use std::mem;
+
 use http::uri::PathAndQuery;
-use http::{Extensions, HeaderMap, HeaderValue, Method, Request, Uri, Version, header};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header};
 
 use crate::proxy::buffer::Buffered;
 use crate::proxy::fields;
@@ -18,6 +20,20 @@ pub(super) struct Head<'a> {
     pub(super) version: Version,
     pub(super) headers: HeaderMap,
     pub(super) extensions: Extensions,
+}
+
+impl<'a> Head<'a> {
+    /// Takes what is sent on out of a caller's head, without the fields of `upstream.strip`.
+    pub(super) fn take(
+        (method, version): (&'a Method, Version),
+        (headers, extensions): (&mut HeaderMap, &mut Extensions),
+        strip: &[HeaderName],
+    ) -> Self {
+        for name in strip {
+            headers.remove(name);
+        }
+        Self { method, version, headers: mem::take(headers), extensions: mem::take(extensions) }
+    }
 }
 
 /// What is sent, kept so that it can be sent again.

@@ -11,12 +11,13 @@ use std::time::Duration;
 use http::{HeaderValue, Response};
 use tokio::time::{Instant, sleep};
 
+use super::Proxy;
 use super::answer::{self, AnswerBody};
 use super::inject::Call;
 use super::refusal::Refusal;
+use super::send::{Attempt, token_of};
 use super::state::OwnToken;
 use super::tally::Tally;
-use super::{Attempt, Proxy, token_of};
 use crate::credential::evidence::{ProbeResult, View};
 use crate::credential::{Credential, Previous, Reader, Renewal};
 use decide::{Facts, Newer, Step, decide};

@@ -1,0 +1,66 @@
+//! One sending: inject, send, inspect.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::uri::PathAndQuery;
+use http::{Method, Response};
+
+use super::Proxy;
+use super::answer::{AnswerBody, Hidden};
+use super::inject::{Call, query};
+use super::inspect::{self, Inspected};
+use super::refusal::Refusal;
+use super::state::OwnToken;
+use super::tally::Tally;
+use crate::credential::Credential;
+
+/// How long a request waits for the first token of its account.
+const FIRST_TOKEN_WAIT: Duration = Duration::from_secs(5);
+
+/// What came of one sending.
+pub(super) struct Attempt {
+    pub(super) answer: Response<AnswerBody>,
+    /// Top-level, where there was one to read.
+    pub(super) errcode: Option<i64>,
+    pub(super) sent: Instant,
+}
+
+impl Proxy {
+    /// One sending: inject, send, inspect.
+    pub(super) async fn attempt(
+        &self,
+        call: &mut Call<'_>,
+        token: Option<&Credential>,
+        stats: &mut Tally,
+    ) -> Result<Attempt, Refusal> {
+        let target = match token {
+            Some(token) => query::with_token(call.path, call.query, token.encoded.expose().as_bytes()),
+            None => query::untouched(call.path, call.query),
+        };
+        let target = PathAndQuery::from_maybe_shared(Bytes::from(target))
+            .map_err(|_| Refusal::BadRequest("path and query are too long".into()))?;
+        stats.sent();
+        let (method, upstream) = (call.method, call.upstream);
+        let hidden = Hidden { token, secret: call.secret };
+        // A POST is sent again only if the upstream has received nothing of it; so is a call whose code works once.
+        let resend_as = if call.secret.is_some() { &Method::POST } else { method };
+        let _in_flight = token.map(Credential::sending);
+        let sent = Instant::now();
+        let response = upstream.send(resend_as, || call.request(&target)).await;
+        let took = sent.elapsed();
+        stats.upstream += took;
+        let Inspected { answer, errcode, explanation } = inspect::inspect(response?, hidden, method).await?;
+        stats.exchanged(took, errcode, explanation);
+        Ok(Attempt { answer, errcode, sent })
+    }
+}
+
+/// The account's token, waited for where there is none yet.
+pub(super) async fn token_of(own: &OwnToken) -> Result<Arc<Credential>, Refusal> {
+    match own.reader.current() {
+        Ok(token) => Ok(token),
+        Err(_) => Ok(Box::pin(own.reader.first(FIRST_TOKEN_WAIT)).await?),
+    }
+}
