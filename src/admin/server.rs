@@ -310,19 +310,17 @@ impl Server {
         };
         match tokio::time::timeout(CALL_WAIT, told).await {
             Ok(Some((head, Ok(body), errcode, code, attempts))) => {
-                let product = {
-                    let in_force = self.sources.in_force.load();
-                    let account = in_force.accounts.iter().find(|account| *account.name == *name);
-                    account.map(|account| account.product).unwrap_or_default()
-                };
+                let in_force = self.sources.in_force.load();
+                let account = in_force.accounts.iter().find(|account| *account.name == *name);
+                let product = account.map(|account| account.product).unwrap_or_default();
+                let appid = account.and_then(|account| account.appid.as_deref());
                 let body = body.to_bytes();
                 let errmsg = serde_json::from_slice::<Value>(&body).ok();
                 let errmsg = errmsg.as_ref().and_then(|body| body.get("errmsg")).and_then(Value::as_str);
                 let known = code
                     .and_then(|code| errcodes::own(code).or_else(|| errcodes::retry(code)))
                     .or_else(|| errcodes::errcode(product, errcode?));
-                let explain =
-                    known.map(|entry| entry.explain(language(parts), Facts { appid: None, errmsg }));
+                let explain = known.map(|entry| entry.explain(language(parts), Facts { appid, errmsg }));
                 let mut told = json!({
                     "status": head.status.as_u16(),
                     "headers": fields(&head.headers),

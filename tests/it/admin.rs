@@ -1,5 +1,6 @@
 //! The admin listener over real sockets: the gate before each route, and what each route tells and does.
 
+mod browser;
 mod contract;
 mod gate;
 mod health;

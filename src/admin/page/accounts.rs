@@ -100,6 +100,7 @@ fn life(view: &View, account: &Account, lang: Lang) -> Markup {
             p .under {
                 @match account.expires_in {
                     Some(_) => { (l(lang, "ends at ", "到期 ")) (super::moment(ends)) },
+                    None if account.state == State::Refused => (l(lang, "calls are answered with 502", "调用返回 502")),
                     None => (l(lang, "calls wait for a token", "调用正在等待凭据")),
                 }
                 @if let Some(generation) = account.generation.filter(|n| *n > 0) {

@@ -211,11 +211,16 @@ fn failed(hour: &Minute, lang: Lang) -> Markup {
 
 fn typical(hour: &Minute, lang: Lang) -> Markup {
     let half = hour.times.quantile(0.5).map_or_else(|| "–".to_owned(), latency);
-    let most = hour.times.quantile(0.95).map_or_else(|| "–".to_owned(), latency);
+    let most = hour.times.quantile(0.95).map(latency);
     figure(
         l(lang, "Typical latency", "典型耗时"),
         &html! { (half) },
-        &html! { (l(lang, "95% within ", "95% 不超过 ")) (most) },
+        &html! {
+            @match most {
+                Some(most) => { (l(lang, "95% within ", "95% 不超过 ")) (most) },
+                None => (l(lang, "no calls in the last hour", "最近 1 小时没有调用")),
+            }
+        },
     )
 }
 

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test, also in its helpers, a panic is how a failure is said")]
 
+pub(crate) mod browser;
 pub(crate) mod child;
 pub(crate) mod fake;
 pub(crate) mod frames;

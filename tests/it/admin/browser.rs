@@ -1,0 +1,165 @@
+//! The page in a real headless Chromium: what it shows, what it does, and that its policy lets it.
+
+use serde_json::{Value, json};
+
+use super::support::{KEY, addr, get, json as json_of, ready, with};
+use crate::support::browser::Browser;
+use crate::support::fake::{Fake, Reply};
+use crate::support::gate::{APPID, Gate, SECRET, Settings};
+use crate::support::wechat::WeChat;
+
+const CALLER_KEY: &str = "cms-key-that-no-page-may-show";
+
+/// How a page lies on its screen.
+const MEASURED: &str = "return {
+    lang: document.documentElement.lang,
+    wide: document.documentElement.scrollWidth - window.innerWidth,
+    ground: getComputedStyle(document.documentElement).backgroundColor,
+    out: [...document.querySelectorAll('main *')]
+        .filter((e) => e.checkVisibility() && !e.closest('svg, pre'))
+        .filter((e) => e.getBoundingClientRect().right > window.innerWidth + 1)
+        .map((e) => e.outerHTML.slice(0, 200)),
+}";
+
+/// Two accounts, the second of which is refused, and a caller with a key.
+async fn busy(wechat: &WeChat) -> Gate {
+    crate::support::gate::note_credential(CALLER_KEY);
+    let tables = format!(
+        "[[account]]\nname = \"shop\"\nappid = \"wxshop\"\nsecret = \"not-the-right-one\"\nprefix = \"/shop\"\n\
+         [[caller]]\nname = \"legacy-cms\"\nfrom = [\"127.0.0.1\"]\nkey = \"{CALLER_KEY}\"\n"
+    );
+    let gate = with(&wechat.url, "", Settings { tables, ..Settings::default() }).await;
+    ready(&gate).await;
+    gate
+}
+
+async fn call(gate: &Gate, target: &str) {
+    let key = format!("X-Wxgate-Key: {CALLER_KEY}");
+    gate.send(&crate::support::https::request("GET", target, &[&key], b"")).await;
+}
+
+async fn text(browser: &Browser, selector: &str) -> String {
+    let found = browser.run(&format!("return document.querySelector({selector:?})?.textContent")).await;
+    found.as_str().unwrap_or_else(|| panic!("nothing is {selector}")).to_owned()
+}
+
+/// The page holds no token, secret or key, wherever it would stand.
+async fn nothing_secret(browser: &Browser, wechat: &WeChat) {
+    let page = browser.run("return document.documentElement.outerHTML").await;
+    let page = page.as_str().unwrap();
+    for secret in wechat.handle.tokens_issued().iter().map(String::as_str).chain([SECRET, KEY, CALLER_KEY]) {
+        assert!(!page.contains(secret));
+    }
+}
+
+#[tokio::test]
+async fn the_page_shows_what_status_says_and_its_buttons_work() {
+    let wechat = WeChat::start().await;
+    let gate = busy(&wechat).await;
+    for _ in 0..3 {
+        call(&gate, "/cgi-bin/user/get").await;
+    }
+    let browser = Browser::start().await;
+    let url = format!("http://{}/?lang=en", addr(&gate));
+    browser.open(&url).await;
+
+    let status = json_of(&get(&gate, "/status").await);
+    assert_eq!(status["accounts"].as_array().unwrap().len(), 2);
+    for account in status["accounts"].as_array().unwrap() {
+        let name = account["name"].as_str().unwrap();
+        let article = format!("#account-{name}");
+        let state = browser.run(&format!("return document.querySelector('{article}').dataset.state")).await;
+        assert_eq!(state, account["state"], "{name}");
+        let shown = text(&browser, &article).await;
+        assert!(shown.contains(account["appid"].as_str().unwrap()), "{shown}");
+        if account["state"] == "fresh" {
+            assert!(shown.contains("generation 1") && shown.contains("1 h 59 min"), "{shown}");
+            let script = format!(
+                "return Date.parse(document.querySelector('{article} [data-ends]').dataset.ends) - Date.now()"
+            );
+            let left = browser.run(&script).await.as_f64().unwrap() / 1000.0;
+            assert!((left - account["expires_in_seconds"].as_f64().unwrap()).abs() < 5.0, "{left}");
+        }
+    }
+    assert!(text(&browser, "title").await.contains("1 of 2 accounts cannot serve calls"));
+    assert!(text(&browser, "#account-shop").await.contains("40013"));
+
+    // A refresh by click, and the page learns of it without being loaded again.
+    browser.run("window.sameDocument = true").await;
+    browser.click("#account-main [data-refresh]").await;
+    browser.until("document.querySelector('#account-main').textContent.includes('generation 2')").await;
+    assert!(text(&browser, "#account-main [role=status]").await.contains("The token has been renewed."));
+    assert_eq!(json_of(&get(&gate, "/status").await)["accounts"][0]["generation"], 2);
+
+    // A call by the console.
+    browser.fill("[name=path]", "/cgi-bin/user/info").await;
+    browser.fill("[name=query]", "openid=nobody").await;
+    browser.click("#call [type=submit]").await;
+    browser.until("!document.querySelector('#answer').hidden").await;
+    assert!(text(&browser, "#answer-head").await.starts_with("HTTP 200 · errcode 40003 · "));
+    assert!(text(&browser, "#answer-explain").await.contains(APPID));
+    assert!(text(&browser, "#answer-body").await.contains("invalid openid"));
+    let curl = text(&browser, "#curl").await;
+    assert_eq!(
+        curl,
+        format!(
+            "curl 'http://{}/cgi-bin/user/info?openid=nobody' \\\n  -H \"X-Wxgate-Key: $WXGATE_KEY\"",
+            gate.addr
+        )
+    );
+    // It stands in the list of failed calls, by itself.
+    browser.until("document.querySelector('.calls-list')?.textContent.includes('/cgi-bin/user/info')").await;
+    assert_eq!(browser.run("return window.sameDocument").await, true);
+    browser.click("a[hreflang=zh-CN]").await;
+    browser.until("document.documentElement.lang === 'zh-CN'").await;
+    assert!(text(&browser, "#call [type=submit]").await.contains("发送"));
+    nothing_secret(&browser, &wechat).await;
+    assert_eq!(browser.complaints().await, [""; 0]);
+}
+
+#[tokio::test]
+async fn it_is_set_well_in_both_languages_and_schemes_and_on_a_narrow_screen() {
+    let wechat = WeChat::start().await;
+    let gate = busy(&wechat).await;
+    for n in 0..40 {
+        call(&gate, if n % 8 == 0 { "/cgi-bin/user/info?openid=nobody" } else { "/cgi-bin/user/get" }).await;
+    }
+    call(&gate, "/elsewhere/with-a-very-long-name-that-has-no-place-to-break-it-anywhere-at-all").await;
+    let refused = Fake::scripted(
+        |_| Reply::json(r#"{"errcode":40164,"errmsg":"invalid ip 203.0.113.7 ipv6 ::ffff:203.0.113.7, not in whitelist <script>alert(1)</script> rid: 6510fcad-3d8ae261-25861ec2"}"#),
+        |_| Reply::json("{}"),
+    )
+    .await;
+    let failing = with(&refused.url(), "", Settings::default()).await;
+    crate::support::until::until_async("it is refused", async || {
+        get(&failing, "/readyz").await.text().contains("40164")
+    })
+    .await;
+    let browser = Browser::start().await;
+    let mut grounds = Vec::new();
+    for (name, gate) in [("busy", &gate), ("failing", &failing)] {
+        for lang in ["en", "zh"] {
+            browser.open(&format!("http://{}/?lang={lang}", addr(gate))).await;
+            browser.until("document.querySelector('#pulse').textContent").await;
+            nothing_secret(&browser, &wechat).await;
+            for (scheme, width) in [("light", 1280), ("light", 360), ("dark", 360), ("dark", 1280)] {
+                let media = json!({"features": [{"name": "prefers-color-scheme", "value": scheme}]});
+                browser.tools("Emulation.setEmulatedMedia", media).await;
+                let size =
+                    json!({"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500});
+                browser.tools("Emulation.setDeviceMetricsOverride", size).await;
+                let told = browser.run(MEASURED).await;
+                let at = format!("{name} {lang} {scheme} {width}: {told}");
+                assert_eq!(told["lang"], if lang == "zh" { "zh-CN" } else { "en" }, "{at}");
+                assert!(told["wide"].as_i64().unwrap() <= 0 && told["out"] == json!([]), "{at}");
+                grounds.push((scheme, told["ground"].clone()));
+                browser.picture(&format!("{name}-{lang}-{scheme}-{width}")).await;
+            }
+        }
+    }
+    let of = |scheme: &str| -> Vec<&Value> {
+        grounds.iter().filter(|(known, _)| *known == scheme).map(|(_, ground)| ground).collect()
+    };
+    assert!(of("light").iter().all(|light| of("dark").iter().all(|dark| light != dark)), "{grounds:?}");
+    assert_eq!(browser.complaints().await, [""; 0]);
+}
