@@ -22,7 +22,7 @@ use crate::metrics::process::process;
 use crate::metrics::text::{Look, Reload, Store, Token, UpstreamConnections};
 use crate::metrics::totals::Totals;
 use crate::proxy::budget::Budget;
-use crate::upstream::ApiHost;
+use crate::upstream::{ApiHost, BaseUrl};
 
 /// Version of this program.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -247,9 +247,6 @@ fn fetch(fetch: &LastRefresh) -> view::Fetch {
 }
 
 fn account(account: &Account, now: SystemTime) -> view::Account {
-    let base = &account.host.endpoint().base;
-    let usual = if base.is_tls() { ":443" } else { ":80" };
-    let url = base.to_string();
     let status = account.token.as_ref().map(Reader::status);
     let status = status.as_deref();
     let fetches = account.token.as_ref().map(Reader::fetches);
@@ -280,14 +277,21 @@ fn account(account: &Account, now: SystemTime) -> view::Account {
         fetches: fetches.iter().flat_map(|log| &log.recent).map(fetch).collect(),
         second_fetcher: account.token.as_ref().and_then(Reader::second_fetcher),
         upstream: view::Upstream {
-            url: url.strip_suffix(usual).unwrap_or(&url).to_owned(),
-            in_use: None,
+            url: shown_url(&account.host.endpoint().base),
+            in_use: shown_url(account.host.base_in_use()),
             tls_expires_at: account.host.certificate().map(|shown| shown.ends),
         },
         prefix: account.prefix.clone(),
         host: account.host_name.clone(),
         paths: account.paths.clone(),
     }
+}
+
+/// Without the port that the scheme has anyway.
+fn shown_url(base: &BaseUrl) -> String {
+    let usual = if base.is_tls() { ":443" } else { ":80" };
+    let url = base.to_string();
+    url.strip_suffix(usual).unwrap_or(&url).to_owned()
 }
 
 fn token(account: &Account, shown: &view::Account) -> Token {
@@ -303,6 +307,12 @@ fn token(account: &Account, shown: &view::Account) -> Token {
         fetches_today: shown.fetches_today,
         quota: shown.quota,
         tls_expires_at: shown.upstream.tls_expires_at.map(seconds),
+        hosts: account
+            .host
+            .endpoints()
+            .map(|endpoint| (shown_url(&endpoint.base), endpoint.base == *account.host.base_in_use()))
+            .collect(),
+        host_changes: account.host.changes(),
         refreshes: status
             .iter()
             .flat_map(|status| &status.refreshes)

@@ -179,8 +179,8 @@ pub struct FetchError {
 pub struct Upstream {
     /// As configured.
     pub url: String,
-    /// The host in use, where there are several.
-    pub in_use: Option<String>,
+    /// The host that calls go to: this one, or a fallback host.
+    pub in_use: String,
     /// When the certificate that it showed ends.
     pub tls_expires_at: Option<SystemTime>,
 }

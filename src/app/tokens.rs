@@ -80,8 +80,8 @@ impl TaskInputs {
         tokens.chain(tickets).collect()
     }
 
-    fn client(&self) -> Result<IssuerClient, StartError> {
-        IssuerClient::new(&self.host, &self.appid, self.secret.clone()).map_err(StartError::because)
+    fn client(&self) -> IssuerClient {
+        IssuerClient::new(&self.host, &self.appid, self.secret.clone())
     }
 
     fn key(&self) -> StoreKey {
@@ -102,7 +102,7 @@ impl Tokens {
     /// account. Returns what requests need of each account, in the order of the configuration.
     ///
     /// # Errors
-    /// When an issuer cannot be made or a state file cannot be opened. Then nothing has changed.
+    /// When a state file cannot be opened. Then nothing has changed.
     pub(super) async fn apply(
         &mut self,
         config: &Config,
@@ -115,21 +115,20 @@ impl Tokens {
             if self.0.iter().any(|running| running.inputs == inputs) {
                 continue;
             }
-            let client = inputs.client()?;
             let store = Arc::new(self.store(&inputs).await?);
-            fresh.push((inputs, client, store));
+            fresh.push((inputs, store));
         }
         // From here on nothing fails: an account whose task has ended gets its new one.
         let (kept, ended) = self.0.drain(..).partition(|running| wanted.contains(&running.inputs));
         self.0 = kept;
         let mut left = shut_down(ended).await;
-        for (inputs, client, store) in fresh {
+        for (inputs, store) in fresh {
             let same = |(before, _): &(TaskInputs, _)| before.key() == inputs.key();
             let inherited = left.iter().position(same).and_then(|at| left.swap_remove(at).1);
             let token = inputs.policy.needs.and_then(|kind| self.reader(&inputs.id.account, kind));
             let client = match token {
-                Some(token) => client.with_token(token),
-                None => client,
+                Some(token) => inputs.client().with_token(token),
+                None => inputs.client(),
             };
             self.0.push(inputs.start(client, store, inherited));
         }

@@ -30,8 +30,8 @@ pub(super) fn api_hosts(
 ) -> Vec<Arc<ApiHost>> {
     let mut hosts: Vec<Arc<ApiHost>> = Vec::with_capacity(config.accounts.len());
     for account in &config.accounts {
-        let endpoint = config.upstream.endpoint(account, trust);
-        let wanted = ApiHost::new(endpoint, config.upstream.settings(workers));
+        let (endpoint, fallbacks) = config.upstream.endpoints(account, trust);
+        let wanted = ApiHost::new(endpoint, fallbacks, config.upstream.settings(workers));
         let known = hosts.iter().chain(current).find(|known| **known == wanted).cloned();
         hosts.push(known.unwrap_or(wanted));
     }

@@ -30,43 +30,46 @@ const SOON: Duration = Duration::from_secs(7 * 86_400);
 
 /// Everything that only the upstream can tell.
 pub(super) async fn look(config: &Config, trust: &Trust, report: &mut Report<'_>) {
+    let settings = config.upstream.settings(1);
     // Each API host is asked once, however many accounts it has.
-    let mut hosts: Vec<(Arc<ApiHost>, bool)> = Vec::new();
+    let mut asked: Vec<(BaseUrl, bool)> = Vec::new();
     for account in &config.accounts {
-        let host = ApiHost::new(config.upstream.endpoint(account, trust), config.upstream.settings(1));
-        if !hosts.iter().any(|(known, _)| *known == host) {
-            let reached = names(&host, report).await && connection(&host, report).await;
-            hosts.push((host, reached));
+        let (first, fallbacks) = config.upstream.endpoints(account, trust);
+        let host = ApiHost::new(first, fallbacks, settings.clone());
+        let mut reached = false;
+        for endpoint in host.endpoints() {
+            let known = asked.iter().find(|(base, _)| *base == endpoint.base);
+            reached |= match known {
+                Some((_, reached)) => *reached,
+                None => {
+                    let one = ApiHost::new(endpoint.clone(), Vec::new(), settings.clone());
+                    let reached = names(&one, report).await && connection(&one, report).await;
+                    asked.push((endpoint.base.clone(), reached));
+                    reached
+                }
+            };
         }
-    }
-    for account in &config.accounts {
-        let base = &account.upstream;
-        let Some((host, reached)) = hosts.iter().find(|(host, _)| host.endpoint().base == *base) else {
-            continue;
-        };
         if !reached {
             let name = &account.name;
             report.warning(format_args!("account `{name}`: not checked, for the upstream cannot be reached"));
             continue;
         }
         let Some(app) = &account.app else { continue };
-        match IssuerClient::new(host, &app.appid, app.secret.clone()) {
-            Ok(client) => {
-                let issuer = match account.kind {
-                    // Its normal mode ends no one's token, whatever the account uses.
-                    Product::Weixin => issuer::stable::issuer(client),
-                    Product::Wecom => issuer::gettoken::issuer(client),
-                };
-                credentials(account, app, &issuer.fetch(FetchMode::Normal).await, report);
-            }
-            Err(error) => report.wrong(format_args!("account `{}`: {error}", account.name)),
-        }
+        let client = IssuerClient::new(&host, &app.appid, app.secret.clone());
+        let issuer = match account.kind {
+            // Its normal mode ends no one's token, whatever the account uses.
+            Product::Weixin => issuer::stable::issuer(client),
+            Product::Wecom => issuer::gettoken::issuer(client),
+        };
+        credentials(account, app, &issuer.fetch(FetchMode::Normal).await, report);
     }
 }
 
-/// Whether the upstream's name leads somewhere, and to an address that `egress_ip` can reach.
+/// Whether the upstream's name, or that of the proxy before it, leads somewhere, and to an address that `egress_ip` can
+/// reach.
 async fn names(api: &ApiHost, report: &mut Report<'_>) -> bool {
-    let (host, port) = (api.endpoint().base.host(), api.endpoint().base.port());
+    let (host, port) = api.endpoint().peer();
+    let key = if api.endpoint().proxy.is_some() { "upstream.proxy" } else { "upstream.url" };
     let limit = api.settings().connect_timeout;
     let found = match host.parse::<IpAddr>() {
         Ok(address) => BTreeSet::from([address]),
@@ -76,7 +79,7 @@ async fn names(api: &ApiHost, report: &mut Report<'_>) -> bool {
                 Ok(Ok(found)) => found.map(|address| address.ip()).collect(),
                 Ok(Err(e)) => {
                     report.wrong(format_args!(
-                        "DNS: `{host}` is not found: {e}; is upstream.url right, and does /etc/resolv.conf name \
+                        "DNS: `{host}` is not found: {e}; is {key} right, and does /etc/resolv.conf name \
                          a server that answers?"
                     ));
                     return false;
@@ -115,9 +118,13 @@ async fn connection(host: &Arc<ApiHost>, report: &mut Report<'_>) -> bool {
     let upstream = Upstream::new(Arc::clone(host));
     let begun = Instant::now();
     if let Err(error) = upstream.reach().await {
-        let cure = if error.is_tls() {
+        let cure = if error.is_of_proxy() {
+            "is `upstream.proxy` right, and does it serve this machine?"
+        } else if error.is_tls() {
             "if this machine's way out goes through something that opens TLS, name its CA in `upstream.ca`; if its \
              clock is wrong, good certificates look expired; certificates are always verified"
+        } else if host.endpoint().proxy.is_some() {
+            "does the proxy allow connections to it?"
         } else {
             "does a firewall stop connections out to it, or those from `egress_ip`? Is `upstream.url` right?"
         };
@@ -125,9 +132,11 @@ async fn connection(host: &Arc<ApiHost>, report: &mut Report<'_>) -> bool {
         return false;
     }
     let took = begun.elapsed().as_millis();
+    let way = host.endpoint().proxy.as_ref().map(|proxy| format!(" through the proxy {proxy}"));
+    let way = way.unwrap_or_default();
     match base.is_tls() {
-        true => report.ok(format_args!("connected to {base} in {took} ms, its certificate is trusted")),
-        false => report.ok(format_args!("connected to {base} in {took} ms, in plain HTTP")),
+        true => report.ok(format_args!("connected to {base}{way} in {took} ms, its certificate is trusted")),
+        false => report.ok(format_args!("connected to {base}{way} in {took} ms, in plain HTTP")),
     }
     if let Some(shown) = host.certificate() {
         certificate(base, &shown, SystemTime::now(), report);
@@ -170,7 +179,7 @@ async fn harmless_call(upstream: &Upstream) -> Result<(Response<()>, Bytes), Str
         request.headers_mut().insert(header::HOST, upstream.host_header().clone());
         request
     };
-    let response = upstream.send(&Method::GET, || Some(request())).await.map_err(|error| match error {
+    let response = upstream.send(&Method::GET, |_| Some(request())).await.map_err(|error| match error {
         SendError::Connect(error) => error.to_string(),
         SendError::TimedOut => "nothing came within response_timeout".to_owned(),
         SendError::Broken(error) | SendError::CallerBody(error) => crate::upstream::chain(&error),

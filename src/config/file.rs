@@ -19,8 +19,8 @@ use super::table::Table;
 use super::text::{self, NoText, Text};
 use super::value::Value;
 use super::{
-    Config, ConfigSource, Env, Loaded, LogFormat, account, admin, alert, caller, limits, state_dir, store,
-    tls, upstream,
+    Account, Config, ConfigSource, Env, Loaded, LogFormat, Upstream, account, admin, alert, caller, limits,
+    state_dir, store, tls, upstream,
 };
 
 /// What follows is seldom more than an echo, above all if the file is no TOML at all.
@@ -165,10 +165,13 @@ fn read_top<'r>(
     });
     let tls = tls::read(top);
     let admin = admin::read(top);
-    let upstream = upstream::read(top.table_or_defaults("upstream", empty));
+    let table = top.table_or_defaults("upstream", empty);
+    let proxy_line = table.line_of("proxy");
+    let upstream = upstream::read(table);
     let limits = limits::read(top.table_or_defaults("limits", empty));
     let tops: Vec<&Table<'r>> = std::iter::once(&*top).chain(included).collect();
     let (accounts, names) = account::read_all(&tops, &upstream.url, all_parsed);
+    refuse_plain_through_proxy(&upstream, &accounts, top, proxy_line);
     let callers = caller::read_all(&tops, &accounts, &names);
     let alerts = alert::read_all(top);
     let store = store::read(top.table_or_defaults("store", empty), &accounts);
@@ -224,6 +227,21 @@ fn refuse_open_relay(listen: &[SocketAddr], top: &Table<'_>, key: &str) {
                      WeChat account. Say in [[caller]] who may call (or, for [tls], ask for certificates with `client_ca`); set open_to_everyone = true only if something else (a firewall, a private \
                      network) decides who reaches it";
         top.report.problem(top.line_of(key), &named, Some(format!("\"{open}\"")), words);
+    }
+}
+
+/// `http://` is for this machine alone; behind a proxy elsewhere it would not be.
+fn refuse_plain_through_proxy(upstream: &Upstream, accounts: &[Account], top: &Table<'_>, line: usize) {
+    let Some(proxy) = upstream.proxy.as_ref().filter(|proxy| !address::is_this_machine(&proxy.host)) else {
+        return;
+    };
+    let plain = accounts.iter().flat_map(|account| upstream.bases(account)).find(|base| !base.is_tls());
+    if let Some(plain) = plain {
+        let words = format!(
+            "{plain} is not encrypted, and the way to the proxy {proxy} would show the token; want https://, or a \
+             proxy on this machine"
+        );
+        top.report.problem(line, "upstream.proxy", None, words);
     }
 }
 

@@ -61,7 +61,7 @@ pub use crate::proxy::settings::{Allow, Caller, Limits, Rate};
 use crate::secret::Secret;
 use crate::tls::{Pem, ServerPem};
 use crate::upstream::tls::Trust;
-use crate::upstream::{BaseUrl, Endpoint, Settings};
+use crate::upstream::{BaseUrl, Endpoint, OutboundProxy, Settings};
 
 /// Where variables come from: the process's environment, or a test's own.
 pub type Env<'a> = &'a dyn Fn(&str) -> Option<OsString>;
@@ -228,12 +228,16 @@ pub struct Upstream {
     pub egress_ip: Option<IpAddr>,
     /// Further trust roots.
     pub ca: Option<Pem>,
-    /// Time for DNS, TCP and TLS together.
+    /// Time for DNS, TCP, the proxy and TLS together.
     pub connect_timeout: Duration,
     /// From the last byte of the request to the head of the response.
     pub response_timeout: Duration,
     /// Connections to one API host at one moment.
     pub max_connections: usize,
+    /// Further hosts of the API at `url`.
+    pub fallbacks: Vec<BaseUrl>,
+    /// What every connection goes through.
+    pub proxy: Option<OutboundProxy>,
     /// Fields of callers that are not passed on.
     pub strip: Vec<HeaderName>,
     /// Idle connections kept ready.
@@ -243,15 +247,28 @@ pub struct Upstream {
 impl Config {
     /// How many connections there can be at one moment: those of callers, and those to each API host.
     pub fn connections(&self) -> usize {
-        let hosts: HashSet<_> = self.accounts.iter().map(|account| &account.upstream).collect();
+        let hosts: HashSet<_> =
+            self.accounts.iter().flat_map(|account| self.upstream.bases(account)).collect();
         self.limits.max_connections.saturating_add(self.upstream.max_connections.saturating_mul(hosts.len()))
     }
 }
 
 impl Upstream {
-    /// The endpoint of an account.
-    pub fn endpoint(&self, account: &Account, trust: &Trust) -> Endpoint {
-        Endpoint { base: account.upstream.clone(), egress: self.egress_ip, trust: trust.clone() }
+    /// The hosts of an account, the first one first. `fallbacks` stand in for `url`, and for no other host.
+    pub fn bases<'a>(&'a self, account: &'a Account) -> impl Iterator<Item = &'a BaseUrl> {
+        let fallbacks = if account.upstream == self.url { &*self.fallbacks } else { &[] };
+        std::iter::once(&account.upstream).chain(fallbacks)
+    }
+
+    /// The endpoint of an account, and those to fall back to.
+    pub fn endpoints(&self, account: &Account, trust: &Trust) -> (Endpoint, Vec<Endpoint>) {
+        let endpoint = |base: &BaseUrl| Endpoint {
+            base: base.clone(),
+            egress: self.egress_ip,
+            proxy: self.proxy.clone(),
+            trust: trust.clone(),
+        };
+        (endpoint(&account.upstream), self.bases(account).skip(1).map(endpoint).collect())
     }
 
     /// What holds for every endpoint; `workers` share what is kept ready.

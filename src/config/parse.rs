@@ -5,6 +5,7 @@
 
 pub(super) mod address;
 pub(super) mod path;
+pub(super) mod proxy_url;
 
 use std::ops::RangeInclusive;
 use std::time::Duration;

@@ -45,6 +45,11 @@ pub(super) const APP_SECRET: Purpose =
 /// What whoever asks the admin listener shows.
 pub(super) const ADMIN_KEY: Purpose =
     Purpose { name: "key", source: "a long random text that only operators and their monitoring know" };
+/// The proxy before the API hosts, whose URL may hold a password.
+pub(super) const PROXY_URL: Purpose = Purpose {
+    name: "proxy",
+    source: "a URL like http://user:pass@host:port or socks5h://user:pass@host:port",
+};
 /// What a caller shows.
 pub(super) const CALLER_KEY: Purpose =
     Purpose { name: "key", source: "a long random text that only this caller knows" };

@@ -4,16 +4,19 @@
 
 use http::header::{self, HeaderName};
 
-use super::parse::address;
+use super::parse::{address, proxy_url};
 use super::table::Table;
 use super::value::Value;
-use super::{Upstream, pem};
+use super::{Upstream, pem, secret};
 use crate::tls::Pem;
-use crate::upstream::BaseUrl;
+use crate::upstream::{BaseUrl, OutboundProxy};
 
 pub(super) fn read(mut table: Table<'_>) -> Upstream {
+    let first = table.key("url", url);
     let upstream = Upstream {
-        url: table.key("url", url),
+        fallbacks: table.key("fallbacks", |v| fallbacks(v, &first)),
+        proxy: table.optional("proxy", proxy),
+        url: first,
         egress_ip: table.optional("egress_ip", |v| v.parsed(address::IP_WANTED, address::egress_ip)),
         ca: table.optional("ca", ca),
         connect_timeout: table.key("connect_timeout", Value::time),
@@ -34,6 +37,32 @@ pub(super) fn url(value: &Value<'_>) -> Option<BaseUrl> {
         _ => &hidden,
     };
     value.parsed(address::URL_WANTED, address::upstream_url)
+}
+
+/// Each host once.
+fn fallbacks(value: &Value<'_>, first: &BaseUrl) -> Option<Vec<BaseUrl>> {
+    let hosts = value.list(r#"an array of URLs like ["https://api2.weixin.qq.com"]"#, url)?;
+    let all: Vec<&BaseUrl> = std::iter::once(first).chain(&hosts).collect();
+    let twice = all.iter().enumerate().find(|(index, host)| all[..*index].contains(host));
+    match twice {
+        Some((_, host)) => {
+            value.wrong_as(format!("{host} twice"), "other hosts than `url`, each of them once")
+        }
+        None => Some(hosts),
+    }
+}
+
+/// The proxy; no message holds anything of its URL.
+fn proxy(value: &Value<'_>) -> Option<OutboundProxy> {
+    let parsed = match value.toml().as_str() {
+        // Without a user it is no secret, and its file may be read by others.
+        Some(text) if !text.contains('@') => proxy_url::outbound_proxy(text),
+        _ => proxy_url::outbound_proxy(secret::read(value, secret::PROXY_URL)?.expose()),
+    };
+    match parsed {
+        Ok(proxy) => Some(proxy),
+        Err(words) => value.secret().say(words),
+    }
 }
 
 /// Names of fields; one without which there is no request is a slip.

@@ -19,7 +19,7 @@ mod supervisor;
 pub(crate) mod types;
 
 pub use cell::Reader;
-pub use issuer::{Issuer, IssuerClient, IssuerError};
+pub use issuer::{Issuer, IssuerClient};
 pub use policy::{Policy, TokenApi};
 pub use refresher::TaskSpec;
 pub use refusals::advice;

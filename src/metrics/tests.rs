@@ -137,6 +137,11 @@ fn everything() -> Look {
         fetches_today: Some(12),
         quota: Some(2000),
         tls_expires_at: Some(1_790_000_000.0),
+        hosts: vec![
+            ("https://api.weixin.qq.com".to_owned(), false),
+            ("https://api2.weixin.qq.com".to_owned(), true),
+        ],
+        host_changes: 3,
         refreshes: vec![("start", "ok", 1), ("ahead", "ok", 11)],
     };
     Look {
@@ -173,6 +178,9 @@ fn the_text_has_the_names_and_labels_of_the_contract() {
         "wxgate_retries_total{account=\"main\",outcome=\"ok\"} 1",
         "wxgate_token_refreshes_total{account=\"main\",reason=\"ahead\",outcome=\"ok\"} 11",
         "wxgate_token_expiry_timestamp_seconds{account=\"main\"} 1764000000.5",
+        "wxgate_upstream_in_use{account=\"main\",url=\"https://api.weixin.qq.com\"} 0",
+        "wxgate_upstream_in_use{account=\"main\",url=\"https://api2.weixin.qq.com\"} 1",
+        "wxgate_upstream_changes_total{account=\"main\"} 3",
         "wxgate_token_last_refresh_success_timestamp_seconds{account=\"main\"} 1763992800.25",
         "wxgate_token_fetches_today{account=\"main\"} 12",
         "wxgate_token_quota{account=\"main\"} 2000",

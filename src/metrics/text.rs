@@ -61,6 +61,10 @@ pub struct Token {
     pub quota: Option<u64>,
     /// When the certificate that the upstream showed ends.
     pub tls_expires_at: Option<f64>,
+    /// The API hosts, and whether calls go there.
+    pub hosts: Vec<(String, bool)>,
+    /// How often calls have begun to go to another of them.
+    pub host_changes: u64,
     /// Fetches by reason and outcome.
     pub refreshes: Vec<(&'static str, &'static str, u64)>,
 }
@@ -279,6 +283,18 @@ impl Look {
             "wxgate_upstream_tls_expiry_timestamp_seconds",
             "When the certificate that the upstream showed last ends.",
             &|token| token.tls_expires_at,
+        )?;
+        let hosts = self.tokens.iter().flat_map(|token| {
+            token.hosts.iter().map(|(url, in_use)| {
+                ([("account", &*token.account), ("url", url.as_str())], f64::from(u8::from(*in_use)))
+            })
+        });
+        families.gauges("wxgate_upstream_in_use", "Whether calls go to this API host.", hosts)?;
+        let changes = self.tokens.iter().map(|token| ([("account", &*token.account)], token.host_changes));
+        families.counters(
+            "wxgate_upstream_changes",
+            "How often calls have begun to go to another API host.",
+            changes,
         )
     }
 

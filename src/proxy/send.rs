@@ -48,7 +48,7 @@ impl Proxy {
         let resend_as = if call.secret.is_some() { &Method::POST } else { method };
         let _in_flight = token.map(Credential::sending);
         let sent = Instant::now();
-        let response = upstream.send(resend_as, || call.request(&target)).await;
+        let response = upstream.send(resend_as, |host| call.request(&target, host)).await;
         let took = sent.elapsed();
         stats.upstream += took;
         let Inspected { answer, errcode, explanation } = inspect::inspect(response?, hidden, method).await?;

@@ -1,61 +1,93 @@
-//! One API host as the whole process reaches it: shared by all workers, and by the token calls of its accounts.
+//! The API of an account as the whole process reaches it: its host, the fallback hosts, and which of them is in use.
+//!
+//! Another one is used when connecting to the one in use fails, and the first again when it has answered for
+//! [`STEADY`], which is tried beside the calls. Calls and token calls follow alike. Which connections calls have is the
+//! workers' business.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
-use reqwest::{Client, dns, redirect};
-use rustls::ClientConfig;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep};
 
 use super::certificate::Certificate;
-use super::endpoint::{Endpoint, Settings};
-use super::resolver::Resolver;
+use super::endpoint::{BaseUrl, Endpoint, Settings};
+use super::site::Site;
+use super::traffic::Wire;
+use super::wire::ConnectError;
 
-/// An endpoint with its settings, and what all connections to it have in common.
+/// How long the first host must have answered again before it is used again.
+const STEADY: Duration = Duration::from_secs(60);
+
+/// How often it is tried meanwhile.
+const TRY_EVERY: Duration = Duration::from_secs(5);
+
+/// Hosts that come and go leave a line in the log this often at most.
+const LINE_EVERY: Duration = Duration::from_secs(10);
+
+/// Where an API is, with its settings, and which of its hosts is in use.
 #[derive(Debug)]
 pub struct ApiHost {
-    endpoint: Endpoint,
+    me: Weak<Self>,
     settings: Settings,
-    pub(super) resolver: Resolver,
-    /// One for each connection that may still be made; beside them are those of token calls, one for each account.
-    free: Arc<Semaphore>,
-    waiting: AtomicUsize,
-    wanted: Notify,
+    /// The first, then the fallbacks.
+    sites: Vec<Arc<Site>>,
+    /// Where calls go.
+    in_use: AtomicUsize,
+    /// The first host is being tried.
+    trying: AtomicBool,
     start: Instant,
-    /// Milliseconds after `start`; 0: never.
-    died: AtomicU64,
-    /// The last certificate that it showed.
-    certificate: ArcSwapOption<Certificate>,
-    /// How many calls got no connection since wxgate itself had too many.
-    busy: AtomicU64,
+    /// In milliseconds after `start`: when the first host was left last, and when that was logged last, plus one.
+    left: AtomicU64,
+    logged: AtomicU64,
+    changes: AtomicU64,
 }
 
 impl ApiHost {
-    /// Connects to nobody yet.
-    pub fn new(endpoint: Endpoint, settings: Settings) -> Arc<Self> {
-        let (resolver, free) =
-            (Resolver::new(endpoint.base.host()), Semaphore::new(settings.max_connections));
-        Arc::new(Self {
-            endpoint,
+    /// Connects to nobody yet. `fallbacks` are further hosts of the same API.
+    pub fn new(endpoint: Endpoint, fallbacks: Vec<Endpoint>, settings: Settings) -> Arc<Self> {
+        let endpoints = std::iter::once(endpoint).chain(fallbacks);
+        let sites = endpoints.map(|endpoint| Site::new(endpoint, settings.clone())).collect();
+        Self::of(sites, settings)
+    }
+
+    pub(super) fn of(sites: Vec<Arc<Site>>, settings: Settings) -> Arc<Self> {
+        Arc::new_cyclic(|me| Self {
+            me: Weak::clone(me),
             settings,
-            resolver,
-            free: Arc::new(free),
-            waiting: AtomicUsize::new(0),
-            wanted: Notify::new(),
+            sites,
+            in_use: AtomicUsize::new(0),
+            trying: AtomicBool::new(false),
             start: Instant::now(),
-            died: AtomicU64::new(0),
-            certificate: ArcSwapOption::empty(),
-            busy: AtomicU64::new(0),
+            left: AtomicU64::new(0),
+            logged: AtomicU64::new(0),
+            changes: AtomicU64::new(0),
         })
     }
 
-    /// Where it is and how it is reached.
+    /// The first host and how it is reached: what a stored token is bound to, whichever host is in use.
     pub fn endpoint(&self) -> &Endpoint {
-        &self.endpoint
+        self.sites[0].endpoint()
+    }
+
+    /// All hosts, the first one first.
+    pub fn endpoints(&self) -> impl Iterator<Item = &Endpoint> {
+        self.sites.iter().map(|site| site.endpoint())
+    }
+
+    /// The host that calls go to.
+    pub fn base_in_use(&self) -> &BaseUrl {
+        &self.sites[self.in_use()].endpoint().base
+    }
+
+    /// The certificate that the host in use showed at its last handshake; `None` before the first one, and without TLS.
+    pub fn certificate(&self) -> Option<Arc<Certificate>> {
+        self.sites[self.in_use()].certificate()
+    }
+
+    /// How often another host has come into use.
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Relaxed)
     }
 
     /// Its time limits and the like.
@@ -63,129 +95,200 @@ impl ApiHost {
         &self.settings
     }
 
-    /// An HTTP client for token calls, each on a connection of its own and `limit` long at most. Connections are made
-    /// as those of forwarded calls are.
-    ///
-    /// # Errors
-    /// When the TLS library does not like the settings.
-    pub fn client(&self, limit: Duration) -> reqwest::Result<Client> {
-        Client::builder()
-            .tls_backend_preconfigured(ClientConfig::clone(self.endpoint.trust.client()))
-            // A proxy from the environment would see the secret, and WeChat would see its address.
-            .no_proxy()
-            .redirect(redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .http1_only()
-            // Hours lie between two fetches: a kept connection would be dead by then.
-            .pool_max_idle_per_host(0)
-            .dns_resolver(self.resolver.clone())
-            // With one address family bound, the connector tries destinations of that family alone.
-            .local_address(self.endpoint.egress)
-            .connect_timeout(self.settings.connect_timeout)
-            .timeout(limit)
-            .build()
-    }
-
-    /// The certificate that it showed at the last handshake; `None` before the first one, and without TLS.
-    pub fn certificate(&self) -> Option<Arc<Certificate>> {
-        self.certificate.load_full()
-    }
-
-    /// Takes over what can be shown of a verified certificate. A handshake costs a thousand times as much.
-    pub(super) fn note_certificate(&self, der: &[u8]) {
-        self.certificate.store(Certificate::read(der).map(Arc::new));
-    }
-
     /// Connections that are open, or being made.
     pub fn open_connections(&self) -> usize {
-        self.settings.max_connections.saturating_sub(self.free.available_permits())
+        self.sites.iter().map(|site| site.open_connections()).sum()
     }
 
-    /// The right to make one connection, waited for up to `connect_timeout`; `None`: there are too many.
-    pub(super) async fn permit(&self) -> Option<OwnedSemaphorePermit> {
-        if let Some(permit) = self.try_permit() {
-            return Some(permit);
+    pub(super) fn sites(&self) -> &[Arc<Site>] {
+        &self.sites
+    }
+
+    /// The index of the host that calls go to.
+    pub(super) fn in_use(&self) -> usize {
+        self.in_use.load(Ordering::Relaxed)
+    }
+
+    /// Where to go when `failed` could not be reached: first where others have gone meanwhile, then in turn. Empty
+    /// where another host would not help.
+    pub(super) fn others(&self, failed: usize, error: &ConnectError) -> impl Iterator<Item = usize> + use<> {
+        let (count, in_use) = (if error.is_of_host() { self.sites.len() } else { 0 }, self.in_use());
+        let begin = if in_use == failed { failed + 1 } else { in_use };
+        (0..count).map(move |step| (begin + step) % count).filter(move |next| *next != failed)
+    }
+
+    /// A connection of its own to the host in use, or to the next that can be reached; with its index.
+    pub(super) async fn wire(&self) -> Result<(usize, Wire), ConnectError> {
+        let first = self.in_use();
+        let mut error = match self.sites[first].wire().await {
+            Ok(wire) => return Ok((first, wire)),
+            Err(error) => error,
+        };
+        for next in self.others(first, &error) {
+            match self.sites[next].wire().await {
+                Ok(wire) => {
+                    self.moves(first, next, &error);
+                    return Ok((next, wire));
+                }
+                Err(further) => error.and(&further),
+            }
         }
-        let _waiting = Waiting::begin(self);
-        self.wanted.notify_waiters();
-        let permit = timeout(self.settings.connect_timeout, Arc::clone(&self.free).acquire_owned()).await;
-        // The semaphore is never closed.
-        permit.ok()?.ok()
+        Err(error)
     }
 
-    /// The right to make one connection, if there is one.
-    pub(super) fn try_permit(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.free).try_acquire_owned().ok()
-    }
-
-    /// Logs that a call gets no connection: the first one, and then every thousandth.
-    pub(super) fn log_busy(&self, cause: &str) {
-        let before = self.busy.fetch_add(1, Ordering::Relaxed);
-        if before.is_multiple_of(1000) {
-            tracing::warn!(
-                cause,
-                calls = before + 1,
-                "calls get `busy`: no connection to the upstream is free"
-            );
+    /// From now on calls go to `to`, unless others have moved on from `from` before.
+    pub(super) fn moves(&self, from: usize, to: usize, why: &ConnectError) {
+        if self.in_use.compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst).is_err() {
+            return;
+        }
+        self.changes.fetch_add(1, Ordering::Relaxed);
+        let now = self.millis();
+        if from == 0 {
+            self.left.store(now, Ordering::Relaxed);
+        }
+        let logged = self.logged.load(Ordering::Relaxed);
+        if logged == 0 || now + 1 - logged >= LINE_EVERY.as_millis() as u64 {
+            self.logged.store(now + 1, Ordering::Relaxed);
+            let to = &self.sites[to].endpoint().base;
+            tracing::warn!(cause = %why, %to, "the API host in use cannot be reached; calls go to another from now on");
+        }
+        if to != 0 && !self.trying.swap(true, Ordering::SeqCst) {
+            tokio::spawn(try_first(Weak::clone(&self.me)));
         }
     }
 
-    /// Whether somebody waits for another connection to end.
-    pub(super) fn is_full(&self) -> bool {
-        self.waiting.load(Ordering::Relaxed) > 0
-    }
-
-    /// Ready when somebody has begun to wait for another connection to end.
-    pub(super) async fn becomes_full(&self) {
-        self.wanted.notified().await;
-    }
-
-    /// A connection has died silently; its peer was last known to live at `heard`.
-    pub(super) fn connection_died(&self, heard: Instant) {
-        let millis = u64::try_from(heard.saturating_duration_since(self.start).as_millis());
-        self.died.fetch_max(millis.unwrap_or(u64::MAX).saturating_add(1), Ordering::Relaxed);
-    }
-
-    /// Whether another connection died that had been idle for no longer than one that was `heard` then.
-    pub(super) fn may_be_dead(&self, heard: Instant) -> bool {
-        match self.died.load(Ordering::Relaxed) {
-            0 => false,
-            died => heard <= self.start + Duration::from_millis(died),
-        }
+    fn millis(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 }
 
-/// With the same endpoint and settings, connections and token tasks can go on.
+/// With the same endpoints and settings, connections and token tasks can go on.
 impl PartialEq for ApiHost {
     fn eq(&self, other: &Self) -> bool {
-        self.endpoint == other.endpoint && self.settings == other.settings
+        self.settings == other.settings && self.endpoints().eq(other.endpoints())
     }
 }
 
-/// Counted as waiting until dropped.
-struct Waiting<'a>(&'a ApiHost);
-
-impl<'a> Waiting<'a> {
-    fn begin(host: &'a ApiHost) -> Self {
-        host.waiting.fetch_add(1, Ordering::Relaxed);
-        Self(host)
+/// Goes back to the first host once it has answered for long enough.
+async fn try_first(host: Weak<ApiHost>) {
+    let mut answers_since = None;
+    loop {
+        sleep(TRY_EVERY).await;
+        // A reload may have brought another.
+        let Some(host) = host.upgrade() else { return };
+        if host.in_use() == 0 {
+            host.trying.store(false, Ordering::SeqCst);
+            // It may have been left once more just now, by one who saw that this task still runs.
+            if host.in_use() == 0 || host.trying.swap(true, Ordering::SeqCst) {
+                return;
+            }
+        }
+        let asked = host.millis();
+        if let Err(error) = host.sites[0].wire().await {
+            tracing::debug!(%error, "the first API host cannot be reached yet");
+            answers_since = None;
+            continue;
+        }
+        let since: u64 = *answers_since.get_or_insert(asked);
+        // What it answered before it was left once more does not count.
+        let since = since.max(host.left.load(Ordering::Relaxed));
+        if Duration::from_millis(host.millis().saturating_sub(since)) >= STEADY {
+            host.in_use.store(0, Ordering::Relaxed);
+            host.changes.fetch_add(1, Ordering::Relaxed);
+            let to = &host.endpoint().base;
+            tracing::info!(%to, "the first API host answers again; calls go to it from now on");
+        }
     }
 }
 
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::upstream::tls::Trust;
+    use std::net::{SocketAddr, TcpListener};
+    use std::process;
 
-impl dns::Resolve for Resolver {
-    fn resolve(&self, _: dns::Name) -> dns::Resolving {
-        // There is one host, and the port is that of the URL.
-        let resolver = self.clone();
-        Box::pin(async move {
-            let addresses = resolver.addresses().await?;
-            let addresses: Vec<_> = addresses.iter().map(|address| SocketAddr::new(*address, 0)).collect();
-            Ok(Box::new(addresses.into_iter()) as dns::Addrs)
-        })
+    fn api(addresses: &[SocketAddr]) -> Arc<ApiHost> {
+        let mut endpoints = addresses.iter().map(|address| Endpoint {
+            base: BaseUrl::new(false, &address.ip().to_string(), address.port()).unwrap(),
+            egress: None,
+            proxy: None,
+            trust: Trust::load(None).unwrap(),
+        });
+        let settings = Settings {
+            connect_timeout: Duration::from_secs(3),
+            response_timeout: Duration::from_secs(30),
+            max_connections: 1024,
+            warm_connections: 0,
+        };
+        ApiHost::new(endpoints.next().unwrap(), endpoints.collect(), settings)
+    }
+
+    /// An address of this test process alone, so that its port stays free while nobody listens.
+    fn own(last: u8) -> TcpListener {
+        TcpListener::bind(format!("127.88.{}.{last}:0", process::id() % 250)).unwrap()
+    }
+
+    async fn reached(api: &ApiHost) -> Option<usize> {
+        api.wire().await.ok().map(|(index, _)| index)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_host_is_used_again_after_it_has_answered_for_a_minute() {
+        let (first, second) = (own(1), own(2));
+        let (at, spare) = (first.local_addr().unwrap(), second.local_addr().unwrap());
+        let api = api(&[at, spare]);
+        assert_eq!((reached(&api).await, api.changes()), (Some(0), 0));
+        drop(first);
+        assert_eq!((reached(&api).await, api.changes()), (Some(1), 1));
+        assert_eq!(api.base_in_use().port(), spare.port());
+        sleep(Duration::from_secs(300)).await;
+        assert_eq!(api.in_use(), 1, "it does not answer");
+        let _first = TcpListener::bind(at).unwrap();
+        sleep(Duration::from_secs(58)).await;
+        assert_eq!((reached(&api).await, api.in_use()), (Some(1), 1), "not long enough");
+        sleep(Duration::from_secs(10)).await;
+        assert_eq!((reached(&api).await, api.changes()), (Some(0), 2));
+        // Nobody tries it any more, and the next time somebody does again.
+        sleep(Duration::from_secs(10)).await;
+        drop(_first);
+        assert_eq!(reached(&api).await, Some(1));
+        let _first = TcpListener::bind(at).unwrap();
+        sleep(Duration::from_secs(70)).await;
+        assert_eq!(api.in_use(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_first_host_that_falters_begins_its_minute_anew() {
+        let (first, second) = (own(3), own(4));
+        let at = first.local_addr().unwrap();
+        let api = api(&[at, second.local_addr().unwrap()]);
+        drop(first);
+        assert_eq!(reached(&api).await, Some(1));
+        let first = TcpListener::bind(at).unwrap();
+        sleep(Duration::from_secs(50)).await;
+        drop(first);
+        sleep(Duration::from_secs(7)).await;
+        let _first = TcpListener::bind(at).unwrap();
+        sleep(Duration::from_secs(50)).await;
+        assert_eq!(api.in_use(), 1);
+        sleep(Duration::from_secs(20)).await;
+        assert_eq!(api.in_use(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn hosts_are_tried_in_turn_and_an_error_names_them_all() {
+        let all = [own(5), own(6), own(7)];
+        let at = all.each_ref().map(|listener| listener.local_addr().unwrap());
+        let api = api(&at);
+        let [first, second, third] = all;
+        drop((first, second));
+        assert_eq!(reached(&api).await, Some(2));
+        drop(third);
+        let error = api.wire().await.err().unwrap().to_string();
+        assert!(at.iter().all(|address| error.contains(&format!("http://{address}: "))), "{error}");
+        assert_eq!(api.in_use(), 2, "no other host is better");
+        let _second = TcpListener::bind(at[1]).unwrap();
+        assert_eq!((reached(&api).await, api.in_use()), (Some(1), 1));
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use http::HeaderValue;
 use rustls::pki_types::ServerName;
 
+use super::outbound_proxy::OutboundProxy;
 use super::tls::Trust;
 
 /// Scheme, host and port; shown as `https://host:port`, which is also what a stored token is bound to.
@@ -65,7 +66,7 @@ impl fmt::Display for BaseUrl {
 }
 
 /// A host as URLs write it: an IPv6 address in brackets.
-struct Bracketed<'a>(&'a str);
+pub(super) struct Bracketed<'a>(pub(super) &'a str);
 
 impl fmt::Display for Bracketed<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -73,21 +74,34 @@ impl fmt::Display for Bracketed<'_> {
     }
 }
 
-/// One API host, the address that connections to it leave from, and whom they trust: the key of connection pools.
+/// One API host, the address that connections to it leave from, the proxy that they go through, and whom they trust:
+/// the key of connection pools.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Endpoint {
     /// Where it is.
     pub base: BaseUrl,
     /// The local address of every connection; `None`: the system chooses.
     pub egress: Option<IpAddr>,
+    /// The proxy that every connection goes through.
+    pub proxy: Option<OutboundProxy>,
     /// The trust roots of TLS.
     pub trust: Trust,
+}
+
+impl Endpoint {
+    /// Whom connections are made to: name or address, and port.
+    pub fn peer(&self) -> (&str, u16) {
+        match &self.proxy {
+            Some(proxy) => (&proxy.host, proxy.port),
+            None => (self.base.host(), self.base.port()),
+        }
+    }
 }
 
 /// How calls to an API host are limited.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// Time for DNS, TCP and TLS together.
+    /// Time for DNS, TCP, the proxy and TLS together.
     pub connect_timeout: Duration,
     /// From the last byte of the request to the head of the response.
     pub response_timeout: Duration,

@@ -1,7 +1,7 @@
 //! Calls to API hosts: endpoints, connections and their pools, one exchange after the other, time limits.
 //!
-//! One [`Upstream`] per worker and [`ApiHost`]. The host it talks to is fixed by the configuration; nothing that a
-//! caller sends can change it. Knows nothing of tokens and errcodes, and follows no redirect.
+//! One [`Upstream`] per worker and [`ApiHost`]. The hosts it talks to are fixed by the configuration; nothing that a
+//! caller sends can change them. Knows nothing of tokens and errcodes, and follows no redirect.
 
 mod api_host;
 mod body;
@@ -13,28 +13,35 @@ mod endpoint;
 mod exchange;
 mod in_flight;
 mod interim;
+mod one_call;
+mod outbound_proxy;
 mod pool;
 mod resolver;
 mod response;
+mod site;
 mod tcp_info;
 pub mod tls;
 mod traffic;
+mod tunnel;
+mod wire;
 
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderValue, Method, Request, Response};
+use http::{HeaderValue, Method, Request, Response, header};
 use tokio::select;
 use tokio::sync::Notify;
 
 pub use api_host::ApiHost;
 pub use body::RequestBody;
 pub use certificate::Certificate;
-pub use connector::ConnectError;
-pub(crate) use connector::chain;
 pub use endpoint::{BaseUrl, Endpoint, Settings};
+pub use one_call::CallError;
+pub use outbound_proxy::{OutboundProxy, ProxyCredentials, ProxyProtocol};
 pub use response::{BodyError, ResponseBody};
+pub use wire::ConnectError;
+pub(crate) use wire::chain;
 
 use connection::Connection;
 use connector::Connector;
@@ -48,15 +55,24 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// Between two attempts to make a connection when none can be made, at most.
 const MOST_PAUSE: Duration = Duration::from_secs(30);
 
-/// The API host as one worker reaches it.
+/// An API as one worker reaches it.
 pub struct Upstream {
-    connector: Connector,
-    pool: Rc<Pool>,
+    host: Arc<ApiHost>,
+    /// In the order of the API's hosts.
+    sites: Vec<Reached>,
     in_flight: Rc<InFlight>,
     host_header: HeaderValue,
     settings: Settings,
     /// A request found no idle connection.
     missed: Notify,
+}
+
+/// One host, and the worker's connections to it.
+struct Reached {
+    connector: Connector,
+    pool: Rc<Pool>,
+    /// What the `Host` field becomes, unless this is the first host.
+    other_host: Option<HeaderValue>,
 }
 
 /// Why a request brought no response.
@@ -77,24 +93,26 @@ pub enum SendError {
 impl Upstream {
     /// Connects to nobody yet; [`Self::keep_warm`] keeps idle connections ready.
     pub fn new(host: Arc<ApiHost>) -> Self {
-        let connector = Connector::new(Arc::clone(&host));
-        Self {
-            in_flight: InFlight::new(),
-            host_header: host.endpoint().base.host_header(),
-            settings: host.settings().clone(),
-            pool: Rc::new(Pool::new(connector.clone())),
-            connector,
-            missed: Notify::new(),
-        }
+        let host_header = host.endpoint().base.host_header();
+        let reached = |(index, site): (usize, &Arc<site::Site>)| {
+            let connector = Connector::new(Arc::clone(site));
+            let other_host = (index > 0).then(|| site.endpoint().base.host_header());
+            Reached { pool: Rc::new(Pool::new(connector.clone())), connector, other_host }
+        };
+        let sites = host.sites().iter().enumerate().map(reached).collect();
+        let settings = host.settings().clone();
+        Self { host, sites, in_flight: InFlight::new(), host_header, settings, missed: Notify::new() }
     }
 
-    /// The value of the `Host` field of every request to this API host.
+    /// The value of the `Host` field of requests to the first host.
     pub fn host_header(&self) -> &HeaderValue {
         &self.host_header
     }
 
     /// Sends a request and waits for the head of its response. `make` makes it, and makes it anew for a second
-    /// sending, unless its body is gone.
+    /// sending, unless its body is gone; what it is given stands in the place of [`Self::host_header`].
+    ///
+    /// When the host in use cannot be connected to, the others are tried in turn.
     ///
     /// When the connection breaks before any byte of a response came, a request is sent again, once, if its
     /// method is idempotent, nothing of it had been written, or the upstream had closed before it received any of it:
@@ -105,7 +123,7 @@ impl Upstream {
     pub async fn send(
         &self,
         method: &Method,
-        mut make: impl FnMut() -> Option<Request<RequestBody>>,
+        mut make: impl FnMut(Option<&HeaderValue>) -> Option<Request<RequestBody>>,
     ) -> Result<Response<ResponseBody>, SendError> {
         // Held until the head of the response is here.
         let _permit = match self.in_flight.try_acquire() {
@@ -113,20 +131,30 @@ impl Upstream {
             // Boxed like all that is rare here: a future is as large as its largest branch.
             None => Box::pin(self.in_flight.acquire()).await,
         };
-        let connection = match self.pool.take() {
+        let mut site = &self.sites[self.host.in_use()];
+        let connection = match site.pool.take() {
             Some(connection) => connection,
             None => {
                 // The next one shall not have to wait for one, too.
                 self.missed.notify_one();
-                self.pool.wait().await.map_err(SendError::Connect)?
+                match site.pool.wait().await {
+                    Ok(connection) => connection,
+                    Err(error) => {
+                        let other = Box::pin(self.elsewhere(site, error)).await;
+                        let (other, connection) = other.map_err(SendError::Connect)?;
+                        site = other;
+                        connection
+                    }
+                }
             }
         };
-        let failed = match exchange(connection, &mut make, self.settings.response_timeout).await {
-            Ok((response, connection)) => return Ok(self.attach(response, connection)),
+        let begin = || make(site.other_host.as_ref());
+        let failed = match exchange(connection, begin, self.settings.response_timeout).await {
+            Ok((response, connection)) => return Ok(self.attach(site, response, connection)),
             Err(failed) => failed,
         };
         if let Some(heard) = failed.died_after {
-            self.connector.host().connection_died(heard);
+            site.connector.host().connection_died(heard);
         }
         let idempotent = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
         // Never begun: what had come on the connection was no answer to it.
@@ -137,7 +165,7 @@ impl Upstream {
         }
         let request = match failed.unsent {
             Some(request) => request,
-            None => match make() {
+            None => match make(None) {
                 Some(request) => Box::new(request),
                 None => return Err(failed.into()),
             },
@@ -148,47 +176,95 @@ impl Upstream {
     /// Over a new connection: the idle ones may have died with the one that broke.
     async fn send_again(
         &self,
-        request: Box<Request<RequestBody>>,
+        mut request: Box<Request<RequestBody>>,
     ) -> Result<Response<ResponseBody>, SendError> {
-        let connection = self.connector.connect().await.map_err(SendError::Connect)?;
+        let (site, connection) = self.connect().await.map_err(SendError::Connect)?;
+        let host = site.other_host.as_ref().unwrap_or(&self.host_header);
+        request.headers_mut().insert(header::HOST, host.clone());
         match exchange(connection, || Some(*request), self.settings.response_timeout).await {
-            Ok((response, connection)) => Ok(self.attach(response, connection)),
+            Ok((response, connection)) => Ok(self.attach(site, response, connection)),
             Err(failed) => Err(failed.into()),
         }
     }
 
-    /// Makes a connection and keeps it for the next request: for `wxgate check`.
+    /// A new connection to the host in use, or one to another.
+    async fn connect(&self) -> Result<(&Reached, Box<Connection>), ConnectError> {
+        let site = &self.sites[self.host.in_use()];
+        match site.connector.connect().await {
+            Ok(connection) => Ok((site, connection)),
+            Err(error) => self.elsewhere(site, error).await,
+        }
+    }
+
+    /// A connection to another host, since this one cannot be reached.
+    async fn elsewhere(
+        &self,
+        failed: &Reached,
+        mut error: ConnectError,
+    ) -> Result<(&Reached, Box<Connection>), ConnectError> {
+        let failed = self.sites.iter().position(|site| std::ptr::eq(site, failed)).unwrap_or_default();
+        for next in self.host.others(failed, &error) {
+            let site = &self.sites[next];
+            let connection = match site.pool.take() {
+                Some(connection) => Ok(connection),
+                None => site.pool.wait().await,
+            };
+            match connection {
+                Ok(connection) => {
+                    self.host.moves(failed, next, &error);
+                    return Ok((site, connection));
+                }
+                Err(further) => error.and(&further),
+            }
+        }
+        Err(error)
+    }
+
+    /// Makes a connection to the first host and keeps it for the next request: for `wxgate check`.
     ///
     /// # Errors
     /// When none can be made.
     pub async fn reach(&self) -> Result<(), ConnectError> {
-        self.pool.give_back(self.connector.connect().await?);
+        let first = &self.sites[0];
+        first.pool.give_back(first.connector.connect().await?);
         Ok(())
     }
 
     fn attach(
         &self,
+        site: &Reached,
         response: Response<hyper::body::Incoming>,
         connection: Box<Connection>,
     ) -> Response<ResponseBody> {
         response.map(|incoming| {
-            ResponseBody::new(incoming, connection, Rc::clone(&self.pool), self.settings.response_timeout)
+            ResponseBody::new(incoming, connection, Rc::clone(&site.pool), self.settings.response_timeout)
         })
     }
 
-    /// Looks after the idle connections: drops dead and old ones, keeps `warm_connections` of them ready, beside those
-    /// that are in use. Never returns.
+    /// Looks after the idle connections: drops dead and old ones, keeps `warm_connections` of them ready at the host in
+    /// use, beside those that are in use. Never returns.
     pub async fn keep_warm(&self) {
         let mut pause = SWEEP_EVERY;
         loop {
+            let in_use = self.host.in_use();
+            let left: Vec<usize> = self.sites.iter().map(|site| site.pool.sweep()).collect();
+            let site = &self.sites[in_use];
             // Counted once: an upstream that ends each connection at once is not asked for the next one at once.
-            for _ in self.pool.sweep()..self.settings.warm_connections {
+            for _ in left[in_use]..self.settings.warm_connections {
                 // Requests come first.
-                let Some(permit) = self.connector.host().try_permit() else { break };
-                match self.connector.connect_with(permit).await {
+                let Some(permit) = site.connector.host().try_permit() else { break };
+                let error = match site.connector.connect_with(permit).await {
                     Ok(connection) => {
-                        self.pool.give_back(connection);
+                        site.pool.give_back(connection);
                         pause = SWEEP_EVERY;
+                        continue;
+                    }
+                    Err(error) => error,
+                };
+                match self.elsewhere(site, error).await {
+                    Ok((other, connection)) => {
+                        other.pool.give_back(connection);
+                        break;
                     }
                     // Requests that try meanwhile do not make this one try more often.
                     Err(error) => {
@@ -201,7 +277,7 @@ impl Upstream {
             select! {
                 () = tokio::time::sleep(SWEEP_EVERY) => {}
                 () = self.missed.notified() => {}
-                () = self.connector.host().becomes_full() => {}
+                () = site.connector.host().becomes_full() => {}
             }
         }
     }
@@ -227,19 +303,27 @@ mod tests {
     use tokio::task::{LocalSet, spawn_local, yield_now};
     use tokio::time::{Instant, timeout_at};
 
-    fn upstream(listener: &TcpListener, warm_connections: usize) -> Rc<Upstream> {
-        let endpoint = Endpoint {
-            base: BaseUrl::new(false, "127.0.0.1", listener.local_addr().unwrap().port()).unwrap(),
-            egress: None,
-            trust: tls::Trust::load(None).unwrap(),
-        };
-        let settings = Settings {
+    fn settings(warm_connections: usize) -> Settings {
+        Settings {
             connect_timeout: Duration::from_secs(3),
             response_timeout: Duration::from_secs(30),
             max_connections: 1024,
             warm_connections,
-        };
-        Rc::new(Upstream::new(ApiHost::new(endpoint, settings)))
+        }
+    }
+
+    fn upstream(listener: &TcpListener, warm_connections: usize) -> Rc<Upstream> {
+        let endpoint = plain(listener.local_addr().unwrap());
+        Rc::new(Upstream::new(ApiHost::new(endpoint, Vec::new(), settings(warm_connections))))
+    }
+
+    fn plain(address: std::net::SocketAddr) -> Endpoint {
+        Endpoint {
+            base: BaseUrl::new(false, &address.ip().to_string(), address.port()).unwrap(),
+            egress: None,
+            proxy: None,
+            trust: tls::Trust::load(None).unwrap(),
+        }
     }
 
     #[tokio::test]
@@ -267,7 +351,7 @@ mod tests {
                 tokio::time::pause();
                 tokio::time::advance(Duration::from_secs(if call == 0 { 0 } else { 45 })).await;
                 tokio::time::resume();
-                let request = || Some(Request::new(RequestBody::whole([])));
+                let request = |_: Option<&HeaderValue>| Some(Request::new(RequestBody::whole([])));
                 upstream.send(&Method::GET, request).await.unwrap();
                 seen.push(connections.get());
             }
@@ -288,13 +372,13 @@ mod tests {
             let accepted = async || timeout_at(next_look, listener.accept()).await.ok().map(Result::unwrap);
             let call = || {
                 let upstream = Rc::clone(&upstream);
-                let request = || Some(Request::new(RequestBody::whole([])));
+                let request = |_: Option<&HeaderValue>| Some(Request::new(RequestBody::whole([])));
                 spawn_local(async move { upstream.send(&Method::GET, request).await.map(drop) })
             };
             let keeper = Rc::clone(&upstream);
             spawn_local(async move { keeper.keep_warm().await });
             let _ready = accepted().await?;
-            while upstream.pool.sweep() == 0 {
+            while upstream.sites[0].pool.sweep() == 0 {
                 yield_now().await;
             }
             // The first takes it, the second finds none.

@@ -16,7 +16,8 @@ use tokio::task::spawn_local;
 use tokio::time::Instant;
 
 use super::connection::Connection;
-use super::connector::{ConnectError, Connector};
+use super::connector::Connector;
+use super::wire::ConnectError;
 
 /// An idle connection is not used after this long. WeChat's own limit is not documented; nginx's default of
 /// 75 s and the 60 s of common load balancers are above it.

@@ -6,11 +6,13 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use tempfile::TempDir;
+use tokio::net::TcpListener;
 use tokio::process::Command;
 
 use crate::support::fake::{Fake, Reply};
 use crate::support::gate::{APPID, Gate, SECRET, Settings, note_credential};
 use crate::support::nobody::nobody;
+use crate::support::outbound::{LOGIN, LOGIN_IN_URL, OutboundProxy};
 use crate::support::wechat::WeChat;
 
 /// What one run said.
@@ -205,6 +207,94 @@ async fn an_upstream_that_is_down_is_said_once() {
     assert!(said.has("FAIL", &["no connection to the upstream", "refused", "firewall"]), "{said:?}");
     assert!(said.has("warning", &["account `main`: not checked"]), "{said:?}");
     assert_eq!(said.lines("FAIL").len(), 1, "{said:?}");
+}
+
+#[tokio::test]
+async fn each_fallback_is_asked_and_a_dead_one_is_wrong() {
+    let (wechat, other) = (WeChat::start().await, WeChat::start().await);
+    let (_held, dead) = nobody();
+    let mut site = Site::before(&wechat.url);
+    site.upstream = format!("fallbacks = [{:?}]", other.url);
+    let said = site.check(&[]).await;
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(said.has("ok", &["connected to ", &other.url]), "{said:?}");
+    assert_eq!(other.handle.stats().connections.requests, 1);
+    site.upstream = format!("fallbacks = [{:?}]", format!("https://{dead}"));
+    let said = site.check(&[]).await;
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.has("FAIL", &["no connection", &format!("https://{dead}")]), "{said:?}");
+    // With the first host dead the credentials are asked for at the other.
+    (site.url, site.upstream) = (format!("https://{dead}"), format!("fallbacks = [{:?}]", wechat.url));
+    let said = site.check(&[]).await;
+    assert!(said.has("ok", &["account `main`: WeChat accepts the secret"]), "{said:?}");
+    ended_nobodys_token(&said, &wechat);
+}
+
+/// What `check` says of this proxy, none of which is a password.
+async fn through(url: &str, proxy: String) -> Said {
+    let mut site = Site::before(url);
+    site.upstream = format!("proxy = {proxy:?}");
+    let said = site.check(&[]).await;
+    assert!(
+        !format!("{said:?}").contains(LOGIN.1) && !format!("{said:?}").contains(LOGIN_IN_URL),
+        "{said:?}"
+    );
+    said
+}
+
+#[tokio::test]
+async fn the_whole_way_through_a_proxy_is_walked() {
+    let wechat = WeChat::start().await;
+    let url = format!("https://sandbox.wxgate.test:{}", wechat.addr.port());
+    let (http, socks) =
+        (OutboundProxy::http(wechat.addr, true).await, OutboundProxy::socks5(wechat.addr, true).await);
+    for (scheme, proxy) in [("http", &http), ("socks5h", &socks)] {
+        let said = through(&url, format!("{scheme}://{LOGIN_IN_URL}{}", proxy.addr)).await;
+        assert_eq!(said.code, Some(0), "{said:?}");
+        let way = format!("through the proxy {scheme}://{}", proxy.addr);
+        assert!(said.has("ok", &[&url, &way, "its certificate is trusted"]), "{said:?}");
+        assert!(said.has("ok", &["account `main`: WeChat accepts the secret"]), "{said:?}");
+        ended_nobodys_token(&said, &wechat);
+    }
+}
+
+#[tokio::test]
+async fn the_leg_that_failed_is_named() {
+    let wechat = WeChat::start().await;
+    let url = format!("https://sandbox.wxgate.test:{}", wechat.addr.port());
+    let (_held, dead) = nobody();
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let http = OutboundProxy::http(wechat.addr, true).await;
+    let socks = OutboundProxy::socks5(wechat.addr, true).await;
+    let (http_to_nobody, socks_to_nobody) =
+        (OutboundProxy::http(dead, false).await, OutboundProxy::socks5(dead, false).await);
+    let wrong = "user:wrong-p4ss@";
+    for (proxy, words) in [
+        (
+            format!("http://{LOGIN_IN_URL}{dead}"),
+            &["is not reached", "refused", "is `upstream.proxy` right"][..],
+        ),
+        (format!("http://{}", http.addr), &["it wants user and password (407)"]),
+        (format!("http://{wrong}{}", http.addr), &["it refuses user and password (407)"]),
+        (format!("socks5h://{}", socks.addr), &["it wants user and password"]),
+        (format!("socks5h://{wrong}{}", socks.addr), &["it refuses user and password"]),
+        (format!("http://{}", http_to_nobody.addr), &["it refuses the connection: 502 Bad Gateway", "allow"]),
+        (format!("socks5h://{}", socks_to_nobody.addr), &["connection refused by the host (SOCKS5 reply 5)"]),
+        (format!("http://{}", wechat.addr), &["its answer is not HTTP"]),
+        (format!("socks5h://{}", http_to_nobody.addr), &["the proxy"]),
+        (format!("http://{}", silent.local_addr().unwrap()), &["the proxy had not made the connection"]),
+    ] {
+        let said = through(&url, proxy.clone()).await;
+        assert_eq!(said.code, Some(1), "{proxy}: {said:?}");
+        assert!(said.has("FAIL", words), "{proxy}: {said:?}");
+        assert!(!format!("{said:?}").contains("wrong-p4ss"), "{said:?}");
+    }
+    // Behind the proxy stands somebody else.
+    let another = format!("https://api.weixin.qq.com:{}", wechat.addr.port());
+    let open = OutboundProxy::http(wechat.addr, false).await;
+    let said = through(&another, format!("http://{}", open.addr)).await;
+    assert!(said.has("FAIL", &["TLS: ", "certificate", "certificates are always verified"]), "{said:?}");
+    assert_eq!(wechat.handle.stats().connections.requests, 0);
 }
 
 #[tokio::test]

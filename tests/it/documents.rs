@@ -38,6 +38,7 @@ fn the_readmes_configurations_are_right() {
             for secret in ["appsecret", "main.secret", "legacy-cms.key"] {
                 std::fs::write(dir.path().join(secret), "0123456789abcdef0123456789abcdef\n").unwrap();
             }
+            std::fs::write(dir.path().join("proxy.url"), "http://user:pass@10.1.0.3:3128\n").unwrap();
             for file in ["server.pem", "server.key"] {
                 std::fs::copy(root().join("certs").join(file), dir.path().join(file)).unwrap();
             }

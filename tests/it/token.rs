@@ -89,6 +89,8 @@ fn settings(port: u16) -> Upstream {
         connect_timeout: Duration::from_secs(3),
         response_timeout: Duration::from_secs(5),
         max_connections: 1024,
+        fallbacks: Vec::new(),
+        proxy: None,
         strip: Vec::new(),
         warm_connections: 0,
     }
@@ -96,9 +98,9 @@ fn settings(port: u16) -> Upstream {
 
 fn issuer(upstream: &Upstream, policy: &Policy) -> Arc<dyn Issuer> {
     let (base, egress) = (upstream.url.clone(), upstream.egress_ip);
-    let endpoint = Endpoint { base, egress, trust: Trust::load(None).unwrap() };
-    let host = ApiHost::new(endpoint, upstream.settings(1));
-    Arc::from((policy.issuer)(IssuerClient::new(&host, "wx1", Secret::new(SECRET.to_owned())).unwrap()))
+    let endpoint = Endpoint { base, egress, proxy: None, trust: Trust::load(None).unwrap() };
+    let host = ApiHost::new(endpoint, Vec::new(), upstream.settings(1));
+    Arc::from((policy.issuer)(IssuerClient::new(&host, "wx1", Secret::new(SECRET.to_owned()))))
 }
 
 fn text(status: u16, body: impl Into<Bytes>) -> Response<Full<Bytes>> {

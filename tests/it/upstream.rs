@@ -1,7 +1,9 @@
 //! How wxgate reaches the upstream: from which address, over which connections, with what trust, and with whose token.
 
 mod early_answers;
+mod fallbacks;
 mod limits;
+mod outbound_proxy;
 mod silence;
 
 use std::net::SocketAddr;

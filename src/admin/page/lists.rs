@@ -1,5 +1,6 @@
 //! Who calls, what is connected, and the last calls that failed.
 
+use std::collections::BTreeSet;
 use std::time::SystemTime;
 
 use maud::{Markup, html};
@@ -59,10 +60,8 @@ pub(super) fn callers(hour: &Minute, lang: Lang) -> Markup {
 pub(super) fn connections(view: &View, lang: Lang) -> Markup {
     let (idle, active) = view.upstream_connections;
     let row = |name: &str, value: Markup| html! { div { dt { (name) } dd { (value) } } };
-    let mut hosts: Vec<&str> =
-        view.accounts.iter().map(|a| a.upstream.in_use.as_deref().unwrap_or(&a.upstream.url)).collect();
-    hosts.sort_unstable();
-    hosts.dedup();
+    let hosts: BTreeSet<(&str, bool)> =
+        view.accounts.iter().map(|a| (&*a.upstream.in_use, a.upstream.in_use != a.upstream.url)).collect();
     let certificate = view.accounts.iter().filter_map(|account| account.upstream.tls_expires_at).min();
     html! {
         section #connections .card data-live aria-labelledby="connections-title" {
@@ -73,7 +72,11 @@ pub(super) fn connections(view: &View, lang: Lang) -> Markup {
                     (number(active)) (l(lang, " in use, ", " 使用中，")) (number(idle)) (l(lang, " idle", " 空闲"))
                 }))
                 (row(l(lang, "API host", "接口地址"), html! {
-                    @for (at, host) in hosts.iter().enumerate() { @if at > 0 { br; } code { (host) } }
+                    @for (at, (host, fallback)) in hosts.iter().enumerate() {
+                        @if at > 0 { br; }
+                        code { (host) }
+                        @if *fallback { " " span .bad { (l(lang, "fallback", "备用")) } }
+                    }
                 }))
                 @if let Some(at) = certificate {
                     (row(l(lang, "Its certificate ends", "证书到期"), html! { time datetime=(crate::admin::json::time(at)) data-day { (super::words::day(at)) } }))

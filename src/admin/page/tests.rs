@@ -47,7 +47,7 @@ fn account(name: &str, state: State) -> Account {
         second_fetcher: None,
         upstream: Upstream {
             url: "https://api.weixin.qq.com".to_owned(),
-            in_use: None,
+            in_use: "https://api.weixin.qq.com".to_owned(),
             tls_expires_at: Some(ago(0) + Duration::from_secs(90 * 86_400)),
         },
         prefix: String::new(),

@@ -44,7 +44,7 @@ fn account(outcomes: &[&'static str], left: Option<u64>) -> Account {
         second_fetcher: None,
         upstream: Upstream {
             url: "https://api.weixin.qq.com".to_owned(),
-            in_use: None,
+            in_use: "https://api.weixin.qq.com".to_owned(),
             tls_expires_at: None,
         },
         prefix: String::new(),

@@ -31,7 +31,6 @@ pub(super) const RULE: Kind = form("METHOD PATH", "方法 路径", r"^([A-Za-z]+
 pub(super) const NETWORK: Kind = form("network or address", "网段或地址", r"^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$");
 pub(super) const IP: Kind = form("IP address", "IP 地址", r"^\s*[0-9A-Fa-f:.]+\s*$");
 pub(super) const API_URL: Kind = form("URL", "URL", r"^https?://[^/?#@]+/?$");
-pub(super) const PROXY_URL: Kind = form("URL", "URL", "^(http|socks5h)://.+$");
 pub(super) const RATE: Kind = form("N/s or N/min", "N/s 或 N/min", "^[0-9]+/(s|min)$");
 pub(super) const HEADER_NAME: Kind = form("name of a header", "请求头名称", "^[A-Za-z0-9!#$%&'*+.^_`|~-]+$");
 pub(super) const FILES: Kind = form("path, `*` for any file name", "路径，`*` 匹配任意文件名", "^.+$");

@@ -1,6 +1,6 @@
 //! The keys of `[upstream]`.
 
-use super::Kind::{List, Number, Pem};
+use super::Kind::{List, Number, Pem, Secret};
 use super::{Header, Key, NONE, Section, TIME, Text, forms, key, unset, without};
 
 pub(super) const SECTION: Section = Section {
@@ -39,8 +39,8 @@ const KEYS: &[Key] = &[
         "connect_timeout",
         TIME,
         r#""3s""#,
-        "For name lookup, TCP and TLS together.",
-        "域名解析、TCP 和 TLS 握手合计的时限。",
+        "For name lookup, TCP, the proxy and TLS together.",
+        "域名解析、TCP、代理和 TLS 握手合计的时限。",
     ),
     key(
         "response_timeout",
@@ -68,20 +68,25 @@ const KEYS: &[Key] = &[
         "fallbacks",
         List(&forms::API_URL),
         "[]",
-        "Further API hosts of the same kind, tried in turn when the first cannot be reached.",
-        "同类的备用 API 地址，第一个连不上时依次尝试。",
+        "Further hosts of the API at `url`, tried in turn when connecting to it fails or TLS is refused, never after a \
+         byte of a call was written; back to `url` once it has answered again for 60 s. Accounts with an `upstream` of \
+         their own have none.",
+        "`url` 所指 API 的备用地址：连接失败或 TLS 被拒绝时依次尝试，请求一旦发出任何字节就不再换；`url` 恢复并稳定 60 秒后换回。\
+         有自己 `upstream` 的账号不使用。",
     )
-    .such_as(r#"["https://api2.weixin.qq.com"]"#)
-    .later(),
+    .such_as(r#"["https://api2.weixin.qq.com"]"#),
     unset(
         "proxy",
-        forms::PROXY_URL,
+        Secret,
         NONE,
-        "Reach the API host through this proxy: `http://[user:pass@]host:port` (CONNECT) or `socks5h://…`.",
-        "经由该代理到达 API：`http://[user:pass@]host:port`（CONNECT）或 `socks5h://…`。",
+        "Reach the API hosts through this proxy: `http://[user:pass@]host:port` (CONNECT, Basic) or \
+         `socks5h://[user:pass@]host:port`; other characters than letters and digits in user and password \
+         percent-encoded. It looks the names up; TLS is with the API host, and verified. A secret, since it may hold a \
+         password.",
+        "经由该代理到达 API：`http://[user:pass@]host:port`（CONNECT，Basic 认证）或 `socks5h://[user:pass@]host:port`；\
+         用户名和密码中字母、数字以外的字符要百分号编码。域名由代理解析；TLS 仍与 API 服务器直接建立并验证。可能含有密码，因此按密钥处理。",
     )
-    .such_as(r#""http://proxy.example.com:3128""#)
-    .later(),
+    .such_as(r#""http://proxy.example.com:3128""#),
     key(
         "strip",
         List(&forms::HEADER_NAME),

@@ -50,6 +50,11 @@ pub(crate) fn is_loopback(ip: IpAddr) -> bool {
     ip.to_canonical().is_loopback()
 }
 
+/// Whether a host is known to be this machine without a lookup.
+pub(in super::super) fn is_this_machine(host: &str) -> bool {
+    host == "localhost" || host.parse().is_ok_and(is_loopback)
+}
+
 /// The first address given twice. Port 0 twice is two ports.
 pub(in super::super) fn twice(addresses: &[SocketAddr]) -> Option<SocketAddr> {
     let seen_before = |(i, address): &(usize, &SocketAddr)| {
@@ -90,8 +95,7 @@ pub(in super::super) fn upstream_url(text: &str) -> Result<BaseUrl, String> {
         return Err(wanted());
     }
     let host = host(authority.host()).map_err(|_| wanted())?;
-    let loopback = host == "localhost" || host.parse().is_ok_and(is_loopback);
-    if !tls && !loopback {
+    if !tls && !is_this_machine(&host) {
         return Err("https://: plain http:// is accepted for loopback alone, for it would show the token \
                     to everyone on the way"
             .to_owned());

@@ -34,6 +34,8 @@ fn the_defaults_are_those_of_the_manual() {
         connect_timeout: Duration::from_secs(3),
         response_timeout: Duration::from_secs(30),
         max_connections: 1024,
+        fallbacks: Vec::new(),
+        proxy: None,
         strip: Vec::new(),
         warm_connections: 2,
     };

@@ -21,6 +21,12 @@ fn a_secret_is_shown_nowhere() {
     let m = MARKER;
     let texts = [
         account(&format!("secret = '{m}'")),
+        format!("[upstream]\nproxy = 'http://u:{m}@h:1'\n{}", account("secret = 'x'")),
+        format!("[upstream]\nproxy = 'http://u:{}@h:1'\n{}", m.replace('/', "%2F"), account("secret = 'x'")),
+        format!("[upstream]\nproxy = '{m}'\n{}", account("secret = 'x'")),
+        format!("[upstream]\nproxy = ['{m}']\n{}", account("secret = 'x'")),
+        format!("[upstream]\nproxy = {{ env = '{m}' }}\n{}", account("secret = 'x'")),
+        format!("[upstream]\nproxy = {{ env = 'X' }}\n{}", account("secret = 'x'")),
         account(&format!("secret = '{m} {m}'")),
         account(&format!("secret = '''\n{m}\n{m}'''")),
         account(&format!("secret = ['{m}']")),

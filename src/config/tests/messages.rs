@@ -253,7 +253,36 @@ fn upstream_limits_and_store() {
             ),
             (
                 "fallbacks = ['x']",
-                "upstream.fallbacks: not supported by this version of wxgate yet; remove it",
+                r#"upstream.fallbacks[0]: found "x", want a URL like "https://api.weixin.qq.com", without path, query or user"#,
+            ),
+            ("fallbacks = ['https://api2.weixin.qq.com', 'https://sh.api.weixin.qq.com']", ""),
+            (
+                "fallbacks = ['https://API.weixin.qq.com']",
+                "upstream.fallbacks: found https://api.weixin.qq.com:443 twice, want other hosts than `url`, each of \
+                 them once",
+            ),
+            ("proxy = 'http://proxy.example.com:3128'", ""),
+            ("proxy = 'socks5h://alice:hunter2@proxy.example.com:1080'", ""),
+            (
+                "proxy = 'http://alice:hunter2@proxy.example.com'",
+                "upstream.proxy: it has no port; want http://[user:pass@]host:port or \
+                 socks5h://[user:pass@]host:port",
+            ),
+            (
+                "proxy = ''",
+                "upstream.proxy: it has no scheme; want http://[user:pass@]host:port or \
+                 socks5h://[user:pass@]host:port",
+            ),
+            (
+                "proxy = 7",
+                "upstream.proxy: found a number, want { file = \"PATH\" }, { env = \"NAME\" }, \
+                 { credential = \"NAME\" } or a text in quotes",
+            ),
+            ("url = 'http://127.0.0.1:9443'\nproxy = 'http://localhost:3128'", ""),
+            (
+                "proxy = 'http://alice:hunter2@proxy.example.com:3128'\nurl = 'http://127.0.0.1:9443'",
+                "upstream.proxy: http://127.0.0.1:9443 is not encrypted, and the way to the proxy \
+                 http://proxy.example.com:3128 would show the token; want https://, or a proxy on this machine",
             ),
         ],
     );

@@ -1,20 +1,21 @@
 //! Sends one call of an issuer and reads its answer, and nothing else of WeChat's API.
 //!
-//! One call, one answer: no retry, no redirect, no proxy, no cookie. What is asked for is the issuer's business. The
-//! secret leaves here in the query or body of the call; reqwest's own errors, which quote the URL, never do.
+//! One call, one answer. What is asked for is the issuer's business. The secret leaves here in the query or body of the
+//! call, and no error quotes those.
 
-use std::error::Error as StdError;
-use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::{Client, RequestBuilder, Response};
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, header};
+use http_body_util::Full;
 use zeroize::Zeroizing;
 
 use super::answer::{parse, status_words};
 use crate::credential::Reader;
 use crate::credential::types::FetchAnswer;
 use crate::secret::Secret;
-use crate::upstream::{ApiHost, Settings};
+use crate::upstream::{ApiHost, CallError, Settings};
 
 /// More than this is no answer to a token call.
 const LONGEST_BODY: usize = 64 * 1024;
@@ -25,9 +26,7 @@ const LONGEST_CALL: Duration = Duration::from_secs(30);
 /// Asks the upstream on behalf of one account.
 #[derive(Debug)]
 pub struct IssuerClient {
-    client: Client,
-    /// `https://host:port`, without a slash at the end.
-    base: String,
+    host: Arc<ApiHost>,
     pub(super) appid: String,
     pub(super) secret: Secret,
     /// The account's token, for credentials that are asked for with it.
@@ -42,27 +41,10 @@ struct Reading<'a> {
     secret: &'a Secret,
 }
 
-/// Why there can be no issuer; the text says what to do.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("cannot make the HTTP client for token calls: {0}")]
-pub struct IssuerError(String);
-
 impl IssuerClient {
     /// Its connections are made as `host` says, as those of forwarded calls are.
-    ///
-    /// # Errors
-    /// When no HTTP client can be made from these settings.
-    pub fn new(host: &ApiHost, appid: &str, secret: Secret) -> Result<Self, IssuerError> {
-        let client = host
-            .client(time_limit(host.settings()))
-            .map_err(|e| IssuerError(root_cause(&e).unwrap_or_else(|| "no reason given".to_owned())))?;
-        Ok(Self {
-            client,
-            base: host.endpoint().base.to_string(),
-            appid: appid.to_owned(),
-            secret,
-            token: None,
-        })
+    pub fn new(host: &Arc<ApiHost>, appid: &str, secret: Secret) -> Self {
+        Self { host: Arc::clone(host), appid: appid.to_owned(), secret, token: None }
     }
 
     /// The same for credentials that are asked for with the account's token.
@@ -73,76 +55,69 @@ impl IssuerClient {
 
     /// `GET` of this path and query, which hold this token; what comes back is read as a ticket.
     pub(super) async fn get_ticket(&self, path_and_query: &str, token: &Secret) -> FetchAnswer {
-        let url = Zeroizing::new(format!("{}{path_and_query}", self.base));
-        self.send(self.client.get(url.as_str()), Reading { name: "ticket", secret: token }).await
-    }
-
-    fn token_reading(&self) -> Reading<'_> {
-        Reading { name: "access_token", secret: &self.secret }
+        self.send(Method::GET, path_and_query, None, Reading { name: "ticket", secret: token }).await
     }
 
     /// `GET` of this path and query, which may hold the secret.
     pub(super) async fn get(&self, path_and_query: &str) -> FetchAnswer {
-        let url = Zeroizing::new(format!("{}{path_and_query}", self.base));
-        self.send(self.client.get(url.as_str()), self.token_reading()).await
+        self.send(Method::GET, path_and_query, None, self.token_reading()).await
     }
 
     /// `POST` of JSON to this path.
     pub(super) async fn post(&self, path: &str, body: &impl serde::Serialize) -> FetchAnswer {
         // What issuers ask with always makes JSON; an empty body would get WeChat's 44002.
         let body = serde_json::to_vec(body).unwrap_or_default();
-        // A body of known length is sent with Content-Length: WeChat answers 412 to a chunked one.
-        let call = self.client.post(format!("{}{path}", self.base));
-        let call = call.header(http::header::CONTENT_TYPE, "application/json").body(body);
-        self.send(call, self.token_reading()).await
+        self.send(Method::POST, path, Some(body), self.token_reading()).await
     }
 
-    async fn send(&self, call: RequestBuilder, reading: Reading<'_>) -> FetchAnswer {
-        match call.send().await {
-            Ok(response) => {
-                self.take(response, reading).await.unwrap_or_else(|what| FetchAnswer::Passing { what })
+    fn token_reading(&self) -> Reading<'_> {
+        Reading { name: "access_token", secret: &self.secret }
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        target: &str,
+        json: Option<Vec<u8>>,
+        reading: Reading<'_>,
+    ) -> FetchAnswer {
+        let mut request = Request::new(Full::from(Bytes::new()));
+        *request.method_mut() = method;
+        match target.parse() {
+            Ok(target) => *request.uri_mut() = target,
+            // Issuers encode what they put in, so that only its length can be wrong.
+            Err(_) => {
+                return FetchAnswer::Unsent { what: "appid and secret are too long for a call".to_owned() };
             }
-            Err(e) if e.is_connect() => FetchAnswer::Unsent { what: self.words(&e) },
-            Err(e) => FetchAnswer::Passing { what: self.words(&e) },
         }
-    }
-
-    async fn read(&self, mut response: Response) -> Result<Zeroizing<Vec<u8>>, String> {
-        let mut body = Zeroizing::new(Vec::with_capacity(4096));
-        while let Some(chunk) = response.chunk().await.map_err(|e| self.words(&e))? {
-            if body.len() + chunk.len() > LONGEST_BODY {
-                return Err(format!(
-                    "{} answered with more than 64 KiB; does `upstream.url` lead to the WeChat API?",
-                    self.base
-                ));
+        request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static("*/*"));
+        if let Some(json) = json {
+            // A body of known length is sent with Content-Length: WeChat answers 412 to a chunked one.
+            *request.body_mut() = Full::from(json);
+            let json = HeaderValue::from_static("application/json");
+            request.headers_mut().insert(header::CONTENT_TYPE, json);
+        }
+        let answer = match self.host.call(request, time_limit(self.host.settings()), LONGEST_BODY).await {
+            Ok(answer) => answer,
+            Err(CallError::Connect(error)) => {
+                let cure = if error.is_tls() { " (is `upstream.ca` right, and the port?)" } else { "" };
+                return FetchAnswer::Unsent { what: format!("cannot connect to {error}{cure}") };
             }
-            body.extend_from_slice(&chunk);
+            Err(CallError::TooLong { base }) => {
+                return FetchAnswer::Passing {
+                    what: format!(
+                        "{base} answered with more than 64 KiB; does `upstream.url` lead to the WeChat API?"
+                    ),
+                };
+            }
+            Err(error) => return FetchAnswer::Passing { what: error.to_string() },
+        };
+        if !answer.status().is_success() {
+            let base = self.host.base_in_use().to_string();
+            return FetchAnswer::Passing { what: status_words(answer.status(), &base) };
         }
-        Ok(body)
-    }
-
-    async fn take(&self, response: Response, reading: Reading<'_>) -> Result<FetchAnswer, String> {
-        let status = response.status();
-        if !status.is_success() {
-            return Err(status_words(status, &self.base));
-        }
-        let body = self.read(response).await?;
-        Ok(parse(&body, reading.name, reading.secret))
-    }
-
-    /// reqwest's error in own words: its text would hold the URL, the secret with it.
-    fn words(&self, e: &reqwest::Error) -> String {
-        let base = &self.base;
-        let cause = root_cause(e).map(|cause| format!(": {cause}")).unwrap_or_default();
-        if e.is_timeout() && e.is_connect() {
-            format!("no connection to {base} in time")
-        } else if e.is_timeout() {
-            format!("{base} did not answer in time")
-        } else if e.is_connect() {
-            format!("cannot connect to {base}{cause}")
-        } else {
-            format!("the connection to {base} broke before the whole answer was there{cause}")
-        }
+        let body = Zeroizing::new(Vec::from(answer.into_body()));
+        parse(&body, reading.name, reading.secret)
     }
 }
 
@@ -150,26 +125,6 @@ impl IssuerClient {
 /// is not for it.
 fn time_limit(settings: &Settings) -> Duration {
     settings.response_timeout.min(LONGEST_CALL)
-}
-
-/// The innermost cause, if it is of a kind whose text holds no URL.
-fn root_cause(e: &reqwest::Error) -> Option<String> {
-    let mut found = None;
-    let mut next: Option<&(dyn StdError + 'static)> = e.source();
-    while let Some(error) = next {
-        if let Some(tls) = error.downcast_ref::<rustls::Error>() {
-            return Some(format!("TLS: {tls} (is `upstream.ca` right, and the port?)"));
-        }
-        next = error.source();
-        if let Some(io) = error.downcast_ref::<io::Error>() {
-            found = Some(io.to_string());
-            // `source` of a wrapping io::Error steps over the error that it wraps.
-            if let Some(inner) = io.get_ref() {
-                next = Some(inner);
-            }
-        }
-    }
-    found
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ pub mod token;
 
 use std::fmt::Debug;
 
-pub use client::{IssuerClient, IssuerError};
+pub use client::IssuerClient;
 
 use super::types::{FetchAnswer, FetchMode};
 use crate::store::Pending;

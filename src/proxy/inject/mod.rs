@@ -98,13 +98,20 @@ impl<'a> Call<'a> {
         matches!(self.body, Buffered::Whole(_))
     }
 
-    /// The request for one sending; `None` when its body is gone.
-    pub(super) fn request(&mut self, target: &PathAndQuery) -> Option<Request<RequestBody>> {
+    /// The request for one sending, to the first host or to this one; `None` when its body is gone.
+    pub(super) fn request(
+        &mut self,
+        target: &PathAndQuery,
+        host: Option<&HeaderValue>,
+    ) -> Option<Request<RequestBody>> {
         let mut request = Request::new(self.body.body()?);
         *request.method_mut() = self.method.clone();
         // Origin form: there is no authority that anything from outside could reach.
         *request.uri_mut() = Uri::from(target.clone());
         *request.headers_mut() = self.headers.clone();
+        if let Some(host) = host {
+            request.headers_mut().insert(header::HOST, host.clone());
+        }
         *request.extensions_mut() = self.extensions.clone();
         Some(request)
     }

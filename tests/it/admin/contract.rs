@@ -45,6 +45,8 @@ const METRICS: &[(&str, &str, &[&str])] = &[
     ("wxgate_caller_connections", "gauge", &[]),
     ("wxgate_upstream_connections", "gauge", &["state"]),
     ("wxgate_upstream_tls_expiry_timestamp_seconds", "gauge", &["account"]),
+    ("wxgate_upstream_in_use", "gauge", &["account", "url"]),
+    ("wxgate_upstream_changes_total", "counter", &["account"]),
     ("wxgate_replay_bytes", "gauge", &[]),
     ("wxgate_dropped_log_lines_total", "counter", &[]),
     ("wxgate_config_last_reload_successful", "gauge", &[]),

@@ -9,6 +9,7 @@ pub(crate) mod frames;
 pub(crate) mod gate;
 pub(crate) mod https;
 pub(crate) mod nobody;
+pub(crate) mod outbound;
 pub(crate) mod raw;
 pub(crate) mod until;
 pub(crate) mod wechat;
