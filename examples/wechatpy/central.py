@@ -28,10 +28,12 @@ class Client(WeChatClient):
     def fetch_access_token(self):
         # wechatpy asks here when the time of its token is nearly over, and when WeChat has refused it before. Only in
         # the second case another one is wanted; wxgate fetches it unless somebody else has done so already.
-        refused = self.expires_at is not None and self.expires_at - time.time() > 60
+        ask = {"grant_type": "client_credential", "appid": self.appid}
+        if self.expires_at is not None and self.expires_at - time.time() > 60:
+            ask.update(force_refresh=True, access_token=self.session.get(self.access_token_key))
         answer = self._http.post(
             WXGATE + "/cgi-bin/stable_token",
-            json={"grant_type": "client_credential", "appid": self.appid, "force_refresh": refused},
+            json=ask,
             headers={"X-Wxgate-Key": KEY},
             timeout=10,
         ).json()

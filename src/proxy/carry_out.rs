@@ -16,6 +16,7 @@ use super::settings::Caller;
 use super::state::{Account, OwnToken};
 use super::tally::Tally;
 use super::{Proxy, ticket, token_answer};
+use crate::secret::Secret;
 use crate::upstream::Upstream;
 
 /// A request that may be made.
@@ -95,10 +96,15 @@ impl Proxy {
             Recipient { caller: Arc::clone(&caller.name), peer, appid: own.appid.as_str().into() };
         let mut token = token_of(own).await?;
         let mut mark = None;
-        if token_answer::forces_refresh(local, &body)
-            && self.state.handed.to(&recipient) == Some(token.generation)
-        {
-            (token, mark) = central::refreshed(own, token).await;
+        if token_answer::forces_refresh(local, &body) {
+            // Who says which token is dead knows it better than what is remembered of its address.
+            let dead = match token_answer::names_dead(&body).map(Secret::new) {
+                Some(named) => named == token.value,
+                None => self.state.handed.to(&recipient) == Some(token.generation),
+            };
+            if dead {
+                (token, mark) = central::refreshed(own, token).await;
+            }
         }
         self.state.handed.note(recipient, token.generation);
         let mut response = own::real_token(local, &token);

@@ -48,6 +48,12 @@ pub fn forces_refresh(call: LocalAnswer, body: &[u8]) -> bool {
     call == LocalAnswer::StableToken && matches!(forced(), Some(b"true" | b"1" | b"\"true\""))
 }
 
+/// The token that the call says it found dead: `"access_token"` in its JSON.
+pub fn names_dead(body: &[u8]) -> Option<String> {
+    let token = json::text(Object::find(body)?.get("access_token")?)?;
+    (!token.is_empty()).then(|| token.into_owned())
+}
+
 /// The appid that the call names, in its query, its form or its JSON; an empty one counts as none.
 fn asked_for(name: &str, headers: &HeaderMap, query: &str, body: &[u8]) -> Option<String> {
     if let Some(appid) = query::value(query, name) {

@@ -54,6 +54,26 @@ async fn a_refresh_is_bound_to_the_token_that_the_caller_got() {
     assert_eq!(fake.fetches(), 3);
 }
 
+/// Workers behind one address share what is remembered of it; one that names the dead token needs no memory.
+#[tokio::test]
+async fn a_refresh_is_bound_to_the_token_that_the_caller_names() {
+    let fake = Fake::renewing(|_| Reply::json("{}")).await;
+    let gate = gate(&fake.url()).await;
+    let ask = async |dead: &str| {
+        let body = json!({"force_refresh": true, "access_token": dead}).to_string();
+        let key = format!("X-Wxgate-Key: {}", KEYS[0]);
+        issued(&gate.send(&request("POST", "/cgi-bin/stable_token", &[&*key], body.as_bytes())).await)
+    };
+    for (dead, right, fetches) in [
+        (&*token(7), token(0), 1),
+        (&*token(0), token(1), 2),
+        (&*token(0), token(1), 2),
+        (&*token(1), token(2), 3),
+    ] {
+        assert_eq!((ask(dead).await, fake.fetches()), (right, fetches), "{dead}");
+    }
+}
+
 #[tokio::test]
 async fn who_never_got_a_token_gets_the_current_one() {
     let fake = Fake::renewing(|_| Reply::json("{}")).await;

@@ -87,6 +87,7 @@ fn files_that_documents_link_to_exist() {
         "examples/drop-in/README.md",
         "examples/jssdk/README.md",
         "examples/php/README.md",
+        "examples/easywechat/README.md",
         "examples/wechatpy/README.md",
         "docs/configuration.md",
         "docs/configuration.zh-CN.md",

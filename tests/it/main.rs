@@ -14,6 +14,7 @@ mod command_line;
 mod dead_token;
 mod demo;
 mod documents;
+mod easywechat;
 mod egress_only;
 mod examples;
 mod foreign_tokens;
