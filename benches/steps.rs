@@ -299,6 +299,7 @@ mod inject {
                 issued_at: now,
                 expires_at: now + life,
                 expires_in: life,
+                began_at: now,
             };
             let state = StoredState { generation: 7, credential: Some(credential), ..StoredState::default() };
             Box::pin(async { Some(state) })
@@ -308,8 +309,8 @@ mod inject {
             Box::pin(async { Ok(Published::Stored) })
         }
 
-        fn lease(&self) -> Pending<'_, Lease> {
-            Box::pin(async { Lease::Granted })
+        fn lease(&self, _: u64) -> Pending<'_, Lease> {
+            Box::pin(async { Lease::alone() })
         }
 
         fn watch(&self) -> Pending<'_, StoreEvent> {

@@ -22,6 +22,7 @@ use crate::metrics::process::process;
 use crate::metrics::text::{Look, Reload, Store, Token, UpstreamConnections};
 use crate::metrics::totals::Totals;
 use crate::proxy::budget::Budget;
+use crate::store::redis::Link;
 use crate::upstream::{ApiHost, BaseUrl};
 
 /// Version of this program.
@@ -44,6 +45,8 @@ pub struct InForce {
     pub listening: Vec<String>,
     /// Whether callers have to show a key.
     pub callers_need_key: bool,
+    /// The way to the store that several wxgate share.
+    pub shared_store: Option<Arc<Link>>,
     /// Each key with its value, secrets masked, and its source, for `/config`.
     pub settings: Vec<serde_json::Value>,
 }
@@ -145,7 +148,13 @@ impl Sources {
         let in_force = self.in_force.load();
         let accounts: Vec<_> = in_force.accounts.iter().map(|one| account(one, now)).collect();
         let mut tokens = in_force.accounts.iter().filter_map(|account| account.token.as_ref());
-        let up = !tokens.any(|token| token.store().fails.load(Ordering::Relaxed));
+        let store = match &in_force.shared_store {
+            Some(link) => view::Store { kind: "redis", up: link.is_up() },
+            None => view::Store {
+                kind: "file",
+                up: !tokens.any(|token| token.store().fails.load(Ordering::Relaxed)),
+            },
+        };
         let connections = self.upstream_connections(&self.metrics.totals());
         View {
             now,
@@ -157,7 +166,7 @@ impl Sources {
             callers_need_key: in_force.callers_need_key,
             caller_connections: self.caller_connections.count() as u64,
             upstream_connections: (connections.idle, connections.active),
-            store: view::Store { kind: "file", up },
+            store,
             last_reload: lock(&self.last_reload).clone(),
             accounts,
         }
@@ -212,10 +221,13 @@ impl Sources {
             reload: Reload { ok: view.last_reload.ok, last_success: seconds(*lock(&self.last_success)) },
             store: Store {
                 up: view.store.up,
-                operations: operations
-                    .into_iter()
-                    .map(|((operation, outcome), n)| (operation, outcome, n))
-                    .collect(),
+                operations: match &in_force.shared_store {
+                    Some(link) => link.operations(),
+                    None => operations
+                        .into_iter()
+                        .map(|((operation, outcome), n)| (operation, outcome, n))
+                        .collect(),
+                },
             },
             process: process(),
             version: VERSION,

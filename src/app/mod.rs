@@ -31,6 +31,7 @@ use crate::listener::{self, Bound, Connections, SharedTls};
 use crate::metrics::Metrics;
 use crate::proxy::budget::Budget;
 use crate::proxy::{Account, ProxyState, Recorder};
+use crate::store::redis::Link;
 use crate::upstream::ApiHost;
 use crate::upstream::tls::Trust;
 use admin::RunningAdmin;
@@ -180,7 +181,7 @@ impl App {
         let hosts = upstreams::api_hosts(&config, &trust, config.workers, &[]);
         let mut tokens = Tokens::default();
         let accounts = tokens.apply(&config, &hosts).await?;
-        let shown = in_force(&config, &accounts, &hosts, &listening, Vec::new());
+        let shown = in_force(&config, &accounts, &hosts, &listening, tokens.link(), Vec::new());
         let state = Arc::new(state(&config, accounts, &budget, &metrics));
         let settings = Settings { state, hosts };
         sources.in_force.store(Arc::new(shown));
@@ -325,7 +326,8 @@ impl App {
         if let Some((shared, certificates)) = certificates {
             shared.store(certificates);
         }
-        let in_force = in_force(&config, &accounts, &hosts, &self.listening, values(shown));
+        let link = self.tokens.link();
+        let in_force = in_force(&config, &accounts, &hosts, &self.listening, link, values(shown));
         let state = state(&config, accounts, &self.budget, &self.metrics);
         let state = Arc::new(state.with_limits_of(&self.settings.borrow().state));
         let settings = Settings { state, hosts };
@@ -432,6 +434,7 @@ fn in_force(
     accounts: &[Account],
     hosts: &[Arc<ApiHost>],
     listening: &[Listening],
+    shared_store: Option<&Arc<Link>>,
     settings: Vec<serde_json::Value>,
 ) -> InForce {
     let account =
@@ -451,6 +454,7 @@ fn in_force(
         accounts: accounts.iter().zip(hosts).zip(token_apis).map(account).collect(),
         egress_ip: config.upstream.egress_ip,
         listening: listening.iter().map(ToString::to_string).collect(),
+        shared_store: shared_store.cloned(),
         callers_need_key: config.callers.iter().any(|caller| !caller.keys.is_empty()),
         settings,
     }

@@ -16,18 +16,39 @@ use crate::credential::{
 use crate::proxy::route::{Rules, table_of};
 use crate::proxy::{Account, OwnToken};
 use crate::secret::Secret;
-use crate::store::StoredState;
-use crate::store::file::{FileStore, StoreKey};
+use crate::store::file::FileStore;
+use crate::store::redis::{Link, RedisSettings, RedisStore};
+use crate::store::{Store, StoreKey, StoredState};
 use crate::upstream::ApiHost;
 
 /// All token tasks.
 #[derive(Default)]
-pub(super) struct Tokens(Vec<Running>);
+pub(super) struct Tokens {
+    running: Vec<Running>,
+    /// The way to the store that several wxgate share, where there is one.
+    link: Option<Arc<Link>>,
+}
+
+/// Where one account's state is.
+#[derive(Clone)]
+enum Opened {
+    File(Arc<FileStore>),
+    Redis(Arc<RedisStore>),
+}
+
+impl Opened {
+    fn store(&self) -> Arc<dyn Store> {
+        match self {
+            Self::File(store) => store.clone(),
+            Self::Redis(store) => store.clone(),
+        }
+    }
+}
 
 /// One account's task and what it was started with.
 struct Running {
     inputs: TaskInputs,
-    store: Arc<FileStore>,
+    store: Opened,
     task: Task,
     reader: Reader,
 }
@@ -40,8 +61,7 @@ struct TaskInputs {
     policy: &'static Policy,
     /// How the token is issued that a ticket is asked for with.
     needs: Option<&'static str>,
-    /// Replicas that share nothing have a part of the limit each.
-    divided_by: usize,
+    store: config::Store,
     state_dir: PathBuf,
     host: Arc<ApiHost>,
 }
@@ -49,9 +69,9 @@ struct TaskInputs {
 impl PartialEq for TaskInputs {
     fn eq(&self, other: &Self) -> bool {
         // There is one policy of each name.
-        let Self { id, appid, secret, policy, needs, divided_by, state_dir, host } = self;
+        let Self { id, appid, secret, policy, needs, store, state_dir, host } = self;
         (id, appid, secret, policy.name) == (&other.id, &other.appid, &other.secret, other.policy.name)
-            && (needs, divided_by) == (&other.needs, &other.divided_by)
+            && (needs, store) == (&other.needs, &other.store)
             && (state_dir, host) == (&other.state_dir, &other.host)
     }
 }
@@ -67,7 +87,7 @@ impl TaskInputs {
                 secret: app.secret.clone(),
                 policy,
                 needs: policy.needs.and(account.policy()).map(|token| token.name),
-                divided_by: config.store.divided_by(),
+                store: config.store.clone(),
                 state_dir: config.state_dir.clone(),
                 host: Arc::clone(host),
             })
@@ -88,11 +108,12 @@ impl TaskInputs {
         self.policy.store_key(&self.id.account, &self.appid, &self.host.endpoint().base)
     }
 
-    fn start(self, client: IssuerClient, store: Arc<FileStore>, inherited: Option<StoredState>) -> Running {
-        let limit = self.policy.limit.divided_by(self.divided_by);
+    fn start(self, client: IssuerClient, store: Opened, inherited: Option<StoredState>) -> Running {
+        // Replicas that share nothing have a part of the limit each.
+        let limit = self.policy.limit.divided_by(self.store.divided_by());
         let spec = TaskSpec { id: self.id.clone(), appid: self.appid.clone(), policy: self.policy, limit };
         let issuer = Arc::from((self.policy.issuer)(client));
-        let (reader, task) = credential::spawn(spec, issuer, store.clone(), inherited);
+        let (reader, task) = credential::spawn(spec, issuer, store.store(), inherited);
         Running { inputs: self, store, task, reader }
     }
 }
@@ -109,18 +130,25 @@ impl Tokens {
         hosts: &[Arc<ApiHost>],
     ) -> Result<Vec<Account>, StartError> {
         let wanted = TaskInputs::all(config, hosts);
+        let link = match &config.store {
+            config::Store::File { .. } => None,
+            config::Store::Redis(settings) => {
+                let same = self.link.as_ref().filter(|link| *link.settings() == **settings);
+                Some(same.cloned().unwrap_or_else(|| Link::open(RedisSettings::clone(settings))))
+            }
+        };
         // First everything that may fail and touches nobody.
         let mut fresh = Vec::new();
         for inputs in TaskInputs::all(config, hosts) {
-            if self.0.iter().any(|running| running.inputs == inputs) {
+            if self.running.iter().any(|running| running.inputs == inputs) {
                 continue;
             }
-            let store = Arc::new(self.store(&inputs).await?);
+            let store = self.store(&inputs, link.as_ref()).await?;
             fresh.push((inputs, store));
         }
         // From here on nothing fails: an account whose task has ended gets its new one.
-        let (kept, ended) = self.0.drain(..).partition(|running| wanted.contains(&running.inputs));
-        self.0 = kept;
+        let (kept, ended) = self.running.drain(..).partition(|running| wanted.contains(&running.inputs));
+        self.running = kept;
         let mut left = shut_down(ended).await;
         for (inputs, store) in fresh {
             let same = |(before, _): &(TaskInputs, _)| before.key() == inputs.key();
@@ -130,18 +158,35 @@ impl Tokens {
                 Some(token) => inputs.client().with_token(token),
                 None => inputs.client(),
             };
-            self.0.push(inputs.start(client, store, inherited));
+            self.running.push(inputs.start(client, store, inherited));
         }
+        self.link = link;
         Ok(config.accounts.iter().map(|account| self.account(account)).collect())
     }
 
-    /// The state of an account: under the lock of the task that it replaces, where that has the same file.
-    async fn store(&self, inputs: &TaskInputs) -> Result<FileStore, StartError> {
-        let before = self.0.iter().filter(|running| running.inputs.state_dir == inputs.state_dir);
-        if let Some(store) = before.filter_map(|running| running.store.rekeyed(inputs.key())).next() {
-            return Ok(store);
+    /// The way to the shared store.
+    pub(super) fn link(&self) -> Option<&Arc<Link>> {
+        self.link.as_ref()
+    }
+
+    /// The state of an account: in the shared store, or in a file, under the lock of the task that it replaces, where
+    /// that has the same file.
+    async fn store(&self, inputs: &TaskInputs, link: Option<&Arc<Link>>) -> Result<Opened, StartError> {
+        if let Some(link) = link {
+            let store = RedisStore::new(link, &inputs.id.account, inputs.key(), &inputs.secret);
+            let store = store.ok_or_else(|| StartError::because("the system gives no random numbers"))?;
+            return Ok(Opened::Redis(Arc::new(store)));
         }
-        FileStore::open(&inputs.state_dir, inputs.key()).await.map_err(StartError::because)
+        let before = self.running.iter().filter(|running| running.inputs.state_dir == inputs.state_dir);
+        let rekeyed = before.filter_map(|running| match &running.store {
+            Opened::File(file) => file.rekeyed(inputs.key()),
+            Opened::Redis(_) => None,
+        });
+        if let Some(store) = { rekeyed }.next() {
+            return Ok(Opened::File(Arc::new(store)));
+        }
+        let store = FileStore::open(&inputs.state_dir, inputs.key()).await.map_err(StartError::because)?;
+        Ok(Opened::File(Arc::new(store)))
     }
 
     fn account(&self, account: &config::Account) -> Account {
@@ -172,12 +217,12 @@ impl Tokens {
     fn reader(&self, account: &str, kind: CredentialKind) -> Option<Reader> {
         let of =
             |running: &&Running| *running.inputs.id.account == *account && running.inputs.id.kind == kind;
-        self.0.iter().find(of).map(|running| running.reader.clone())
+        self.running.iter().find(of).map(|running| running.reader.clone())
     }
 
     /// Ends all tasks; each stores its state first.
     pub(super) async fn end(self) {
-        shut_down(self.0).await;
+        shut_down(self.running).await;
     }
 }
 

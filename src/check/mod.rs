@@ -15,8 +15,9 @@ use std::io::Write;
 
 use serde_json::{Value, json};
 
-use crate::config::{Account, Config, ConfigSource, Loaded, Product};
+use crate::config::{self, Account, Config, ConfigSource, Loaded, Product};
 use crate::proxy::route::table_of;
+use crate::store::redis::{Finding, probe};
 use crate::upstream::tls::Trust;
 
 /// Nothing is wrong.
@@ -44,8 +45,24 @@ pub async fn command(loaded: &Loaded, asked: Asked, out: &mut dyn Write) -> u8 {
     machine::listeners(config, state::in_use(config).await, &mut report);
     machine::open_files(config, &mut report);
     machine::egress(config, &mut report);
-    state::directory(&config.state_dir, &mut report);
-    state::tokens(config, &state::looks(config).await, &mut report);
+    match &config.store {
+        config::Store::File { .. } => {
+            state::directory(&config.state_dir, &mut report);
+            state::tokens(config, &state::looks(config).await, &mut report);
+        }
+        config::Store::Redis(settings) if asked.offline => {
+            report.ok(format_args!("the store {} was not asked (--offline)", settings.shown()));
+        }
+        config::Store::Redis(settings) => {
+            for Finding { works, text } in probe(settings).await {
+                if works {
+                    report.ok(format_args!("{text}"));
+                } else {
+                    report.wrong(format_args!("{text}"));
+                }
+            }
+        }
+    }
     let trust = trust(config, &mut report);
     match trust {
         _ if asked.offline => {

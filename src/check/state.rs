@@ -219,6 +219,7 @@ mod tests {
             issued_at: now,
             expires_at: now + Duration::from_secs(3_601),
             expires_in: Duration::from_secs(7_200),
+            began_at: now,
         };
         let mut state = StoredState {
             generation: 7,

@@ -193,12 +193,6 @@ impl Key {
         self
     }
 
-    /// The same as a feature that is still to come.
-    const fn later(mut self) -> Self {
-        self.later = true;
-        self
-    }
-
     /// The value that holds when the file leaves the key out.
     pub(super) fn default_value(&'static self) -> Option<&'static Spanned<DeValue<'static>>> {
         static PARSED: LazyLock<HashMap<&'static str, Spanned<DeValue<'static>>>> = LazyLock::new(|| {

@@ -57,6 +57,11 @@ pub(super) const CALLER_KEY: Purpose =
 /// Where a group robot is told.
 pub(super) const ROBOT_URL: Purpose =
     Purpose { name: "url", source: "the webhook that the service shows for the robot" };
+/// The URL of a shared store.
+pub(super) const STORE_URL: Purpose =
+    Purpose { name: "URL", source: "the URL of the store, like redis://user:password@host:6379/0" };
+/// The password of a shared store.
+pub(super) const STORE_PASSWORD: Purpose = Purpose { name: "password", source: "the password of the store" };
 
 /// The text of an AppSecret.
 ///

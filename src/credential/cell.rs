@@ -312,7 +312,7 @@ impl Reader {
     }
 
     fn newer_than(&self, generation: u64) -> Option<Arc<Credential>> {
-        self.current().ok().filter(|credential| credential.generation > generation)
+        self.current().ok().filter(|credential| credential.since > generation)
     }
 
     fn refusal(&self, refused: &Credential, path: &str, answer: Option<oneshot::Sender<Renewal>>) -> Message {

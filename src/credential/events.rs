@@ -106,7 +106,7 @@ pub(crate) fn log(id: &CredentialId, appid: &str, policy: &Policy, limit: Limit,
         LogEvent::PeerPublished { generation } => {
             info!(account, generation, "another replica has fetched a {noun}; it is used")
         }
-        LogEvent::LeaseLost => info!(account, "another replica is fetching a {noun}; waiting for it"),
+        LogEvent::HeldByPeer => info!(account, "another replica is fetching a {noun}; waiting for it"),
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::issuer::{self, Issuer, IssuerClient};
 use super::types::CredentialKind;
 use crate::errcodes::Product;
-use crate::store::file::StoreKey;
+use crate::store::StoreKey;
 use crate::upstream::BaseUrl;
 
 /// The ways in which the configuration can have an access token issued.

@@ -21,7 +21,7 @@ use super::issuer::Issuer;
 use super::lifecycle::{Action, Event, LogEvent, Machine, Now, WaiterId};
 use super::policy::{Limit, Policy};
 use super::types::{CredentialId, FetchAnswer, FetchMode, Renewal};
-use crate::store::{Lease, PublishError, Published, Store, StoreEvent, StoredState};
+use crate::store::{Grant, Lease, PublishError, Published, Store, StoreEvent, StoredState};
 
 /// Reports that are taken together before the cell's suspects are published.
 const BATCH: usize = 256;
@@ -63,7 +63,8 @@ pub(super) struct Surroundings {
 /// How a fetch ended.
 #[derive(Debug)]
 enum FlightEnd {
-    Answered(FetchAnswer),
+    /// With when it had begun, by the clock that all replicas share.
+    Answered(FetchAnswer, SystemTime),
     HeldByPeer,
 }
 
@@ -79,6 +80,10 @@ pub(super) struct Refresher {
     restarts: u32,
     waiters: HashMap<WaiterId, oneshot::Sender<Renewal>>,
     next_waiter: WaiterId,
+    /// Asks for the lease, before the fetch.
+    leasing: Option<JoinHandle<Lease>>,
+    /// How the credential is asked for once the lease is there.
+    asked: FetchMode,
     flight: Option<JoinHandle<FlightEnd>>,
     saving: Option<JoinHandle<Saved>>,
     /// Dropped when the store holds all that was known when it was made.
@@ -99,6 +104,8 @@ impl Refresher {
             restarts,
             waiters: HashMap::new(),
             next_waiter: 0,
+            leasing: None,
+            asked: FetchMode::Normal,
             flight: None,
             saving: None,
             booked: None,
@@ -136,13 +143,25 @@ impl Refresher {
             tokio::select! {
                 // A resolved or a dropped sender both mean: stop.
                 _ = &mut *stopped => break,
+                lease = finished(&mut self.leasing) => match lease {
+                    Some(Lease::HeldByPeer) => self.step([Event::HeldByPeer { jitter: jitter() }], latest),
+                    Some(Lease::Granted(grant)) => self.send(grant, latest),
+                    // A fault in the store is no reason to be without a credential.
+                    None => match Lease::alone() {
+                        Lease::Granted(grant) => self.send(grant, latest),
+                        Lease::HeldByPeer => {}
+                    },
+                },
                 ended = finished(&mut self.flight) => {
                     let event = match ended {
-                        Some(FlightEnd::Answered(answer)) => fetched(answer),
-                        Some(FlightEnd::HeldByPeer) => Event::LeaseLost { sent: false, jitter: jitter() },
-                        None => fetched(FetchAnswer::Passing {
-                            what: "the fetch ended without an answer (a fault in wxgate)".to_owned(),
-                        }),
+                        Some(FlightEnd::Answered(answer, began)) => fetched(answer, began),
+                        Some(FlightEnd::HeldByPeer) => Event::HeldByPeer { jitter: jitter() },
+                        None => fetched(
+                            FetchAnswer::Passing {
+                                what: "the fetch ended without an answer (a fault in wxgate)".to_owned(),
+                            },
+                            (self.around.wall)(),
+                        ),
                     };
                     self.step([event], latest);
                 }
@@ -154,18 +173,18 @@ impl Refresher {
                 }
                 event = &mut news => {
                     news = store.watch();
-                    let event = match event {
+                    // What it says is newer than what was last tried.
+                    self.write_again = self.write_again.map(|_| Instant::now());
+                    match event {
                         StoreEvent::Published(stored) => {
                             self.stored = stored.generation;
-                            Event::PeerPublished { stored }
+                            self.step([Event::PeerPublished { stored }], latest);
                         }
-                        StoreEvent::LeaseLost => {
-                            // Whether its answer would still come: it is not waited for.
-                            self.flight.take().inspect(JoinHandle::abort);
-                            Event::LeaseLost { sent: true, jitter: jitter() }
+                        StoreEvent::Behind => {
+                            (self.stored, self.unsaved) = (0, true);
+                            self.save(latest);
                         }
-                    };
-                    self.step([event], latest);
+                    }
                 }
                 n = reports.recv_many(&mut batch, BATCH), if !reports.is_closed() || !reports.is_empty() => {
                     if n > 0 {
@@ -236,18 +255,9 @@ impl Refresher {
     fn carry_out(&mut self, action: Action) {
         match action {
             Action::Fetch(mode) => {
-                let (issuer, store) = (Arc::clone(&self.around.issuer), Arc::clone(&self.around.store));
-                let (booked, written) = oneshot::channel();
-                // A process killed between sending and writing would send more than 20 a day after a restart.
-                // The other calls have quotas far above what a restart could forget.
-                self.booked = (mode == FetchMode::Forced).then_some(booked);
-                self.flight = Some(tokio::spawn(async move {
-                    if store.lease().await == Lease::HeldByPeer {
-                        return FlightEnd::HeldByPeer;
-                    }
-                    let _: Result<Result<(), _>, _> = timeout(BOOKED_FIRST, written).await;
-                    FlightEnd::Answered(issuer.fetch(mode).await)
-                }));
+                let (store, over) = (Arc::clone(&self.around.store), self.machine.generation());
+                self.asked = mode;
+                self.leasing = Some(tokio::spawn(async move { store.lease(over).await }));
             }
             Action::Publish(content) => self.around.cell.publish(content),
             Action::Store => self.unsaved = true,
@@ -266,6 +276,36 @@ impl Refresher {
                 events::log(id, appid, policy, *limit, &event);
             }
         }
+    }
+
+    /// Sends the fetch that was asked for. A process that is killed before its answer has spent it all the same, so it
+    /// is stored first.
+    fn send(&mut self, grant: Box<dyn Grant>, latest: &mut Option<StoredState>) {
+        let Surroundings { issuer, store, wall, .. } = self.around.clone();
+        let (mode, over) = (self.asked, self.machine.generation());
+        let (booked, written) = oneshot::channel();
+        // A process killed between sending and writing would send more than 20 a day after a restart.
+        // The other calls have quotas far above what a restart could forget.
+        self.booked = (mode == FetchMode::Forced).then_some(booked);
+        self.unsaved = true;
+        self.save(latest);
+        self.flight = Some(tokio::spawn(async move {
+            let _: Result<Result<(), _>, _> = timeout(BOOKED_FIRST, written).await;
+            let mut grant = grant;
+            if !grant.holds() {
+                match store.lease(over).await {
+                    Lease::Granted(again) => grant = again,
+                    Lease::HeldByPeer => return FlightEnd::HeldByPeer,
+                }
+            }
+            let began = grant.time().unwrap_or_else(wall);
+            let answer = issuer.fetch(mode).await;
+            // With a new credential it ends when that is stored: a peer that was granted it before would fetch again.
+            if !matches!(answer, FetchAnswer::Issued { .. }) {
+                grant.release().await;
+            }
+            FlightEnd::Answered(answer, began)
+        }));
     }
 
     /// One write at a time; what changes meanwhile goes into the next one.
@@ -315,7 +355,6 @@ impl Refresher {
                     }
                     Published::Superseded(stored) => {
                         self.stored = stored.generation;
-                        self.unsaved = true;
                         Some(Event::PeerPublished { stored })
                     }
                 }
@@ -326,7 +365,7 @@ impl Refresher {
                     error!(
                         account,
                         "the token cannot be stored: {why}; serving goes on, but a restart will fetch a new token. \
-                         Is the disk full or read-only? It is tried again every {} s",
+                         It is tried again every {} s",
                         WRITE_AGAIN.as_secs()
                     );
                 }
@@ -338,13 +377,13 @@ impl Refresher {
     async fn finish(&mut self, latest: &mut Option<StoredState>) {
         // Without a fetch under way there is nothing to wait for, and `finished` would wait for ever.
         if self.flight.is_some()
-            && let Ok(Some(FlightEnd::Answered(answer))) =
+            && let Ok(Some(FlightEnd::Answered(answer, began))) =
                 timeout(LAST_FETCH, finished(&mut self.flight)).await
             && matches!(answer, FetchAnswer::Issued { .. })
         {
             // A forced fetch that should follow is for the next process to book and to send.
             self.machine.want_nothing_more();
-            for action in self.machine.handle(fetched(answer), self.now()) {
+            for action in self.machine.handle(fetched(answer, began), self.now()) {
                 self.carry_out(action);
             }
         }
@@ -365,6 +404,7 @@ impl Refresher {
 impl Drop for Refresher {
     /// Nothing of a life goes on beyond it: after a panic another one starts.
     fn drop(&mut self) {
+        self.leasing.take().inspect(JoinHandle::abort);
         self.flight.take().inspect(JoinHandle::abort);
     }
 }
@@ -373,8 +413,8 @@ fn jitter() -> f64 {
     0.8 + 0.4 * fastrand::f64()
 }
 
-fn fetched(answer: FetchAnswer) -> Event {
-    Event::Fetched { answer, jitter: jitter() }
+fn fetched(answer: FetchAnswer, began: SystemTime) -> Event {
+    Event::Fetched { answer, began, jitter: jitter() }
 }
 
 /// Waits for a task that may not be there (then for ever) and takes it out; `None` when it panicked.

@@ -70,6 +70,8 @@ pub struct Credential {
     pub id: CredentialId,
     /// Grows by one with each new value, over restarts too.
     pub generation: u64,
+    /// The first number that this value had: replicas that numbered two values alike renumber one of them.
+    pub since: u64,
     /// The credential itself.
     pub value: Secret,
     /// The value percent-encoded, ready for a query; made once, so that no request has to.
@@ -94,6 +96,7 @@ impl Credential {
         Self {
             id,
             generation,
+            since: generation,
             value,
             encoded: Secret::new(encoded),
             end,
@@ -122,6 +125,11 @@ impl Credential {
     /// Whether it was asked for no longer ago than that.
     pub(crate) fn asked_within(&self, span: Duration, now: Instant) -> bool {
         self.asked.is_some_and(|asked| now.saturating_duration_since(asked) < span)
+    }
+
+    /// The same value under a later number.
+    pub fn renumbered(&self, generation: u64) -> Self {
+        Self { generation, ..self.clone() }
     }
 
     /// The same, issued so long before `now`.

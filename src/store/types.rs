@@ -7,6 +7,29 @@ use crate::secret::Secret;
 /// A longer value, in bytes, is no credential (WeChat asks for room for 512).
 pub const LONGEST_VALUE: usize = 2048;
 
+/// Whose state a store holds; one of somebody else is never used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreKey {
+    /// The account's appid.
+    pub appid: String,
+    /// Which of the account's credentials, `access_token` for example.
+    pub kind: &'static str,
+    /// Where it was issued: `https://host:port`.
+    pub upstream: String,
+    /// Which call issues it; two calls issue independent credentials.
+    pub issued_by: &'static str,
+}
+
+impl StoreKey {
+    /// What the names of its files begin with.
+    pub(super) fn stem(&self) -> String {
+        match self.kind {
+            "access_token" => self.appid.clone(),
+            kind => format!("{}-{kind}", self.appid),
+        }
+    }
+}
+
 /// What outlives the process.
 #[derive(Debug, Clone, Default)]
 pub struct StoredState {
@@ -22,6 +45,29 @@ pub struct StoredState {
     pub fetches: u32,
 }
 
+impl StoredState {
+    /// Whether it says the same: a bucket fills up by itself, which is nothing new.
+    pub fn is_as_good_as(&self, other: &Self) -> bool {
+        let same_credential = match (&self.credential, &other.credential) {
+            (Some(one), Some(another)) => {
+                one.value == another.value
+                    && one.expires_at == another.expires_at
+                    && one.began_at == another.began_at
+            }
+            (one, another) => one.is_none() && another.is_none(),
+        };
+        let same_bucket = match (self.limits.bucket, other.limits.bucket) {
+            (Some(one), Some(another)) => one.is_like(another),
+            (one, another) => one == another,
+        };
+        let counted = |state: &Self| (state.generation, state.day, state.fetches);
+        same_credential
+            && same_bucket
+            && counted(self) == counted(other)
+            && self.limits.forced == other.limits.forced
+    }
+}
+
 /// A credential as it is stored.
 #[derive(Debug, Clone)]
 pub struct StoredCredential {
@@ -33,6 +79,9 @@ pub struct StoredCredential {
     pub expires_at: SystemTime,
     /// Its whole life as the upstream said it.
     pub expires_in: Duration,
+    /// When the fetch began that brought it, by the clock that all replicas share: of two credentials the one whose
+    /// fetch began later is the newer one.
+    pub began_at: SystemTime,
 }
 
 /// The limits on forced refreshes. Which of them count is the policy's to say; the others stay as they are.
@@ -53,6 +102,13 @@ pub struct StoredBucket {
     pub next_in: Duration,
     /// When these two were true.
     pub at: SystemTime,
+}
+
+impl StoredBucket {
+    /// Whether no refresh was taken between the two. Where one was, that shows for longer than it takes to look.
+    fn is_like(self, other: Self) -> bool {
+        self.level == other.level
+    }
 }
 
 /// One refresh with `force_refresh`.

@@ -35,7 +35,7 @@ fn the_readmes_configurations_are_right() {
         assert!(blocks.len() >= 2, "{name} shows no configurations");
         for block in blocks {
             let dir = TempDir::new().unwrap();
-            for secret in ["appsecret", "main.secret", "legacy-cms.key"] {
+            for secret in ["appsecret", "main.secret", "legacy-cms.key", "redis.password"] {
                 std::fs::write(dir.path().join(secret), "0123456789abcdef0123456789abcdef\n").unwrap();
             }
             std::fs::write(dir.path().join("proxy.url"), "http://user:pass@10.1.0.3:3128\n").unwrap();

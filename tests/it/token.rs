@@ -338,6 +338,7 @@ async fn child_that_writes_until_it_is_killed() {
             issued_at: SystemTime::now(),
             expires_at: SystemTime::now() + Duration::from_secs(7200),
             expires_in: Duration::from_secs(7200),
+            began_at: SystemTime::now(),
         };
         let state = StoredState { generation, credential: Some(credential), ..StoredState::default() };
         store.publish(state, generation - 1).await.unwrap();

@@ -82,11 +82,18 @@ fn problems(view: &View, lang: Lang) -> Vec<Problem> {
         problems.push(Problem { level, what: account.name.to_string(), text });
     }
     if !view.store.up {
-        let text = l(
-            lang,
-            "Tokens cannot be stored. Serving goes on, but a restart will fetch new ones.",
-            "凭据无法保存。服务不受影响，但重启后需要重新获取。",
-        );
+        let text = match view.store.kind {
+            "file" => l(
+                lang,
+                "Tokens cannot be stored. Serving goes on, but a restart will fetch new ones.",
+                "凭据无法保存。服务不受影响，但重启后需要重新获取。",
+            ),
+            _ => l(
+                lang,
+                "The shared store cannot be used. Serving goes on, but each replica fetches tokens for itself.",
+                "共享存储无法使用。服务不受影响，但每个副本各自获取凭据。",
+            ),
+        };
         problems.push(Problem {
             level: Level::Warning,
             what: l(lang, "Store", "存储").to_owned(),

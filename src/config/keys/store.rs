@@ -19,8 +19,7 @@ const KEYS: &[Key] = &[
         "`file`: files in `state_dir`. `redis`: shared by several wxgate.",
         "`file`：`state_dir` 中的文件；`redis`：由多个 wxgate 共享。",
     )
-    .such_as(r#""redis""#)
-    .later(),
+    .such_as(r#""redis""#),
     key(
         "replicas",
         Number(1, 1000),
@@ -37,14 +36,11 @@ const KEYS: &[Key] = &[
         "Redis or Valkey; `rediss://` for TLS. A secret, since it may hold a password.",
         "Redis 或 Valkey；`rediss://` 表示 TLS。可能含有密码，因此按密钥处理。",
     )
-    .such_as(r#"{ file = "redis.url" }"#)
-    .later(),
+    .such_as(r#"{ file = "redis.url" }"#),
     unset("user", forms::LINE, NONE, "User name, beside or instead of the one in `url`.", "用户名，补充或代替 `url` 中的。")
-        .such_as(r#""wxgate""#)
-        .later(),
+        .such_as(r#""wxgate""#),
     unset("password", Secret, NONE, "Password, beside or instead of the one in `url`.", "密码，补充或代替 `url` 中的。")
-        .such_as(r#"{ file = "redis.password" }"#)
-        .later(),
+        .such_as(r#"{ file = "redis.password" }"#),
     unset(
         "ca",
         Pem,
@@ -52,16 +48,12 @@ const KEYS: &[Key] = &[
         "PEM file of further trust roots for `rediss://`.",
         "PEM 文件：`rediss://` 额外信任的根证书。",
     )
-    .such_as(r#""certs/redis-ca.pem""#)
-    .later(),
+    .such_as(r#""certs/redis-ca.pem""#),
     unset("cert", Pem, NONE, "PEM chain that wxgate shows to the store.", "wxgate 向存储出示的 PEM 证书链。")
-        .such_as(r#""certs/wxgate.pem""#)
-        .later(),
+        .such_as(r#""certs/wxgate.pem""#),
     unset("key", Pem, NONE, "PEM key of that chain.", "该证书链的 PEM 私钥。")
-        .such_as(r#""certs/wxgate.key""#)
-        .later(),
+        .such_as(r#""certs/wxgate.key""#),
     key("key_prefix", forms::LINE, r#""wxgate:""#, "What every key in the store begins with.", "存储中所有键的前缀。")
-        .such_as(r#""wxgate-test:""#)
-        .later(),
-    key("timeout", TIME, r#""300ms""#, "For one command.", "单个命令的时限。").later(),
+        .such_as(r#""wxgate-test:""#),
+    key("timeout", TIME, r#""300ms""#, "For one command.", "单个命令的时限。"),
 ];

@@ -314,7 +314,23 @@ fn upstream_limits_and_store() {
             ("replicas = 2", ""),
             ("replicas = 0", "store.replicas: found 0, want a whole number from 1 to 1000"),
             ("replicas = '2'", "store.replicas: found \"2\", want a whole number from 1 to 1000"),
-            ("kind = 'redis'", "store.kind: not supported by this version of wxgate yet; remove it"),
+            ("kind = 'redis'", ""),
+            ("kind = 'etcd'", "store.kind: found \"etcd\", want \"file\" or \"redis\""),
+            (
+                "url = 'http://:pw@cache'",
+                "store.url: found a text, want a URL like \"redis://127.0.0.1:6379/0\", \"rediss://user:password@host:6380/0\" \
+                 or \"redis-sentinel://host1:26379,host2:26379/NAME/0\"",
+            ),
+            (
+                "url = 'redis://a,b'",
+                "store.url: found a text, want one host in the URL of the store, or redis-sentinel:// before several sentinels",
+            ),
+            (
+                "key_prefix = 'a{b'",
+                "store.key_prefix: found \"a{b\", want a text like \"wxgate:\", at most 64 bytes, without braces and spaces",
+            ),
+            ("timeout = 0", "store.timeout: found 0, want a time like \"3s\" or \"500ms\""),
+            ("user = ''", "store.user: found \"\", want a text in quotes, one line, not empty"),
         ],
     );
 }

@@ -25,6 +25,39 @@ struct Live {
     life: Duration,
     issued_at: SystemTime,
     expires_at: SystemTime,
+    /// When its fetch began, by the clock that all replicas share.
+    began_at: SystemTime,
+}
+
+/// What a stored credential is to the one that is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Order {
+    /// The same value.
+    Same,
+    /// Its fetch began later, or there is none here.
+    Newer,
+    /// Its fetch began earlier.
+    Older,
+}
+
+/// What is left of a stored credential's life, and all of it.
+///
+/// # Errors
+/// Why it is unusable, in words.
+pub(super) fn usable(stored: &StoredCredential, now: Now) -> Result<(Duration, Duration), &'static str> {
+    // No credential lives longer than a day, whatever the store says.
+    let life = stored.expires_in.min(LONGEST_LIFE);
+    let left = stored.expires_at.duration_since(now.wall).unwrap_or_default().min(life);
+    if stored.value.is_empty() || stored.value.expose().len() > LONGEST_VALUE {
+        return Err("it is no token");
+    }
+    if left.is_zero() {
+        return Err("it has ended");
+    }
+    if stored.issued_at.duration_since(now.wall).is_ok_and(|ahead| ahead > CLOCK_SLACK) {
+        return Err("it was issued in the future: has the clock been set back?");
+    }
+    Ok((left, life))
 }
 
 /// All credentials that the machine remembers.
@@ -67,6 +100,32 @@ impl Held {
         self.generation = self.generation.max(generation);
     }
 
+    /// How a stored credential stands to the one that is served: all replicas agree about any two.
+    pub(super) fn order(&self, stored: &StoredCredential) -> Order {
+        let Some(live) = &self.current else { return Order::Newer };
+        let (ours, theirs) = (&live.credential.value, &stored.value);
+        if ours == theirs {
+            return Order::Same;
+        }
+        match (stored.began_at, theirs.expose()) > (live.began_at, ours.expose()) {
+            true => Order::Newer,
+            false => Order::Older,
+        }
+    }
+
+    /// When the fetch began that brought the current one.
+    pub(super) fn began_at(&self) -> Option<SystemTime> {
+        self.current.as_ref().map(|live| live.began_at)
+    }
+
+    /// Gives the current one a later number.
+    pub(super) fn renumber(&mut self, generation: u64) {
+        self.restore_generation(generation);
+        if let Some(live) = &mut self.current {
+            live.credential = Arc::new(live.credential.renumbered(self.generation));
+        }
+    }
+
     /// Takes a stored credential over, with the generation that was restored; what is left of its life, and all of
     /// it. One that is replaced by it goes on working for `overlap`.
     ///
@@ -78,18 +137,7 @@ impl Held {
         overlap: Duration,
         now: Now,
     ) -> Result<(Duration, Duration), &'static str> {
-        // No credential lives longer than a day, whatever the store says.
-        let life = stored.expires_in.min(LONGEST_LIFE);
-        let left = stored.expires_at.duration_since(now.wall).unwrap_or_default().min(life);
-        if stored.value.is_empty() || stored.value.expose().len() > LONGEST_VALUE {
-            return Err("it is no token");
-        }
-        if left.is_zero() {
-            return Err("it has ended");
-        }
-        if stored.issued_at.duration_since(now.wall).is_ok_and(|ahead| ahead > CLOCK_SLACK) {
-            return Err("it was issued in the future: has the clock been set back?");
-        }
+        let (left, life) = usable(&stored, now)?;
         self.generation = self.generation.max(1);
         let age = now.wall.duration_since(stored.issued_at).unwrap_or_default();
         let mut credential = Credential::new(self.id.clone(), self.generation, stored.value, now.mono + left)
@@ -101,6 +149,7 @@ impl Held {
             life,
             issued_at: stored.issued_at,
             expires_at: now.wall + left,
+            began_at: stored.began_at,
         };
         self.replace(next, overlap, now.mono);
         Ok((left, life))
@@ -117,13 +166,25 @@ impl Held {
 
     /// A value has been issued that is another than the current one: the next generation. The current one goes on
     /// working for `overlap`.
-    pub(super) fn renew(&mut self, value: Secret, life: Duration, overlap: Duration, now: Now) {
+    pub(super) fn renew(
+        &mut self,
+        value: Secret,
+        life: Duration,
+        overlap: Duration,
+        began_at: SystemTime,
+        now: Now,
+    ) {
         self.generation = self.generation.saturating_add(1);
         let credential = Credential::new(self.id.clone(), self.generation, value, now.mono + life);
         let mut credential = credential.aged(Duration::ZERO, now.mono);
         credential.asked = Some(now.mono);
-        let next =
-            Live { credential: Arc::new(credential), life, issued_at: now.wall, expires_at: now.wall + life };
+        let next = Live {
+            credential: Arc::new(credential),
+            life,
+            issued_at: now.wall,
+            expires_at: now.wall + life,
+            began_at,
+        };
         self.replace(next, overlap, now.mono);
     }
 
@@ -171,6 +232,7 @@ impl Held {
             issued_at: live.issued_at,
             expires_at: live.expires_at,
             expires_in: live.life,
+            began_at: live.began_at,
         })
     }
 

@@ -22,9 +22,10 @@ impl Ledger {
         (self.day, self.fetches)
     }
 
-    /// Another process, or this one before, has counted so many on that day.
-    pub(super) fn merge(&mut self, day: i64, fetches: u32) {
+    /// Another process, or this one before, has counted so many on that day; whether more are known here.
+    pub(super) fn merge(&mut self, day: i64, fetches: u32) -> bool {
         (self.day, self.fetches) = (self.day, self.fetches).max((day, fetches));
+        (self.day, self.fetches) > (day, fetches)
     }
 
     /// A fetch is being sent.

@@ -66,12 +66,19 @@ impl Limiter {
         self.forced = ForcedLog::restore(&stored.forced, now);
     }
 
-    /// Another replica has spent of the same limits.
-    pub(super) fn merge(&mut self, stored: &StoredLimits, now: Now) {
-        if let (Some(bucket), Some(theirs)) = (&mut self.bucket, stored.bucket) {
-            bucket.merge(theirs, now);
+    /// Another replica has spent of the same limits; whether it does not know yet what was spent here.
+    pub(super) fn merge(&mut self, stored: &StoredLimits, now: Now) -> bool {
+        let mut more = false;
+        if let Some(bucket) = &mut self.bucket {
+            more |= match stored.bucket {
+                Some(theirs) => bucket.merge(theirs, now),
+                None => bucket.level < bucket.size,
+            };
         }
         self.forced.merge(&stored.forced, now);
+        let day_ago = now.wall.checked_sub(DAY).unwrap_or(now.wall);
+        let known = |forced: &StoredForced| stored.forced.contains(forced) || forced.at <= day_ago;
+        more | !self.forced.sent.iter().all(|(_, forced)| known(forced))
     }
 
     /// Takes the permission for a fetch in normal mode, if there is one.
@@ -202,12 +209,15 @@ impl Bucket {
         Self { size, refill, level, next: now.mono + next_in }
     }
 
-    fn merge(&mut self, stored: StoredBucket, now: Now) {
+    /// Takes the emptier of the two; whether that was this one.
+    fn merge(&mut self, stored: StoredBucket, now: Now) -> bool {
         self.advance(now.mono);
         let theirs = self.clone().restored(stored, now);
+        let emptier = self.level < theirs.level;
         if theirs.level < self.level {
             *self = theirs;
         }
+        emptier
     }
 
     fn stored(&mut self, now: Now) -> StoredBucket {

@@ -74,5 +74,5 @@ pub(in crate::credential) enum LogEvent {
         generation: u64,
     },
     /// Another replica has the lease to fetch.
-    LeaseLost,
+    HeldByPeer,
 }

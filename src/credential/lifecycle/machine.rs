@@ -4,11 +4,11 @@
 //! it and nothing is failing; without one the fetches go by the backoff and never by the limits.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-use super::held::Held;
+use super::held::{Held, Order, usable};
 use super::ledger::Ledger;
 use super::limiter::Limiter;
 use super::path_blame::{Blame, PathBlame};
@@ -22,13 +22,28 @@ use crate::credential::types::{
     CellContent, CredentialId, FetchAnswer, FetchMode, Outcome, Reason, Renewal, Suspects,
 };
 use crate::secret::Secret;
-use crate::store::{LONGEST_VALUE, StoredState};
+use crate::store::{LONGEST_VALUE, StoredCredential, StoredState};
+
+/// What is stored tells no two moments apart that are closer together.
+const TICK: Duration = Duration::from_millis(1);
+
+/// As it is stored: each replica must see the same order.
+fn whole_millis(at: SystemTime) -> SystemTime {
+    let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    SystemTime::UNIX_EPOCH
+        + Duration::from_secs(since.as_secs())
+        + Duration::from_millis(since.subsec_millis().into())
+}
 
 /// The fetch that is under way.
 #[derive(Debug, Clone, Copy)]
 struct Flight {
     mode: FetchMode,
     reason: Reason,
+    /// The newest generation when it was asked for.
+    over: u64,
+    /// When the fetch began that had brought the credential of then.
+    over_began: Option<SystemTime>,
 }
 
 /// The state of one credential.
@@ -86,7 +101,7 @@ impl Machine {
                     return out;
                 }
                 let waiter = Waiter { id: Some(waiter), path: None };
-                if self.flight.is_some() {
+                if self.flight.is_some() || self.schedule.is_handed_over() {
                     self.want(Cause::ByHand);
                     self.waiters.join(waiter);
                 } else {
@@ -106,7 +121,7 @@ impl Machine {
                 self.limiter.accepted(&path);
             }
             Event::KnownGood { generation } => self.blame.known_good(generation),
-            Event::Fetched { answer, jitter } => self.fetched(answer, jitter, now, &mut out),
+            Event::Fetched { answer, began, jitter } => self.fetched(answer, began, jitter, now, &mut out),
             Event::TimerDue => {
                 let wanted = self.policy.on_demand.is_none() || !self.waiters.is_empty();
                 if self.flight.is_none() && self.schedule.is_due(now.mono) && wanted {
@@ -115,7 +130,7 @@ impl Machine {
                 }
             }
             Event::PeerPublished { stored } => self.peer_published(*stored, now, &mut out),
-            Event::LeaseLost { sent, jitter } => self.lease_lost(sent, jitter, now, &mut out),
+            Event::HeldByPeer { jitter } => self.held_by_peer(jitter, now, &mut out),
         }
         out
     }
@@ -123,9 +138,11 @@ impl Machine {
     /// When [`Event::TimerDue`] is wanted.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let ends = self.held.current().map(|credential| credential.end);
-        // Without anybody who waits, the time from which on it may be asked is no event.
+        // Without anybody who waits, the time from which on it may be asked is no event; and nothing is due while a fetch
+        // is under way.
         let wanted = self.policy.on_demand.is_none() || !self.waiters.is_empty();
-        [ends, self.schedule.due().filter(|_| wanted)].into_iter().flatten().min()
+        let due = self.schedule.due().filter(|_| wanted && self.flight.is_none());
+        [ends, due].into_iter().flatten().min()
     }
 
     /// The paths whose success the machine wants to hear of, if they changed since the last call.
@@ -136,6 +153,11 @@ impl Machine {
     /// From now on no answer leads to another fetch.
     pub(crate) fn want_nothing_more(&mut self) {
         self.waiters.want_nothing_more();
+    }
+
+    /// The newest generation.
+    pub(crate) fn generation(&self) -> u64 {
+        self.held.generation()
     }
 
     /// What the store has to hold.
@@ -261,7 +283,7 @@ impl Machine {
         out: &mut Vec<Action>,
     ) {
         if let Some(current) = self.held.current()
-            && generation < current.generation
+            && generation < current.since
         {
             let newer = current.clone();
             out.extend(id.map(|id| Action::Answer(id, Renewal::Newer(newer))));
@@ -269,7 +291,7 @@ impl Machine {
         }
         self.count_refusal(&path, generation, now, out);
         let blocked = self.blame.blocked(&path, now.mono);
-        if self.flight.is_some() {
+        if self.flight.is_some() || self.schedule.is_handed_over() {
             if !blocked {
                 self.want(cause);
             }
@@ -313,14 +335,13 @@ impl Machine {
     }
 
     fn fetch(&mut self, mode: FetchMode, reason: Reason, now: Now, out: &mut Vec<Action>) {
-        self.flight = Some(Flight { mode, reason });
+        let (over, over_began) = (self.held.generation(), self.held.began_at());
+        self.flight = Some(Flight { mode, reason, over, over_began });
         self.schedule.fetching();
         if mode == FetchMode::Forced {
             self.limiter.spend_forced(self.waiters.wanted().unwrap_or(Cause::KnownPath), now);
         }
         self.ledger.book(now.wall);
-        // A process that is killed before the answer has spent it all the same.
-        out.push(Action::Store);
         out.push(Action::Fetch(mode));
     }
 
@@ -333,7 +354,14 @@ impl Machine {
         out.push(Action::Store);
     }
 
-    fn fetched(&mut self, answer: FetchAnswer, jitter: f64, now: Now, out: &mut Vec<Action>) {
+    fn fetched(
+        &mut self,
+        answer: FetchAnswer,
+        began: SystemTime,
+        jitter: f64,
+        now: Now,
+        out: &mut Vec<Action>,
+    ) {
         // The task hands in one answer for each fetch; one too many would be its fault and changes nothing.
         let Some(flight) = self.flight.take() else { return };
         match answer {
@@ -347,10 +375,16 @@ impl Machine {
                     out.push(Action::Log(LogEvent::OddExpiresIn { said: expires_in, used: life }));
                 }
                 // What was refused and has ended meanwhile is not a newer one when it comes again.
+                // It is newer than the one it was to replace, whatever the clocks say.
+                let began = whole_millis(flight.over_began.map_or(began, |over| began.max(over + TICK)));
                 if self.held.has(&value) {
                     self.same(flight, life, now, out);
+                } else if self.is_superseded(flight) && self.held.began_at().is_some_and(|held| held >= began)
+                {
+                    // A peer fetched after this fetch had begun: that token has ended this one, or is about to.
+                    self.settle(flight, Outcome::New, Some(life), now, out);
                 } else {
-                    self.renewed(flight, value, life, now, out);
+                    self.renewed(flight, value, life, began, now, out);
                 }
             }
             FetchAnswer::Passing { what } => self.failed(flight, Trouble::Passing(what), jitter, now, out),
@@ -364,10 +398,23 @@ impl Machine {
         }
     }
 
-    fn renewed(&mut self, flight: Flight, value: Secret, life: Duration, now: Now, out: &mut Vec<Action>) {
+    /// A peer's newer credential has come while the fetch was under way.
+    fn is_superseded(&self, flight: Flight) -> bool {
+        self.held.current().is_some_and(|current| current.since > flight.over)
+    }
+
+    fn renewed(
+        &mut self,
+        flight: Flight,
+        value: Secret,
+        life: Duration,
+        began: SystemTime,
+        now: Now,
+        out: &mut Vec<Action>,
+    ) {
         // A forced one ends the one before it at once.
         let overlap = if flight.mode == FetchMode::Forced { Duration::ZERO } else { self.policy.overlap };
-        self.held.renew(value, life, overlap, now);
+        self.held.renew(value, life, overlap, began, now);
         self.schedule.renewed(life, life, now.mono);
         let refused = self.serve_new(now, out);
         out.push(Action::Store);
@@ -438,7 +485,10 @@ impl Machine {
             Trouble::Passing(what) => (Outcome::Failed, -1, what.clone()),
             Trouble::Refused(errcode, errmsg) => (Outcome::Refused, *errcode, errmsg.clone()),
         };
-        self.schedule.failed(trouble, jitter, now.mono);
+        // With a peer's newer one there is nothing to try again for.
+        if !self.is_superseded(flight) {
+            self.schedule.failed(trouble, jitter, now.mono);
+        }
         self.ledger.failed(errcode, errmsg, now.wall);
         if self.held.current().is_none() {
             self.publish(out);
@@ -474,48 +524,83 @@ impl Machine {
         }));
     }
 
+    /// What another replica has published, or what the store has gone back to. Where more is known here than there,
+    /// it is stored.
     fn peer_published(&mut self, stored: StoredState, now: Now, out: &mut Vec<Action>) {
-        self.limiter.merge(&stored.limits, now);
-        self.ledger.merge(stored.day, stored.fetches);
-        // Of two with one number this replica goes on with its own; a refusal would show which of them is dead.
-        if stored.generation <= self.held.generation() {
-            return self.peer_asked_again(stored, now, out);
-        }
-        self.held.restore_generation(stored.generation);
-        let Some(credential) = stored.credential else { return };
-        match self.held.restore(credential, self.policy.overlap, now) {
-            Ok((left, life)) => {
-                if self.flight.is_none() {
-                    self.schedule.renewed(left, life, now.mono);
-                }
-                self.serve_new(now, out);
-                let generation = self.held.generation();
-                out.push(Action::Log(LogEvent::PeerPublished { generation }));
+        let more = self.limiter.merge(&stored.limits, now) | self.ledger.merge(stored.day, stored.fetches);
+        let ours = self.held.generation();
+        let theirs = stored.credential.filter(|credential| usable(credential, now).is_ok());
+        let order = theirs.as_ref().map(|credential| self.held.order(credential));
+        let lacks_ours = match (order, theirs) {
+            (Some(Order::Newer), Some(theirs)) => {
+                // A number that is taken here names another credential.
+                let taken = stored.generation <= ours;
+                let number = if taken { ours.saturating_add(1) } else { stored.generation };
+                self.adopt(theirs, number, now, out);
+                taken
             }
-            Err(why) => out.push(Action::Log(LogEvent::StoredIgnored { why })),
+            (Some(Order::Older), _) | (None, _) if self.held.current().is_some() => {
+                if stored.generation >= ours {
+                    self.renumber(stored.generation.saturating_add(1), out);
+                }
+                true
+            }
+            (Some(Order::Same), Some(theirs)) => {
+                self.renumber(stored.generation, out);
+                self.peer_asked_again(&theirs, now, out);
+                stored.generation < ours
+            }
+            _ => {
+                self.renumber(stored.generation, out);
+                stored.generation < ours
+            }
+        };
+        if more || lacks_ours {
+            out.push(Action::Store);
         }
     }
 
     /// Another replica has asked for a credential of the kind that is asked for on demand, and got the same one.
-    fn peer_asked_again(&mut self, stored: StoredState, now: Now, out: &mut Vec<Action>) {
-        let Some(credential) = stored.credential.filter(|_| self.policy.on_demand.is_some()) else { return };
-        let left =
-            credential.expires_at.duration_since(now.wall).unwrap_or_default().min(credential.expires_in);
+    fn peer_asked_again(&mut self, theirs: &StoredCredential, now: Now, out: &mut Vec<Action>) {
+        let Ok((left, _)) = usable(theirs, now) else { return };
         let is_later = self.held.current().is_some_and(|current| now.mono + left > current.end);
-        if stored.generation == self.held.generation() && is_later && self.held.has(&credential.value) {
+        if self.policy.on_demand.is_some() && is_later {
             let _ = self.held.extend(left, true, now);
             self.schedule.renewed(left, left, now.mono);
             self.serve_new(now, out);
         }
     }
 
-    fn lease_lost(&mut self, sent: bool, jitter: f64, now: Now, out: &mut Vec<Action>) {
-        let Some(flight) = self.flight.take() else { return };
-        if !sent {
-            self.unbook(flight.mode, out);
+    /// Goes on with a peer's credential under this number.
+    fn adopt(&mut self, theirs: StoredCredential, number: u64, now: Now, out: &mut Vec<Action>) {
+        self.held.restore_generation(number);
+        let Ok((left, life)) = self.held.restore(theirs, self.policy.overlap, now) else { return };
+        self.schedule.renewed(left, life, now.mono);
+        self.serve_new(now, out);
+        out.push(Action::Log(LogEvent::PeerPublished { generation: self.held.generation() }));
+    }
+
+    /// Counts on from a later number; what is served gets it too.
+    fn renumber(&mut self, number: u64, out: &mut Vec<Action>) {
+        if number > self.held.generation() {
+            self.held.renumber(number);
+            if self.held.current().is_some() {
+                self.publish(out);
+            }
         }
-        self.schedule.handed_over(flight.reason, jitter, now.mono);
-        out.push(Action::Log(LogEvent::LeaseLost));
+    }
+
+    fn held_by_peer(&mut self, jitter: f64, now: Now, out: &mut Vec<Action>) {
+        let Some(flight) = self.flight.take() else { return };
+        self.unbook(flight.mode, out);
+        // A peer's newer one may have come meanwhile, and then it is over.
+        if !self.is_superseded(flight) {
+            let first = !self.schedule.was_handed_over();
+            self.schedule.handed_over(flight.reason, jitter, now.mono);
+            if first {
+                out.push(Action::Log(LogEvent::HeldByPeer));
+            }
+        }
     }
 
     fn publish(&self, out: &mut Vec<Action>) {

@@ -98,20 +98,20 @@ pub(super) enum Event {
     Fetched {
         /// What came of it.
         answer: FetchAnswer,
+        /// When it began, by the clock that all replicas share.
+        began: SystemTime,
         /// Between 0.8 and 1.2, for the next attempt's time.
         jitter: f64,
     },
     /// [`Machine::deadline`] has come; early and late ones do no harm.
     TimerDue,
-    /// Another replica published this state in the store.
+    /// Another replica published this state in the store, or the store has gone back to it.
     PeerPublished {
         /// Of whatever generation.
         stored: Box<StoredState>,
     },
-    /// Another replica has the lease: the fetch under way, if there is one, has been given up.
-    LeaseLost {
-        /// It may have reached the upstream.
-        sent: bool,
+    /// Another replica has the lease: the fetch that was asked for has not been sent.
+    HeldByPeer {
         /// Between 0.8 and 1.2, for the next attempt's time.
         jitter: f64,
     },

@@ -16,7 +16,7 @@ pub(super) const LONGEST_LIFE: Duration = Duration::from_secs(86_400);
 /// is the time that its reader waits.
 const WORTH_WAITING: Duration = Duration::from_secs(5);
 /// A replica that was refused the lease asks again after about this long: the holder may have died.
-const LEASE_AGAIN: Duration = Duration::from_secs(2);
+const LEASE_AGAIN: Duration = Duration::from_millis(500);
 
 /// Why the last fetch failed.
 #[derive(Debug)]
@@ -37,6 +37,8 @@ pub(super) struct Schedule {
     due: Option<Instant>,
     /// Why the fetch was sent that another replica has taken over.
     handed_over: Option<Reason>,
+    /// The fetch under way asks again after another replica had taken it over.
+    again: bool,
     trouble: Option<Trouble>,
     /// Passing failures since the last success.
     failures: u32,
@@ -50,6 +52,7 @@ impl Schedule {
             on_demand: policy.on_demand.is_some(),
             due: None,
             handed_over: None,
+            again: false,
             trouble: None,
             failures: 0,
         }
@@ -62,6 +65,7 @@ impl Schedule {
 
     /// A fetch is under way.
     pub(super) fn fetching(&mut self) {
+        self.again = self.handed_over.is_some();
         (self.due, self.handed_over) = (None, None);
     }
 
@@ -104,6 +108,16 @@ impl Schedule {
     pub(super) fn handed_over(&mut self, reason: Reason, jitter: f64, now: Instant) {
         self.handed_over = Some(reason);
         self.due = Some(now + LEASE_AGAIN.mul_f64(sensible(jitter)));
+    }
+
+    /// Whether another replica is fetching.
+    pub(super) fn is_handed_over(&self) -> bool {
+        self.handed_over.is_some()
+    }
+
+    /// Whether the fetch under way is one that another replica had taken over before.
+    pub(super) fn was_handed_over(&self) -> bool {
+        self.again
     }
 
     pub(super) fn due(&self) -> Option<Instant> {

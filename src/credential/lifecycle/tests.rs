@@ -12,6 +12,7 @@ use super::{FetchMode, LogEvent};
 use crate::credential::policy::{GETTOKEN, STABLE_TOKEN, TOKEN};
 use crate::credential::status::CredentialState;
 use crate::credential::types::{Absent, Outcome, Reason};
+use crate::store::StoredState;
 
 #[test]
 fn without_a_stored_token_one_is_fetched_at_once() {
@@ -721,7 +722,7 @@ fn what_a_peer_publishes_is_adopted_and_answers_those_who_wait() {
     peer.report(1, "/a");
     peer.answer(issued("B", 7200));
     run.report(1, "/a");
-    run.lease_lost(false);
+    run.held_by_peer();
     assert_eq!(run.answers(), "", "they wait for the peer's");
     run.peer_published(peer.state());
     assert_eq!((run.answers(), run.generation(), run.due_in()), ("N2 ".to_owned(), 2, 6900));
@@ -732,18 +733,81 @@ fn what_a_peer_publishes_is_adopted_and_answers_those_who_wait() {
 }
 
 #[test]
-fn an_older_or_equal_generation_of_a_peer_changes_no_token() {
+fn of_two_tokens_the_one_whose_fetch_began_later_is_used_by_all_whatever_their_numbers() {
+    let twins = || {
+        let (mut a, mut b) = (Run::with_token(&TOKEN), Run::with_token(&TOKEN));
+        for run in [&mut a, &mut b] {
+            run.report(1, "/a");
+        }
+        (a, b)
+    };
+    // A slept after its fetch: B's token has ended A's.
+    let (mut a, mut b) = twins();
+    b.pass(5);
+    b.held_by_peer();
+    b.pass(1);
+    b.answer(issued("B", 7200));
+    a.pass(7);
+    a.answer(issued("A2", 7200));
+    a.peer_published(b.state());
+    b.peer_published(a.state());
+    assert_eq!((a.token(), b.token()), ("B".to_owned(), "B".to_owned()));
+    assert_eq!((a.generation(), b.generation()), (3, 3), "number 2 named two tokens");
+    // The answer comes after B's news.
+    let (mut a, mut b) = twins();
+    b.pass(5);
+    b.held_by_peer();
+    b.pass(1);
+    b.answer(issued("B", 7200));
+    a.pass(7);
+    a.peer_published(b.state());
+    a.answer(issued("A2", 7200));
+    assert_eq!((a.token(), a.generation(), a.due_in()), ("B".to_owned(), 2, 6899));
+    // A slept before its fetch: A's token has ended B's.
+    let (mut a, mut b) = twins();
+    b.answer(issued("B", 7200));
+    a.pass(5);
+    a.held_by_peer();
+    a.pass(1);
+    a.answer(issued("A2", 7200));
+    a.peer_published(b.state());
+    assert_eq!((a.token(), a.generation()), ("A2".to_owned(), 3));
+    b.pass(6);
+    b.peer_published(a.state());
+    assert_eq!((b.token(), b.generation()), ("A2".to_owned(), 3));
+    assert_eq!(b.previous(), Some((2, 300)));
+}
+
+#[test]
+fn a_refusal_of_a_token_that_was_renumbered_is_one_of_the_current_token() {
+    let mut run = Run::with_token(&TOKEN);
+    let mut restored = run.state();
+    restored.generation = 5;
+    run.peer_published(restored);
+    assert_eq!((run.token(), run.generation()), ("A".to_owned(), 5));
+    run.report(1, "/a");
+    assert_eq!(run.answers(), "");
+    run.answer(issued("B", 7200));
+    assert_eq!(run.answers(), "N6 ");
+}
+
+#[test]
+fn a_store_that_went_back_gets_what_is_known_here() {
     let mut run = Run::with_token(&TOKEN);
     let old = run.state();
     run.report(1, "/a");
     run.answer(issued("B", 7200));
-    run.peer_published(old);
-    assert_eq!(run.generation(), 2);
-    let mut twin = Run::with_token(&TOKEN);
-    twin.report(1, "/a");
-    twin.answer(issued("OTHER", 7200));
-    run.peer_published(twin.state());
-    assert_eq!((run.generation(), run.state().credential.unwrap().value.expose()), (2, "B"));
+    let same = run.state();
+    assert!(!run.takes_more_than(same));
+    assert!(run.takes_more_than(old), "an older token");
+    assert!(run.takes_more_than(StoredState { generation: 9, ..StoredState::default() }), "none");
+    assert_eq!((run.token(), run.generation()), ("B".to_owned(), 10));
+    let mut fewer = run.state();
+    fewer.fetches = 0;
+    assert!(run.takes_more_than(fewer), "a lower count");
+    let mut fuller = run.state();
+    fuller.limits.bucket.as_mut().unwrap().level = 10;
+    assert!(run.takes_more_than(fuller), "a fuller bucket");
 }
 
 #[test]
@@ -755,30 +819,46 @@ fn a_peers_token_without_life_left_moves_the_generation_on_and_nothing_else() {
     let mut run = Run::with_token(&TOKEN);
     run.pass(100);
     run.peer_published(state);
-    assert_eq!(run.generation(), 1, "its own is still valid");
-    run.report(1, "/b");
+    assert_eq!((run.token(), run.generation()), ("A".to_owned(), 3), "its own is still valid");
+    run.report(3, "/b");
     run.answer(issued("C", 7200));
-    assert_eq!(run.answers(), "N3 ", "no number is given twice");
+    assert_eq!(run.answers(), "N4 ", "no number is given twice");
 }
 
 #[test]
-fn a_lease_that_is_lost_ends_the_fetch_and_another_attempt_follows_unless_the_peer_publishes() {
-    for sent in [false, true] {
-        let mut run = Run::with_token(&TOKEN);
+fn reports_wait_for_the_peer_that_fetches_and_spend_nothing() {
+    let mut run = Run::with_token(&TOKEN);
+    run.report(1, "/a");
+    run.held_by_peer();
+    for _ in 0..20 {
         run.report(1, "/a");
-        run.lease_lost(sent);
-        assert_eq!((run.answers(), run.flight(), run.due_in()), (String::new(), None, 2));
-        assert_eq!(run.state().fetches, if sent { 2 } else { 1 }, "what was not sent is not counted");
-        assert_eq!(run.state().limits.bucket.unwrap().level, 9);
-        // The peer died: this one fetches, for the same reason as before.
-        run.pass(2);
-        assert_eq!(run.last_flight_reason(), Reason::Forced);
-        run.answer(issued("B", 7200));
-        assert_eq!(run.answers(), "N2 ");
     }
-    let mut without_a_fetch = Run::with_token(&TOKEN);
-    without_a_fetch.lease_lost(true);
-    assert_eq!((without_a_fetch.fetches(), without_a_fetch.due_in()), (1, 6900));
+    assert_eq!((run.answers(), run.flight(), run.state().fetches), (String::new(), None, 1));
+    assert_eq!(run.state().limits.bucket.unwrap().level, 9);
+    for _ in 0..3 {
+        run.pass(1);
+        run.held_by_peer();
+    }
+    assert_eq!(run.logged(|x| *x == LogEvent::HeldByPeer), 1);
+    // The peer died: this one fetches, for the same reason as before.
+    run.pass(1);
+    assert_eq!(run.last_flight_reason(), Reason::Forced);
+    run.answer(issued("B", 7200));
+    assert_eq!(run.answers(), "N2 ".repeat(21));
+    run.held_by_peer();
+    assert_eq!(run.due_in(), 6900, "without a fetch it says nothing");
+}
+
+#[test]
+fn a_fetch_that_fails_after_a_peers_success_is_not_tried_again() {
+    let mut run = Run::with_token(&TOKEN);
+    let mut peer = Run::with_token(&TOKEN);
+    run.report(1, "/a");
+    peer.report(1, "/a");
+    peer.answer(issued("B", 7200));
+    run.peer_published(peer.state());
+    run.answer(busy());
+    assert_eq!((run.answers(), run.due_in()), ("N2 ".to_owned(), 6900));
 }
 
 #[test]

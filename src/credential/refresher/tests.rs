@@ -140,9 +140,9 @@ impl Store for Memory {
         })
     }
 
-    fn lease(&self) -> Pending<'_, Lease> {
+    fn lease(&self, _: u64) -> Pending<'_, Lease> {
         let held = self.leased.load(Ordering::SeqCst);
-        Box::pin(async move { if held { Lease::HeldByPeer } else { Lease::Granted } })
+        Box::pin(async move { if held { Lease::HeldByPeer } else { Lease::alone() } })
     }
 
     fn watch(&self) -> Pending<'_, StoreEvent> {
@@ -524,7 +524,8 @@ async fn a_token_that_a_peer_publishes_is_used_at_once() {
     assert_eq!(fake.count(), 1, "the peer has the lease");
     let mut theirs = store.stored();
     theirs.generation = 2;
-    theirs.credential.as_mut().unwrap().value = Secret::new("PEER".to_owned());
+    let credential = theirs.credential.as_mut().unwrap();
+    (credential.value, credential.began_at) = (Secret::new("PEER".to_owned()), wall() + secs(1));
     *store.state.lock().unwrap() = Some(theirs.clone());
     store.tell(StoreEvent::Published(Box::new(theirs)));
     assert_eq!(newer(waiting.await.unwrap()), 2);
@@ -548,14 +549,14 @@ async fn a_peer_that_dies_with_the_lease_is_replaced() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lease_lost_in_mid_fetch_ends_it() {
-    let fake = Fake::new(|n, _| (if n == 2 { 100 } else { 0 }, issued(n)));
-    let (reader, _task, token, store) = started(&TOKEN, &fake).await;
-    reader.start_renewal(&token, "/a");
+async fn a_store_that_lost_what_it_held_gets_it_back() {
+    let fake = Fake::healthy();
+    let (_reader, _task, _token, store) = started(&TOKEN, &fake).await;
     tokio::time::sleep(secs(1)).await;
-    store.tell(StoreEvent::LeaseLost);
-    tokio::time::sleep(secs(3)).await;
-    assert_eq!((reader.current().unwrap().generation, fake.count()), (2, 3));
+    *store.state.lock().unwrap() = None;
+    store.tell(StoreEvent::Behind);
+    tokio::time::sleep(secs(1)).await;
+    assert_eq!((store.stored().generation, store.stored().fetches), (1, 1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -566,7 +567,8 @@ async fn a_state_that_a_peer_was_faster_with_is_adopted() {
     // Its news got lost.
     let mut theirs = store.stored();
     theirs.generation = 7;
-    theirs.credential.as_mut().unwrap().value = Secret::new("PEER".to_owned());
+    let credential = theirs.credential.as_mut().unwrap();
+    (credential.value, credential.began_at) = (Secret::new("PEER".to_owned()), wall() + secs(1));
     *store.state.lock().unwrap() = Some(theirs);
     let _ = reader.renew(&token, "/a", LIMIT).await;
     tokio::time::sleep(secs(1)).await;

@@ -250,7 +250,7 @@ impl RefusedCall {
     /// A token that it was not sent with, newer than all that it was.
     fn newer(&self, reader: &Reader) -> Option<Arc<Credential>> {
         let current = reader.current().ok().or_else(|| self.refreshed.clone());
-        current.filter(|current| current.generation > self.token.generation)
+        current.filter(|current| current.since > self.token.generation)
     }
 
     fn previous(&self, reader: &Reader) -> Option<Previous> {

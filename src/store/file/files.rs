@@ -11,10 +11,10 @@ use tracing::{error, info, warn};
 use zeroize::Zeroizing;
 
 use super::error::OpenError;
-use super::format::{self, Unusable};
 use super::lock::{self, Lock};
-use super::{LONGEST_FILE, StoreKey, folder, open, quarantine};
+use super::{StoreKey, folder, open, quarantine};
 use crate::store::StoredState;
+use crate::store::format::{self, Unusable};
 
 /// The names of one credential's files.
 #[derive(Debug)]
@@ -99,8 +99,8 @@ impl Files {
 
     pub(super) fn read(&self) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
         let Some(file) = open::for_reading(&self.file)? else { return Ok(None) };
-        let mut text = Zeroizing::new(Vec::with_capacity(LONGEST_FILE + 1));
-        file.take(LONGEST_FILE as u64 + 1).read_to_end(&mut text)?;
+        let mut text = Zeroizing::new(Vec::with_capacity(format::LONGEST + 1));
+        file.take(format::LONGEST as u64 + 1).read_to_end(&mut text)?;
         Ok(Some(text))
     }
 

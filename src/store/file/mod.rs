@@ -3,12 +3,11 @@
 //! A new content goes to a new name (created exclusively, 0600), is synced, renamed over the old one, and the
 //! folder is synced: a process that is killed in between leaves the old file or the new one, never a torn one. The
 //! file's lock makes this process the only one that fetches, so its lease is always granted and no peer publishes.
-//! What the state means is the lifecycle's business; how it is spelled is in `format.rs`.
+//! What the state means is the lifecycle's business; how it is spelled is in `store/format.rs`.
 
 mod error;
 mod files;
 mod folder;
-mod format;
 mod lock;
 mod open;
 mod quarantine;
@@ -25,34 +24,9 @@ use tracing::error;
 pub use self::error::OpenError;
 use self::files::Files;
 use self::lock::Lock;
-use super::{Lease, Pending, PublishError, Published, Store, StoreEvent, StoredState};
+use super::format;
+use super::{Lease, Pending, PublishError, Published, Store, StoreEvent, StoreKey, StoredState};
 use crate::beside::{READING, beside};
-
-/// No state is longer; a longer file is damaged.
-const LONGEST_FILE: usize = 64 * 1024;
-
-/// Whose state a file holds; one of somebody else is never used.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoreKey {
-    /// The account's appid.
-    pub appid: String,
-    /// Which of the account's credentials, `access_token` for example.
-    pub kind: &'static str,
-    /// Where it was issued: `https://host:port`.
-    pub upstream: String,
-    /// Which call issues it; two calls issue independent credentials.
-    pub issued_by: &'static str,
-}
-
-impl StoreKey {
-    /// What the names of its files begin with.
-    fn stem(&self) -> String {
-        match self.kind {
-            "access_token" => self.appid.clone(),
-            kind => format!("{}-{kind}", self.appid),
-        }
-    }
-}
 
 /// What a look at a state file showed.
 #[derive(Debug)]
@@ -170,13 +144,17 @@ impl Store for FileStore {
                 Ok(Published::Stored)
             });
             let written = written.await.map_err(io::Error::other).and_then(|written| written);
-            written
-                .map_err(|e| PublishError(format!("`{}` cannot be written: {e}", self.files.file.display())))
+            written.map_err(|e| {
+                PublishError(format!(
+                    "`{}` cannot be written: {e} (is the disk full or read-only?)",
+                    self.files.file.display()
+                ))
+            })
         })
     }
 
-    fn lease(&self) -> Pending<'_, Lease> {
-        Box::pin(std::future::ready(Lease::Granted))
+    fn lease(&self, _: u64) -> Pending<'_, Lease> {
+        Box::pin(std::future::ready(Lease::alone()))
     }
 
     fn watch(&self) -> Pending<'_, StoreEvent> {

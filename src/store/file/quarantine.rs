@@ -10,15 +10,7 @@ use std::path::Path;
 use tracing::warn;
 
 use super::lock;
-
-/// It is not what wxgate writes.
-pub(super) const DAMAGED: &str = "damaged";
-/// It is of a format that this wxgate does not read.
-pub(super) const OTHER_VERSION: &str = "other-version";
-/// It belongs to another appid than its name says.
-pub(super) const OTHER_APPID: &str = "other-appid";
-/// `upstream.url` has been changed since.
-pub(super) const OTHER_UPSTREAM: &str = "other-upstream";
+use crate::store::format::{DAMAGED, OTHER_APPID, OTHER_UPSTREAM, OTHER_VERSION};
 
 const KINDS: [&str; 4] = [DAMAGED, OTHER_VERSION, OTHER_APPID, OTHER_UPSTREAM];
 

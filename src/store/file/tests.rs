@@ -38,6 +38,7 @@ fn state(token: &str) -> StoredState {
             issued_at: at(4_000_000_000),
             expires_at: at(4_000_007_200),
             expires_in: Duration::from_secs(7200),
+            began_at: at(3_999_999_999),
         }),
         limits: StoredLimits {
             bucket: Some(StoredBucket {

@@ -11,5 +11,6 @@ pub(crate) mod https;
 pub(crate) mod nobody;
 pub(crate) mod outbound;
 pub(crate) mod raw;
+pub(crate) mod redis;
 pub(crate) mod until;
 pub(crate) mod wechat;

@@ -39,6 +39,8 @@ pub(super) struct Run {
     now: Now,
     cell: Result<Arc<Credential>, Absent>,
     flight: Option<FetchMode>,
+    began: SystemTime,
+    stores: bool,
     fetches: usize,
     answers: String,
     logged: Vec<LogEvent>,
@@ -61,6 +63,8 @@ impl Run {
             now,
             cell: Err(Absent::Waiting),
             flight: None,
+            began: now.wall,
+            stores: false,
             fetches: 0,
             answers: String::new(),
             logged: Vec::new(),
@@ -95,6 +99,7 @@ impl Run {
             match action {
                 Action::Fetch(mode) => {
                     assert_eq!(self.flight.replace(mode), None, "two fetches at once");
+                    self.began = self.now.wall;
                     self.fetches += 1;
                 }
                 Action::Publish(content) => {
@@ -102,11 +107,11 @@ impl Run {
                     let slot = content.current;
                     if let (Ok(old), Ok(new)) = (&self.cell, &slot) {
                         assert!(new.generation >= old.generation);
-                        assert_eq!(new.generation == old.generation, new.value == old.value);
+                        assert!(new.generation > old.generation || new.value == old.value);
                     }
                     self.cell = slot;
                 }
-                Action::Store => {}
+                Action::Store => self.stores = true,
                 Action::Answer(_, Renewal::Newer(token)) => {
                     self.answers.push_str(&format!("N{} ", token.generation));
                 }
@@ -126,7 +131,8 @@ impl Run {
 
     pub(super) fn answer(&mut self, answer: FetchAnswer) {
         assert!(self.flight.take().is_some(), "nothing was asked");
-        self.event(Event::Fetched { answer, jitter: 1.0 });
+        let began = self.began;
+        self.event(Event::Fetched { answer, began, jitter: 1.0 });
     }
 
     pub(super) fn report(&mut self, generation: u64, path: &str) {
@@ -173,10 +179,10 @@ impl Run {
         self.event(Event::PeerPublished { stored: Box::new(stored) });
     }
 
-    /// Another replica has taken the lease over, before or after the fetch was sent.
-    pub(super) fn lease_lost(&mut self, sent: bool) {
+    /// Another replica is fetching: the fetch that was asked for is not sent.
+    pub(super) fn held_by_peer(&mut self) {
         self.flight = None;
-        self.event(Event::LeaseLost { sent, jitter: 1.0 });
+        self.event(Event::HeldByPeer { jitter: 1.0 });
     }
 
     /// The next fetch is due in `secs` and brings this value.
@@ -263,6 +269,18 @@ impl Run {
 
     pub(super) fn cell(&self) -> Result<u64, Absent> {
         self.cell.as_ref().map(|token| token.generation).map_err(Clone::clone)
+    }
+
+    /// The value that is served.
+    pub(super) fn token(&self) -> String {
+        self.cell.as_ref().unwrap().value.expose().to_owned()
+    }
+
+    /// Whether the store needs what is known here when it holds this.
+    pub(super) fn takes_more_than(&mut self, stored: StoredState) -> bool {
+        self.stores = false;
+        self.peer_published(stored);
+        self.stores
     }
 
     pub(super) fn generation(&self) -> u64 {

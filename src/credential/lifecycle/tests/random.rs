@@ -20,7 +20,7 @@ enum Step {
     Admin,
     Restart(u64),
     PeerPublished { ahead: u64, life: u64 },
-    LeaseLost { sent: bool },
+    HeldByPeer,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -35,7 +35,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Admin),
         1 => (0..9000_u64).prop_map(Step::Restart),
         1 => (0..4_u64, 0..9000_u64).prop_map(|(ahead, life)| Step::PeerPublished { ahead, life }),
-        1 => any::<bool>().prop_map(|sent| Step::LeaseLost { sent }),
+        1 => Just(Step::HeldByPeer),
     ]
 }
 
@@ -95,10 +95,11 @@ proptest! {
                         issued_at: now,
                         expires_at: now + Duration::from_secs(life),
                         expires_in: Duration::from_secs(life),
+                        began_at: now,
                     });
                     run.peer_published(state);
                 }
-                Step::LeaseLost { sent } => run.lease_lost(sent),
+                Step::HeldByPeer => run.held_by_peer(),
                 Step::Restart(secs) => {
                     seconds += secs;
                     let record = run.state();

@@ -1,16 +1,29 @@
-//! How a state is spelled in the file: one JSON object, times in milliseconds since 1970.
+//! How a state is spelled, in a file and (encrypted) in Redis: one JSON object, times in milliseconds since 1970.
 //!
-//! Whatever is not exactly as this version writes it is damage, said in words; no text of the file is quoted,
-//! for it may be the token. Reading and writing files is not done here.
+//! Whatever is not exactly as this version writes it is damage, said in words; none of the text is quoted, for it may
+//! be the token. Reading, writing and encrypting it is not done here.
 
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Deserializer, Serialize};
 use zeroize::Zeroizing;
 
-use super::{LONGEST_FILE, StoreKey, quarantine};
+use super::{
+    LONGEST_VALUE, StoreKey, StoredBucket, StoredCredential, StoredForced, StoredLimits, StoredState,
+};
 use crate::secret::Secret;
-use crate::store::{LONGEST_VALUE, StoredBucket, StoredCredential, StoredForced, StoredLimits, StoredState};
+
+/// No state is longer; a longer text is damaged.
+pub(super) const LONGEST: usize = 64 * 1024;
+
+/// It is not what wxgate writes.
+pub(super) const DAMAGED: &str = "damaged";
+/// It is of a format that this wxgate does not read.
+pub(super) const OTHER_VERSION: &str = "other-version";
+/// It belongs to another appid than its name says.
+pub(super) const OTHER_APPID: &str = "other-appid";
+/// `upstream.url` has been changed since.
+pub(super) const OTHER_UPSTREAM: &str = "other-upstream";
 
 /// Grows when an older wxgate could misread the file.
 const VERSION: u32 = 1;
@@ -38,6 +51,7 @@ struct WrittenToken<'a> {
     issued_at_ms: u64,
     expires_at_ms: u64,
     expires_in_ms: u64,
+    began_ms: u64,
 }
 
 #[derive(Deserialize)]
@@ -64,6 +78,8 @@ struct ReadToken {
     issued_at_ms: u64,
     expires_at_ms: u64,
     expires_in_ms: u64,
+    /// Missing in what an older wxgate wrote.
+    began_ms: Option<u64>,
 }
 
 /// At once, so that it is wiped even if what follows it in the file is damaged.
@@ -91,7 +107,7 @@ impl From<FileBucket> for StoredBucket {
     }
 }
 
-/// A file that is unusable here.
+/// A text that is unusable here.
 #[derive(Debug)]
 pub(super) struct Unusable {
     /// What it is, in one word or two that may end a file name.
@@ -102,11 +118,11 @@ pub(super) struct Unusable {
 
 impl Unusable {
     pub(super) fn damaged(why: impl Into<String>) -> Self {
-        Self { kind: quarantine::DAMAGED, why: why.into() }
+        Self { kind: DAMAGED, why: why.into() }
     }
 }
 
-/// A file that is usable.
+/// A text that is usable.
 #[derive(Debug)]
 pub(super) struct Parsed {
     pub(super) state: StoredState,
@@ -114,7 +130,7 @@ pub(super) struct Parsed {
     pub(super) credential_ignored: Option<String>,
 }
 
-/// The file's content, wiped after use.
+/// The text, wiped after use.
 pub(super) fn render(state: &StoredState, key: &StoreKey) -> Zeroizing<Vec<u8>> {
     let unknown = state.limits.forced.iter().filter(|forced| forced.unknown_path);
     let written = Written {
@@ -128,6 +144,7 @@ pub(super) fn render(state: &StoredState, key: &StoreKey) -> Zeroizing<Vec<u8>> 
             issued_at_ms: to_ms(token.issued_at),
             expires_at_ms: to_ms(token.expires_at),
             expires_in_ms: millis(token.expires_in),
+            began_ms: to_ms(token.began_at),
         }),
         bucket: state.limits.bucket.map(FileBucket::from),
         // An older wxgate reads this list alone, so it has all of them.
@@ -144,12 +161,12 @@ pub(super) fn render(state: &StoredState, key: &StoreKey) -> Zeroizing<Vec<u8>> 
     text
 }
 
-/// Reads a file's content.
+/// Reads a text.
 ///
 /// # Errors
 /// Why it is damaged, or whose it is instead.
 pub(super) fn parse(text: &[u8], key: &StoreKey) -> Result<Parsed, Unusable> {
-    if text.len() > LONGEST_FILE {
+    if text.len() > LONGEST {
         return Err(Unusable::damaged("it is far too long"));
     }
     // serde_json's own message may quote the text, so it is not shown.
@@ -159,23 +176,21 @@ pub(super) fn parse(text: &[u8], key: &StoreKey) -> Result<Parsed, Unusable> {
     })?;
     if read.version != VERSION {
         let why = format!("it is of format version {}, this wxgate reads version {VERSION}", read.version);
-        return Err(Unusable { kind: quarantine::OTHER_VERSION, why });
+        return Err(Unusable { kind: OTHER_VERSION, why });
     }
     if read.appid != key.appid {
-        return Err(Unusable {
-            kind: quarantine::OTHER_APPID,
-            why: "it belongs to another appid".to_owned(),
-        });
+        return Err(Unusable { kind: OTHER_APPID, why: "it belongs to another appid".to_owned() });
     }
     if read.upstream != key.upstream {
         let why = format!("its token and its counts are of another upstream, not of {}", key.upstream);
-        return Err(Unusable { kind: quarantine::OTHER_UPSTREAM, why });
+        return Err(Unusable { kind: OTHER_UPSTREAM, why });
     }
     let token = read.token.map(|token| StoredCredential {
         value: token.access_token,
         issued_at: from_ms(token.issued_at_ms),
         expires_at: from_ms(token.expires_at_ms),
         expires_in: Duration::from_millis(token.expires_in_ms),
+        began_at: from_ms(token.began_ms.unwrap_or(token.issued_at_ms)),
     });
     if token.as_ref().is_some_and(|t| t.value.is_empty() || t.value.expose().len() > LONGEST_VALUE) {
         return Err(Unusable::damaged("its token is empty or longer than 2048 bytes"));

@@ -1,0 +1,330 @@
+//! The way to the store, for all accounts together: one connection for commands, one for messages, made anew for as
+//! long as they are wanted.
+//!
+//! All of it runs in a task of its own. Nobody waits for it: without a connection a command fails at once, and each
+//! replica goes on alone.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use futures_util::StreamExt;
+use redis::aio::MultiplexedConnection;
+use redis::{Cmd, FromRedisValue, RedisError};
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
+use tracing::{error, info, warn};
+
+use super::RedisSettings;
+use super::dial::{DialError, Dialer, Driver, refusal};
+use super::scripts::ends_connection;
+
+/// Between two attempts to connect: from the first to the longest, each with jitter.
+const FIRST_PAUSE: Duration = Duration::from_millis(300);
+const LONGEST_PAUSE: Duration = Duration::from_secs(4);
+/// A connection that has worked for so long was a good one.
+const SOUND: Duration = Duration::from_secs(10);
+/// Between two proofs that the store can be written.
+const BEAT: Duration = Duration::from_secs(2);
+/// Between two questions whether the connection for messages is alive.
+const PING: Duration = Duration::from_secs(5);
+/// While the store is away, this is said again after so long.
+const SAY_AGAIN: Duration = Duration::from_secs(300);
+
+/// What is done in the store, for metrics.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Operation {
+    Connect,
+    Load,
+    Lease,
+    Publish,
+    Notify,
+}
+
+/// How it ended.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Outcome {
+    Ok,
+    Failed,
+    Held,
+    Superseded,
+    Foreign,
+}
+
+const OPERATIONS: [&str; 5] = ["connect", "load", "lease", "publish", "notify"];
+const OUTCOMES: [&str; 5] = ["ok", "failed", "held", "superseded", "foreign"];
+
+/// What links and stores share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) settings: RedisSettings,
+    /// The connection for commands while there is one.
+    connection: watch::Sender<Option<MultiplexedConnection>>,
+    /// The first attempt is over.
+    tried: AtomicBool,
+    /// A command found the connection useless.
+    broken: Notify,
+    /// Each account's key, and whom to tell of news under it.
+    listeners: Mutex<HashMap<String, Arc<Notify>>>,
+    /// The store's clock at a moment of ours.
+    clock: Mutex<Option<(SystemTime, Instant)>>,
+    /// Accounts whose keys hold what is not theirs.
+    foreign: AtomicUsize,
+    counts: [[AtomicU64; OUTCOMES.len()]; OPERATIONS.len()],
+}
+
+/// The way to the store; it ends when dropped.
+#[derive(Debug)]
+pub struct Link {
+    pub(super) shared: Arc<Shared>,
+    task: JoinHandle<()>,
+}
+
+impl Link {
+    /// Begins to connect, on the current runtime.
+    pub fn open(settings: RedisSettings) -> Arc<Self> {
+        let shared = Arc::new(Shared {
+            settings,
+            connection: watch::Sender::new(None),
+            tried: AtomicBool::new(false),
+            broken: Notify::new(),
+            listeners: Mutex::default(),
+            clock: Mutex::default(),
+            foreign: AtomicUsize::new(0),
+            counts: Default::default(),
+        });
+        let task = tokio::spawn(keep_connected(Arc::clone(&shared)));
+        Arc::new(Self { shared, task })
+    }
+
+    /// What it was opened with.
+    pub fn settings(&self) -> &RedisSettings {
+        &self.shared.settings
+    }
+
+    /// Whether the store can be used, for all accounts.
+    pub fn is_up(&self) -> bool {
+        self.shared.is_connected() && self.shared.foreign.load(Ordering::Relaxed) == 0
+    }
+
+    /// Operation, outcome and how often, since the start.
+    pub fn operations(&self) -> Vec<(&'static str, &'static str, u64)> {
+        let mut all = Vec::new();
+        for (operation, counts) in OPERATIONS.iter().zip(&self.shared.counts) {
+            for (outcome, count) in OUTCOMES.iter().zip(counts) {
+                let count = count.load(Ordering::Relaxed);
+                if count > 0 || matches!(*outcome, "ok" | "failed") {
+                    all.push((*operation, *outcome, count));
+                }
+            }
+        }
+        all
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Shared {
+    pub(super) fn is_connected(&self) -> bool {
+        self.connection.borrow().is_some()
+    }
+
+    /// Changes with each new connection, and with the loss of one.
+    pub(super) fn connections(&self) -> watch::Receiver<Option<MultiplexedConnection>> {
+        self.connection.subscribe()
+    }
+
+    /// Waits until the first attempt to connect is over.
+    pub(super) async fn first_attempt(&self) {
+        let mut changes = self.connections();
+        while !self.tried.load(Ordering::SeqCst) {
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    pub(super) fn listen(&self, key: &str) -> Arc<Notify> {
+        Arc::clone(self.listeners().entry(key.to_owned()).or_default())
+    }
+
+    fn listeners(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Notify>>> {
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The channel of all news.
+    pub(super) fn channel(&self) -> String {
+        format!("{}news", self.settings.key_prefix)
+    }
+
+    /// Now, by the store's clock; by this machine's where it has not been heard.
+    pub(super) fn time(&self) -> SystemTime {
+        let clock = *self.clock.lock().unwrap_or_else(PoisonError::into_inner);
+        clock.map_or_else(SystemTime::now, |(at, heard)| at + heard.elapsed())
+    }
+
+    pub(super) fn count(&self, operation: Operation, outcome: Outcome) {
+        self.counts[operation as usize][outcome as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// An account's keys hold what is not theirs, or do so no more.
+    pub(super) fn foreign(&self, is: bool) {
+        let change = |n: usize| Some(if is { n + 1 } else { n.saturating_sub(1) });
+        let _ = self.foreign.fetch_update(Ordering::Relaxed, Ordering::Relaxed, change);
+    }
+
+    /// Asks the store.
+    ///
+    /// # Errors
+    /// What it said; without a connection `None`.
+    pub(super) async fn ask<T: FromRedisValue>(&self, cmd: &Cmd) -> Result<T, Option<RedisError>> {
+        let connection = self.connection.borrow().clone();
+        let Some(mut connection) = connection else { return Err(None) };
+        let asked = cmd.query_async(&mut connection).await;
+        asked.map_err(|e| {
+            if ends_connection(&e) {
+                self.broken.notify_one();
+            }
+            Some(e)
+        })
+    }
+}
+
+async fn keep_connected(shared: Arc<Shared>) {
+    let mut pause = FIRST_PAUSE;
+    let mut said: Option<(String, Instant)> = None;
+    let shown = shared.settings.shown();
+    let mut dialer = None;
+    loop {
+        let began = Instant::now();
+        let why = match connected(&shared, &mut dialer).await {
+            Ok((connection, driver, dialer)) => {
+                shared.count(Operation::Connect, Outcome::Ok);
+                if said.take().is_some() {
+                    info!("the store {shown} is back; tokens are shared again");
+                } else {
+                    info!("tokens are shared through the store {shown}");
+                }
+                shared.connection.send_replace(Some(connection));
+                shared.tried.store(true, Ordering::SeqCst);
+                let why = work(&shared, dialer).await;
+                drop(driver);
+                why
+            }
+            Err(DialError(why)) => {
+                shared.count(Operation::Connect, Outcome::Failed);
+                why
+            }
+        };
+        shared.tried.store(true, Ordering::SeqCst);
+        shared.connection.send_replace(None);
+        if said.as_ref().is_none_or(|(before, at)| *before != why || at.elapsed() > SAY_AGAIN) {
+            error!(
+                "the store {shown} is away: {why}. Callers are served as ever, and each replica fetches for itself \
+                 meanwhile; it is tried again. `wxgate check` says more"
+            );
+            said = Some((why, Instant::now()));
+        }
+        pause = if began.elapsed() >= SOUND { FIRST_PAUSE } else { pause };
+        sleep(pause.mul_f64(0.85 + 0.3 * fastrand::f64())).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// A connection to a store that can be written.
+async fn connected<'a>(
+    shared: &Shared,
+    dialer: &'a mut Option<Dialer>,
+) -> Result<(MultiplexedConnection, Driver, &'a Dialer), DialError> {
+    let dialer = match dialer {
+        Some(dialer) => dialer,
+        None => dialer.insert(Dialer::new(shared.settings.clone()).await?),
+    };
+    let (mut connection, driver) = dialer.commands().await?;
+    beat(shared, &mut connection).await.map_err(|e| DialError(refusal(&e)))?;
+    Ok((connection, driver, dialer))
+}
+
+/// Proves that the store can be written, which one that was made a replica cannot, and hears its clock.
+async fn beat(shared: &Shared, connection: &mut MultiplexedConnection) -> Result<(), RedisError> {
+    let asked = Instant::now();
+    let mut time = redis::cmd("TIME");
+    let (secs, micros): (u64, u64) = time.take().query_async(connection).await?;
+    let heard = SystemTime::UNIX_EPOCH + Duration::from_secs(secs) + Duration::from_micros(micros);
+    *shared.clock.lock().unwrap_or_else(PoisonError::into_inner) = Some((heard, asked + asked.elapsed() / 2));
+    let key = format!("{}alive", shared.settings.key_prefix);
+    redis::cmd("SET").arg(key).arg("1").arg("PX").arg(60_000).query_async(connection).await
+}
+
+/// Goes on until the connection is of no more use; why that is.
+async fn work(shared: &Shared, dialer: &Dialer) -> String {
+    let connection = shared.connection.borrow().clone();
+    let Some(mut connection) = connection else { return String::new() };
+    let beats = async {
+        loop {
+            let broken = timeout(BEAT, shared.broken.notified()).await.is_ok();
+            // A command that failed is one witness; this is the other.
+            if let Err(e) = beat(shared, &mut connection).await {
+                return refusal(&e);
+            }
+            if broken {
+                sleep(FIRST_PAUSE).await;
+            }
+        }
+    };
+    tokio::select! {
+        why = beats => why,
+        () = hear(shared, dialer) => String::new(),
+    }
+}
+
+/// Hears news for as long as it is polled. Without it the accounts still ask every other second.
+async fn hear(shared: &Shared, dialer: &Dialer) {
+    let mut pause = FIRST_PAUSE;
+    let mut said = false;
+    loop {
+        let began = Instant::now();
+        if let Err(why) = heard(shared, dialer).await
+            && !said
+        {
+            warn!("the store tells no news: {why}; it is asked every other second instead");
+            said = true;
+        }
+        pause = if began.elapsed() >= SOUND { FIRST_PAUSE } else { pause };
+        sleep(pause.mul_f64(0.85 + 0.3 * fastrand::f64())).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+async fn heard(shared: &Shared, dialer: &Dialer) -> Result<(), DialError> {
+    let limit = shared.settings.timeout;
+    let late = || DialError("it does not answer in time".to_owned());
+    let mut messages = dialer.messages().await?;
+    let subscribed = timeout(limit, messages.subscribe(shared.channel())).await.map_err(|_| late())?;
+    subscribed.map_err(|e| DialError(refusal(&e)))?;
+    // What was published before is not told any more.
+    shared.listeners().values().for_each(|listener| listener.notify_one());
+    let (mut sink, mut stream) = messages.split();
+    loop {
+        match timeout(PING, stream.next()).await {
+            Ok(Some(message)) => {
+                if let Some(listener) =
+                    shared.listeners().get(&String::from_utf8_lossy(message.get_payload_bytes()).into_owned())
+                {
+                    listener.notify_one();
+                }
+            }
+            Ok(None) => return Err(DialError("it closed the connection for news".to_owned())),
+            Err(_) => {
+                let alive: Result<redis::Value, _> = timeout(limit, sink.ping()).await.map_err(|_| late())?;
+                alive.map_err(|e| DialError(refusal(&e)))?;
+            }
+        }
+    }
+}

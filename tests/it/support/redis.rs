@@ -1,0 +1,98 @@
+//! A real redis-server on loopback with nothing in it, which ends with the test.
+
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use redis::{Client, Connection};
+use tempfile::TempDir;
+
+use super::until::until_some;
+
+/// A running server; stops when dropped.
+pub(crate) struct Redis {
+    pub(crate) port: u16,
+    dir: TempDir,
+    options: Vec<String>,
+    process: Option<Child>,
+}
+
+impl Redis {
+    pub(crate) async fn start() -> Self {
+        Self::with(&[]).await
+    }
+
+    /// The same with further options, `--requirepass` for example.
+    pub(crate) async fn with(options: &[&str]) -> Self {
+        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let options = options.iter().map(|option| (*option).to_owned()).collect();
+        let mut redis = Self { port: free, dir: TempDir::new().unwrap(), options, process: None };
+        redis.again().await;
+        redis
+    }
+
+    /// Starts it on the same port, empty.
+    pub(crate) async fn again(&mut self) {
+        let (port, dir) = (self.port.to_string(), self.dir.path());
+        let process = Command::new("redis-server")
+            .args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir"])
+            .arg(dir)
+            .args(&self.options)
+            .stdout(Stdio::null())
+            .spawn();
+        self.process =
+            Some(process.expect("redis-server of the Debian package redis-server (tests/run installs it)"));
+        let port = self.port;
+        until_some("redis-server listens", || std::net::TcpStream::connect(("127.0.0.1", port)).ok()).await;
+    }
+
+    pub(crate) fn stop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill().unwrap();
+            process.wait().unwrap();
+        }
+    }
+
+    /// SIGSTOP or SIGCONT.
+    pub(crate) fn signal(&self, name: &str) {
+        let id = self.process.as_ref().unwrap().id().to_string();
+        assert!(Command::new("kill").args([&format!("-{name}"), &id]).status().unwrap().success());
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}/0", self.port)
+    }
+
+    /// The table that makes a wxgate use it.
+    pub(crate) fn table(&self) -> String {
+        format!("[store]\nkind = \"redis\"\nurl = \"{}\"\n", self.url())
+    }
+
+    /// An operator's connection.
+    pub(crate) fn client(&self) -> Connection {
+        let connection = Client::open(self.url()).unwrap().get_connection().unwrap();
+        connection.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        connection
+    }
+
+    pub(crate) fn keys(&self) -> Vec<String> {
+        let mut keys: Vec<String> = redis::cmd("KEYS").arg("*").query(&mut self.client()).unwrap();
+        keys.sort();
+        keys
+    }
+
+    /// The one key of the usual account's state.
+    pub(crate) fn state_key(&self) -> String {
+        self.keys().into_iter().find(|key| key.contains('{') && !key.ends_with(":lock")).expect("a state")
+    }
+
+    pub(crate) fn value(&self, key: &str) -> Vec<u8> {
+        redis::cmd("GET").arg(key).query(&mut self.client()).unwrap()
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
