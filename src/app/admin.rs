@@ -146,32 +146,18 @@ impl BoundAdmin {
                 let keeper = Arc::clone(&sources);
                 tokio::task::spawn_local(async move { keeper.keep_history().await });
                 let server = Server { sources, console: console(settings, recorder), reload };
-                let (tasks, connections) = (TaskTracker::new(), Connections::default());
+                let (server, connections) = (Rc::new(server), Connections::default());
                 let accepting = async {
                     match socket {
                         Socket::Tcp(socket) => {
                             let socket = TcpListener::from_std(socket)?;
-                            listener::accept(
-                                socket,
-                                None,
-                                Rc::new(server),
-                                connections,
-                                tasks.clone(),
-                                drain,
-                            )
-                            .await;
+                            listener::accept(socket, None, server, connections, TaskTracker::new(), drain)
+                                .await;
                         }
                         Socket::Unix(socket) => {
                             let socket = UnixListener::from_std(socket)?;
-                            listener::accept(
-                                socket,
-                                None,
-                                Rc::new(server),
-                                connections,
-                                tasks.clone(),
-                                drain,
-                            )
-                            .await;
+                            listener::accept(socket, None, server, connections, TaskTracker::new(), drain)
+                                .await;
                         }
                     }
                     Ok::<(), io::Error>(())

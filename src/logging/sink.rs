@@ -1,8 +1,7 @@
-//! The way of finished lines to the place where they are kept: gathered in memory, written by a thread of their
-//! own. Knows nothing of what a line says.
+//! Buffers finished log lines and writes them on a thread of its own. Knows nothing of what a line says.
 //!
-//! Whoever leaves a line never waits for the one who reads them: where more of them wait than there is room
-//! for, further ones are counted instead, and the count is said as soon as there is room.
+//! A thread that logs never waits for whoever reads the log: when the buffer is full, further lines are dropped and
+//! counted, and the count is logged as soon as there is room again.
 
 use std::io::{self, ErrorKind, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,20 +10,20 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-/// The pause between two writes: the first line after a quiet time is written at once, those that follow it
-/// closely go together.
+/// The pause between two writes: the first line after an idle time is written at once, those that follow closely are
+/// written together.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// How long a line may wait for a reader that has stopped reading, once the process ends.
+/// At the end of the process, how long the last lines wait for a reader that has stopped reading.
 const LAST_WAIT: Duration = Duration::from_secs(1);
 
-/// The pause after a full pipe that somebody has set to not waiting.
+/// The pause before a non-blocking pipe that is full is tried again.
 const FULL: Duration = Duration::from_millis(5);
 
-/// What Linux puts into a pipe in one piece, also when other processes write to it (`PIPE_BUF`).
+/// What Linux writes to a pipe atomically, also when other processes write to it (`PIPE_BUF`).
 const UNMIXED: usize = 4096;
 
-/// What an emptied batch may keep of its memory for the next one.
+/// The capacity that a buffer keeps for reuse once it has been written.
 const KEPT: usize = 1 << 20;
 
 /// Lines that were lost since the process was started.
@@ -35,15 +34,15 @@ pub(super) fn lost_lines() -> u64 {
     LOST.load(Ordering::Relaxed)
 }
 
-/// Takes lines from any thread.
+/// The side that logs; any thread may use it.
 #[derive(Clone, Debug)]
 pub(super) struct Sink(Arc<Shared>);
 
-/// Ends the thread that writes, once it has written what there is.
+/// Ends the writing thread when dropped, once the buffer is written.
 #[derive(Debug)]
 pub(super) struct SinkGuard {
     shared: Arc<Shared>,
-    /// Ends with the thread. Behind a lock that nobody contends for, since a log may be kept in a static.
+    /// Disconnects when the thread ends. The lock is uncontended: it makes the guard `Sync`, to be kept in a static.
     written: Mutex<Receiver<()>>,
 }
 
@@ -51,7 +50,7 @@ pub(super) struct SinkGuard {
 struct Shared {
     waiting: Mutex<Waiting>,
     changed: Condvar,
-    /// The most bytes that may wait.
+    /// The buffer's size in bytes.
     room: usize,
 }
 
@@ -59,9 +58,9 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Waiting {
     lines: Vec<u8>,
-    /// Lines for which there was no room, since the last count was taken.
+    /// Lines that were dropped since the last batch was taken.
     lost: usize,
-    /// Whether the thread sleeps until there is a line.
+    /// Whether the writing thread sleeps until there is a line.
     asleep: bool,
     ended: bool,
 }
@@ -72,7 +71,7 @@ impl Shared {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for lines and takes them, with the number of those that were lost behind them; `None` at the end.
+    /// Waits for lines and takes them, with the number of lines that were dropped after them; `None` at the end.
     fn next(&self, mut emptied: Vec<u8>) -> Option<(Vec<u8>, usize)> {
         emptied.clear();
         emptied.shrink_to(KEPT);
@@ -87,7 +86,7 @@ impl Shared {
         Some((std::mem::replace(&mut waiting.lines, emptied), std::mem::take(&mut waiting.lost)))
     }
 
-    /// Lets lines gather, unless this is the end.
+    /// Lets lines accumulate, unless this is the end.
     fn pause(&self) {
         let go_on = |waiting: &mut Waiting| !waiting.ended;
         let _ = self.changed.wait_timeout_while(self.lock(), PAUSE, go_on);
@@ -95,7 +94,7 @@ impl Shared {
 }
 
 impl Sink {
-    /// Starts the thread, which writes to `writer` and lets `say` say how many lines were lost.
+    /// Starts the thread, which writes to `writer` and has `say` log how many lines were dropped.
     ///
     /// # Errors
     /// When the system gives no thread.
@@ -115,7 +114,7 @@ impl Sink {
                 let failed = write_lines(&mut writer, &lines);
                 lost += no_room + failed;
                 LOST.fetch_add((no_room + failed) as u64, Ordering::Relaxed);
-                // Where nothing can be written, that would be lost as well, and be one more to say.
+                // While writes fail, that line would be lost as well, and be one more to report.
                 if lost > 0 && failed == 0 {
                     say(std::mem::take(&mut lost));
                 }
@@ -126,7 +125,7 @@ impl Sink {
         Ok((Self(Arc::clone(&shared)), SinkGuard { shared, written: Mutex::new(written) }))
     }
 
-    /// Takes one line, whole.
+    /// Buffers one whole line, or drops it when the buffer is full.
     pub(super) fn push(&self, line: &[u8]) {
         let mut waiting = self.0.lock();
         if waiting.lines.len() + line.len() > self.0.room {
@@ -141,7 +140,7 @@ impl Sink {
     }
 }
 
-/// Writes lines, and returns how many of them could not be written.
+/// Writes lines; returns how many could not be written.
 fn write_lines(writer: &mut impl Write, mut lines: &[u8]) -> usize {
     while !lines.is_empty() {
         match writer.write(at_once(lines)) {
@@ -155,7 +154,7 @@ fn write_lines(writer: &mut impl Write, mut lines: &[u8]) -> usize {
     memchr::memchr_iter(b'\n', lines).count()
 }
 
-/// How far `lines` are written at once: whole ones, as many as cannot be mixed with those of another process.
+/// What one write takes: as many whole lines as the kernel does not interleave with those of other processes.
 fn at_once(lines: &[u8]) -> &[u8] {
     if lines.len() <= UNMIXED {
         return lines;

@@ -145,3 +145,56 @@ async fn health_says_why_wxgate_is_not_ready_or_cannot_be_asked() {
         assert!(asked.stderr.contains(words) && asked.stdout.is_empty(), "{tables}: {}", asked.stderr);
     }
 }
+
+#[tokio::test]
+async fn whether_the_last_reload_worked_is_told_however_it_was_asked_for() {
+    let fake = Fake::answering(|_| Reply::json("{}")).await;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("gate.toml");
+    let mut settings = with_admin("listen = \"unix:admin.sock\"");
+    settings.top = "watch = true".to_owned();
+    let mut child = Child::start(&mut serve(dir.path(), &fake.url(), &settings));
+    child.line("(callers)").await;
+    let right = std::fs::read_to_string(&file).unwrap();
+    let path = dir.path().join("admin.sock");
+    let ask = async |target: &str| get(UnixStream::connect(&path).await.unwrap(), target).await.1;
+    let told = async |ok: bool| {
+        let metric = format!("wxgate_config_last_reload_successful {}\n", u8::from(ok));
+        until_async("the outcome is told", async || {
+            ask("/status").await.contains(&format!("\"ok\":{ok}")) && ask("/metrics").await.contains(&metric)
+        })
+        .await;
+    };
+    told(true).await;
+    let wrong = format!("lisen = []\n{right}");
+    for how in ["HUP", "POST", "watch"] {
+        std::fs::write(&file, &wrong).unwrap();
+        match how {
+            "HUP" => child.signal("HUP"),
+            "POST" => assert!(post(&path, "/reload").await.starts_with("HTTP/1.1 400 "), "{how}"),
+            _ => {}
+        }
+        told(false).await;
+        let status = ask("/status").await;
+        assert!(status.contains("gate.toml:1: lisen"), "{how}: {status}");
+        std::fs::write(&file, &right).unwrap();
+        match how {
+            "HUP" => child.signal("HUP"),
+            "POST" => assert!(post(&path, "/reload").await.starts_with("HTTP/1.1 200 "), "{how}"),
+            _ => {}
+        }
+        told(true).await;
+        assert!(ask("/status").await.contains("\"errors\":[]"), "{how}");
+    }
+    child.signal("TERM");
+    assert_eq!(child.code().await, 0);
+}
+
+async fn post(path: &Path, target: &str) -> String {
+    let mut stream = UnixStream::connect(path).await.unwrap();
+    let head = format!("POST {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.unwrap();
+    text
+}
