@@ -95,7 +95,7 @@ fn problems(view: &View) -> Vec<Problem> {
         if settled.is_some_and(|fetch| fetch.outcome == "refused") {
             say(Cause::Refused, reason(account));
         }
-        let ended = matches!(account.state, State::Empty | State::Expired);
+        let ended = matches!(account.state, State::Empty | State::Expired | State::Refused);
         let soon = account.expires_in.is_some_and(|left| left <= SOON);
         if (ended || soon) && matches!(last, Some("failed" | "refused")) {
             let left = account.expires_in.unwrap_or_default().as_secs().div_ceil(60);

@@ -31,6 +31,7 @@ fn account(outcomes: &[&'static str], left: Option<u64>) -> Account {
         state: match left {
             Some(left) if left > 300 => State::Fresh,
             Some(_) => State::Stale,
+            None if outcomes.last() == Some(&"refused") => State::Refused,
             None => State::Expired,
         },
         generation: Some(3),
