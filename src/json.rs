@@ -256,6 +256,7 @@ fn unescaped(raw: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn shown(text: &[u8], name: &str) -> Option<String> {
         Object::find(text)?.get(name).map(|value| String::from_utf8_lossy(value).into_owned())
@@ -371,6 +372,29 @@ mod tests {
             (b"\"", None),
         ] {
             assert_eq!(text(value).as_deref(), right, "{value:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn members_are_put_into_any_text_without_a_panic(text in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = with_members(&text, &[("a", "1")]);
+        }
+
+        #[test]
+        fn a_strict_parser_finds_the_members_and_all_others(
+            names in proptest::collection::vec("[a-d\"\\\\é]{0,2}", 0..6), inner in "[a-c{}:,\"\\\\ ]{0,9}",
+        ) {
+            let mut object = serde_json::Map::new();
+            for (n, name) in names.iter().enumerate() {
+                object.insert(name.clone(), serde_json::json!([n, {"a": inner, "s": inner}]));
+            }
+            let text = serde_json::to_string(&object).unwrap();
+            let found = with_members(text.as_bytes(), &[("a", "\"1\""), ("s", "\"2\"")]).unwrap();
+            object.insert("a".to_owned(), "1".into());
+            object.insert("s".to_owned(), "2".into());
+            let found: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&found).unwrap();
+            prop_assert_eq!(found, object);
         }
     }
 }

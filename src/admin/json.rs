@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
-use super::view::{Account, View};
+use super::view::{Account, Fetch, FetchError, Ticket, View};
 use crate::calls::Call;
 use crate::errcodes::{Facts, Lang};
 
@@ -45,9 +45,32 @@ pub fn status(view: &View) -> Value {
     })
 }
 
-fn account(account: &Account) -> Value {
-    let seconds = |time: Option<Duration>| time.map(|time| time.as_secs());
+fn seconds(time: Option<Duration>) -> Option<u64> {
+    time.map(|time| time.as_secs())
+}
+
+fn fetch(fetch: &Fetch) -> Value {
+    json!({ "at": time(fetch.at), "reason": fetch.reason, "outcome": fetch.outcome })
+}
+
+fn fetch_error(error: &FetchError) -> Value {
+    json!({ "at": time(error.at), "errcode": error.errcode, "errmsg": error.errmsg })
+}
+
+fn ticket(ticket: &Ticket) -> Value {
     json!({
+        "kind": ticket.kind,
+        "state": ticket.state.as_str(),
+        "generation": ticket.generation,
+        "age_seconds": seconds(ticket.age),
+        "expires_in_seconds": seconds(ticket.expires_in),
+        "last_refresh": ticket.last_refresh.as_ref().map(fetch),
+        "last_error": ticket.last_error.as_ref().map(fetch_error),
+    })
+}
+
+fn account(account: &Account) -> Value {
+    let mut value = json!({
         "name": &*account.name,
         "kind": account.product.as_str(),
         "appid": account.appid,
@@ -58,18 +81,18 @@ fn account(account: &Account) -> Value {
         "expires_in_seconds": seconds(account.expires_in),
         "fetches_today": account.fetches_today,
         "quota": account.quota,
-        "last_refresh": account.last_refresh.as_ref().map(|fetch| {
-            json!({ "at": time(fetch.at), "reason": fetch.reason, "outcome": fetch.outcome })
-        }),
-        "last_error": account.last_error.as_ref().map(|error| {
-            json!({ "at": time(error.at), "errcode": error.errcode, "errmsg": error.errmsg })
-        }),
+        "last_refresh": account.last_refresh.as_ref().map(fetch),
+        "last_error": account.last_error.as_ref().map(fetch_error),
         "upstream": {
             "url": account.upstream.url,
             "in_use": account.upstream.in_use,
             "tls_expires_at": account.upstream.tls_expires_at.map(time),
         },
-    })
+    });
+    if !account.tickets.is_empty() {
+        value["tickets"] = account.tickets.iter().map(ticket).collect();
+    }
+    value
 }
 
 /// `/calls`; `appid` gives that of an account.

@@ -13,13 +13,13 @@ use super::gate::Rules;
 use super::history::History;
 use super::view::{self, Phase, State, View};
 use crate::calls::Calls;
-use crate::credential::{CredentialState, LastRefresh, Reader};
+use crate::credential::{CredentialState, CredentialStatus, LastError, LastRefresh, Reader};
 use crate::errcodes::Product;
 use crate::listener::Connections;
 use crate::logging;
 use crate::metrics::Metrics;
 use crate::metrics::process::process;
-use crate::metrics::text::{Look, Reload, Store, Token, UpstreamConnections};
+use crate::metrics::text::{Look, Reload, Store, Ticket, Token, UpstreamConnections};
 use crate::metrics::totals::Totals;
 use crate::proxy::budget::Budget;
 use crate::store::redis::Link;
@@ -64,6 +64,8 @@ pub struct Account {
     pub token_api: &'static str,
     /// `None` where callers keep their own.
     pub token: Option<Reader>,
+    /// Its tickets, where it keeps any.
+    pub tickets: Vec<Reader>,
     /// Its API host.
     pub host: Arc<ApiHost>,
     /// What callers put before the path.
@@ -72,6 +74,13 @@ pub struct Account {
     pub host_name: Option<String>,
     /// What may be called.
     pub paths: Vec<String>,
+}
+
+impl Account {
+    /// Its token, and its tickets.
+    fn credentials(&self) -> impl Iterator<Item = &Reader> {
+        self.token.iter().chain(&self.tickets)
+    }
 }
 
 /// Everything that the admin listener reads; shared with the app, which keeps it true.
@@ -147,13 +156,12 @@ impl Sources {
         let now = SystemTime::now();
         let in_force = self.in_force.load();
         let accounts: Vec<_> = in_force.accounts.iter().map(|one| account(one, now)).collect();
-        let mut tokens = in_force.accounts.iter().filter_map(|account| account.token.as_ref());
+        let mut kept = in_force.accounts.iter().flat_map(Account::credentials);
         let store = match &in_force.shared_store {
             Some(link) => view::Store { kind: "redis", up: link.is_up() },
-            None => view::Store {
-                kind: "file",
-                up: !tokens.any(|token| token.store().fails.load(Ordering::Relaxed)),
-            },
+            None => {
+                view::Store { kind: "file", up: !kept.any(|one| one.store().fails.load(Ordering::Relaxed)) }
+            }
         };
         let connections = self.upstream_connections(&self.metrics.totals());
         View {
@@ -195,19 +203,20 @@ impl Sources {
         let mut tokens = Vec::with_capacity(in_force.accounts.len());
         for (one, shown) in in_force.accounts.iter().zip(&view.accounts) {
             tokens.push(token(one, shown));
-            let Some(reader) = &one.token else { continue };
-            let counts = reader.store();
-            for (operation, count) in [
-                (("load", "ok"), &counts.loads),
-                (("publish", "ok"), &counts.published),
-                (("publish", "failed"), &counts.failed),
-            ] {
-                *operations.entry(operation).or_default() += count.load(Ordering::Relaxed);
-            }
-            // What a fetch was refused with is an errcode of the upstream's like any other.
-            if let Some(sums) = totals.accounts.iter_mut().find(|sums| sums.name == one.name) {
-                for (at, count) in reader.fetches().refused {
-                    sums.errcodes[at] += count;
+            for reader in one.credentials() {
+                let counts = reader.store();
+                for (operation, count) in [
+                    (("load", "ok"), &counts.loads),
+                    (("publish", "ok"), &counts.published),
+                    (("publish", "failed"), &counts.failed),
+                ] {
+                    *operations.entry(operation).or_default() += count.load(Ordering::Relaxed);
+                }
+                // What a fetch was refused with is an errcode of the upstream's like any other.
+                if let Some(sums) = totals.accounts.iter_mut().find(|sums| sums.name == one.name) {
+                    for (at, count) in reader.fetches().refused {
+                        sums.errcodes[at] += count;
+                    }
                 }
             }
         }
@@ -258,6 +267,32 @@ fn fetch(fetch: &LastRefresh) -> view::Fetch {
     view::Fetch { at: fetch.at, reason: fetch.reason.as_str(), outcome: fetch.outcome.as_str() }
 }
 
+fn fetch_error(error: &LastError) -> view::FetchError {
+    view::FetchError { at: error.at, errcode: error.errcode, errmsg: error.errmsg.clone() }
+}
+
+fn state(state: CredentialState) -> State {
+    match state {
+        CredentialState::Empty => State::Empty,
+        CredentialState::Fresh => State::Fresh,
+        CredentialState::Stale => State::Stale,
+        CredentialState::Expired => State::Expired,
+        CredentialState::Refused => State::Refused,
+    }
+}
+
+fn ticket(status: &CredentialStatus, now: SystemTime) -> view::Ticket {
+    view::Ticket {
+        kind: status.id.kind.as_str(),
+        state: state(status.state),
+        generation: status.generation,
+        age: status.age(now),
+        expires_in: status.expires_in(tokio::time::Instant::now()),
+        last_refresh: status.last_refresh.as_ref().map(fetch),
+        last_error: status.last_error.as_ref().map(fetch_error),
+    }
+}
+
 fn account(account: &Account, now: SystemTime) -> view::Account {
     let status = account.token.as_ref().map(Reader::status);
     let status = status.as_deref();
@@ -267,25 +302,15 @@ fn account(account: &Account, now: SystemTime) -> view::Account {
         product: account.product,
         appid: account.appid.clone(),
         token_api: account.token_api,
-        state: match status.map(|status| status.state) {
-            Some(CredentialState::Empty) => State::Empty,
-            Some(CredentialState::Fresh) => State::Fresh,
-            Some(CredentialState::Stale) => State::Stale,
-            Some(CredentialState::Expired) => State::Expired,
-            Some(CredentialState::Refused) => State::Refused,
-            None => State::None,
-        },
+        state: status.map_or(State::None, |status| state(status.state)),
         generation: status.map(|status| status.generation),
         age: status.and_then(|status| status.age(now)),
         expires_in: status.and_then(|status| status.expires_in(tokio::time::Instant::now())),
         fetches_today: status.map(|status| u64::from(status.fetches_today(now))),
         quota: status.and_then(|status| status.quota).map(u64::from),
         last_refresh: status.and_then(|status| status.last_refresh.as_ref()).map(fetch),
-        last_error: status.and_then(|status| status.last_error.as_ref()).map(|error| view::FetchError {
-            at: error.at,
-            errcode: error.errcode,
-            errmsg: error.errmsg.clone(),
-        }),
+        last_error: status.and_then(|status| status.last_error.as_ref()).map(fetch_error),
+        tickets: account.tickets.iter().map(|reader| ticket(&reader.status(), now)).collect(),
         fetches: fetches.iter().flat_map(|log| &log.recent).map(fetch).collect(),
         second_fetcher: account.token.as_ref().and_then(Reader::second_fetcher),
         upstream: view::Upstream {
@@ -325,10 +350,22 @@ fn token(account: &Account, shown: &view::Account) -> Token {
             .map(|endpoint| (shown_url(&endpoint.base), endpoint.base == *account.host.base_in_use()))
             .collect(),
         host_changes: account.host.changes(),
-        refreshes: status
+        refreshes: status.iter().flat_map(|status| refreshes(status)).collect(),
+        tickets: account
+            .tickets
             .iter()
-            .flat_map(|status| &status.refreshes)
-            .map(|((reason, outcome), count)| (reason.as_str(), outcome.as_str(), *count))
+            .map(|reader| {
+                let status = reader.status();
+                Ticket {
+                    kind: status.id.kind.as_str(),
+                    expires_at: status.held.as_ref().map(|held| seconds(held.expires_at)),
+                    refreshes: refreshes(&status).collect(),
+                }
+            })
             .collect(),
     }
+}
+
+fn refreshes(status: &CredentialStatus) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
+    status.refreshes.iter().map(|((reason, outcome), count)| (reason.as_str(), outcome.as_str(), *count))
 }

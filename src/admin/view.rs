@@ -133,6 +133,8 @@ pub struct Account {
     pub last_error: Option<FetchError>,
     /// The fetches of the last 24 hours, oldest first.
     pub fetches: Vec<Fetch>,
+    /// Its tickets, where it keeps any.
+    pub tickets: Vec<Ticket>,
     /// When there was a sign that something else fetches its tokens, for the last time.
     pub second_fetcher: Option<SystemTime>,
     /// The API host.
@@ -143,6 +145,25 @@ pub struct Account {
     pub host: Option<String>,
     /// What may be called, for the console.
     pub paths: Vec<String>,
+}
+
+/// One of an account's tickets.
+#[derive(Debug, Clone)]
+pub struct Ticket {
+    /// `jsapi_ticket`, `card_ticket`, `agent_ticket`.
+    pub kind: &'static str,
+    /// How it stands; [`State::Empty`] while nobody has wanted one.
+    pub state: State,
+    /// The last generation.
+    pub generation: u64,
+    /// How long ago the valid ticket was issued.
+    pub age: Option<Duration>,
+    /// What is left of its life, as far as is known.
+    pub expires_in: Option<Duration>,
+    /// When it was asked for last, and what came of that.
+    pub last_refresh: Option<Fetch>,
+    /// When asking failed last.
+    pub last_error: Option<FetchError>,
 }
 
 /// One fetch of a token.
@@ -197,13 +218,23 @@ impl View {
     }
 }
 
+impl Ticket {
+    /// The error that holds at this moment: the last one, unless asking has worked since.
+    pub fn present_error(&self) -> Option<&FetchError> {
+        present_error(self.last_error.as_ref(), self.last_refresh.as_ref())
+    }
+}
+
+fn present_error<'v>(error: Option<&'v FetchError>, last: Option<&Fetch>) -> Option<&'v FetchError> {
+    let error = error?;
+    let worked_since = last.is_some_and(|fetch| fetch.worked() && fetch.at >= error.at);
+    (!worked_since).then_some(error)
+}
+
 impl Account {
     /// The error that holds at this moment: the last one, unless a fetch has worked since.
     pub fn present_error(&self) -> Option<&FetchError> {
-        let error = self.last_error.as_ref()?;
-        let worked_since =
-            self.last_refresh.as_ref().is_some_and(|fetch| fetch.worked() && fetch.at >= error.at);
-        (!worked_since).then_some(error)
+        present_error(self.last_error.as_ref(), self.last_refresh.as_ref())
     }
 
     /// What is known of an errcode at this account.

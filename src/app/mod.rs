@@ -444,6 +444,7 @@ fn in_force(
             appid: account.token.as_ref().map(|token| token.appid.clone()),
             token_api,
             token: account.token.as_ref().map(|token| token.reader.clone()),
+            tickets: account.token.as_ref().map(|token| token.tickets.clone()).unwrap_or_default(),
             host: Arc::clone(host),
             prefix: account.rules.prefix.clone(),
             host_name: account.rules.hosts.first().cloned(),

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use std::thread;
 
-use super::text::{Look, Reload, Store, Token, UpstreamConnections, encode};
+use super::text::{Look, Reload, Store, Ticket, Token, UpstreamConnections, encode};
 use super::*;
 
 fn finished(caller: usize, status: u16, millis: u64) -> Finished {
@@ -143,6 +143,11 @@ fn everything() -> Look {
         ],
         host_changes: 3,
         refreshes: vec![("start", "ok", 1), ("ahead", "ok", 11)],
+        tickets: vec![Ticket {
+            kind: "jsapi_ticket",
+            expires_at: Some(1_764_000_000.0),
+            refreshes: vec![("ahead", "same", 7)],
+        }],
     };
     Look {
         totals: metrics.totals(),
@@ -177,6 +182,8 @@ fn the_text_has_the_names_and_labels_of_the_contract() {
         "wxgate_upstream_errcode_total{account=\"main\",errcode=\"40164\"} 1",
         "wxgate_retries_total{account=\"main\",outcome=\"ok\"} 1",
         "wxgate_token_refreshes_total{account=\"main\",reason=\"ahead\",outcome=\"ok\"} 11",
+        "wxgate_ticket_refreshes_total{account=\"main\",ticket=\"jsapi_ticket\",reason=\"ahead\",outcome=\"same\"} 7",
+        "wxgate_ticket_expiry_timestamp_seconds{account=\"main\",ticket=\"jsapi_ticket\"} 1764000000",
         "wxgate_token_expiry_timestamp_seconds{account=\"main\"} 1764000000.5",
         "wxgate_upstream_in_use{account=\"main\",url=\"https://api.weixin.qq.com\"} 0",
         "wxgate_upstream_in_use{account=\"main\",url=\"https://api2.weixin.qq.com\"} 1",

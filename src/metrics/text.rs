@@ -67,6 +67,19 @@ pub struct Token {
     pub host_changes: u64,
     /// Fetches by reason and outcome.
     pub refreshes: Vec<(&'static str, &'static str, u64)>,
+    /// The account's tickets, where it keeps any.
+    pub tickets: Vec<Ticket>,
+}
+
+/// One of an account's tickets.
+#[derive(Debug, Clone)]
+pub struct Ticket {
+    /// Which one, `jsapi_ticket` for example.
+    pub kind: &'static str,
+    /// When the valid ticket ends, as far as is known.
+    pub expires_at: Option<f64>,
+    /// Fetches by reason and outcome.
+    pub refreshes: Vec<(&'static str, &'static str, u64)>,
 }
 
 /// Connections to the upstream.
@@ -295,6 +308,39 @@ impl Look {
             "wxgate_upstream_changes",
             "How often calls have begun to go to another API host.",
             changes,
+        )?;
+        self.tickets(families)
+    }
+
+    fn tickets(&self, families: &mut Families<'_>) -> fmt::Result {
+        if self.tokens.iter().all(|token| token.tickets.is_empty()) {
+            return Ok(());
+        }
+        let tickets =
+            || self.tokens.iter().flat_map(|token| token.tickets.iter().map(|one| (&*token.account, one)));
+        let refreshes = tickets().flat_map(|(account, ticket)| {
+            ticket.refreshes.iter().map(move |(reason, outcome, count)| {
+                let labels = [
+                    ("account", account),
+                    ("ticket", ticket.kind),
+                    ("reason", *reason),
+                    ("outcome", *outcome),
+                ];
+                (labels, *count)
+            })
+        });
+        families.counters(
+            "wxgate_ticket_refreshes",
+            "Calls for a ticket, by reason and outcome.",
+            refreshes,
+        )?;
+        let ends = tickets().filter_map(|(account, ticket)| {
+            Some(([("account", account), ("ticket", ticket.kind)], ticket.expires_at?))
+        });
+        families.gauges(
+            "wxgate_ticket_expiry_timestamp_seconds",
+            "When the valid ticket ends as far as is known; missing without one.",
+            ends,
         )
     }
 

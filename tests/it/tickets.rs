@@ -6,6 +6,7 @@ use std::time::Duration;
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use serde_json::Value;
 
+use crate::admin::support as admin;
 use crate::request::assert_refused;
 use crate::support::fake::{Fake, Reply, Seen, token};
 use crate::support::gate::{APPID, CORPID, Gate, Settings, note_credential};
@@ -374,4 +375,50 @@ async fn wecoms_company_and_application_have_a_ticket_each() {
     assert_refused(&answer, 404, 40066, "not-found", "WeCom has no cards");
     let answer = gate.get("/wxgate/jssdk?url=http://a/&type=wx_card").await;
     assert_refused(&answer, 400, 40066, "bad-request", "type");
+}
+
+#[tokio::test]
+async fn operators_see_how_tickets_stand_and_never_a_ticket() {
+    let fake = Fake::answering(|seen: &Seen| match seen.line().contains("type=wx_card") {
+        true => Reply::json(r#"{"errcode":48001,"errmsg":"api unauthorized"}"#),
+        false => example(seen),
+    })
+    .await;
+    let gate = admin::with(&fake.url(), "", settings()).await;
+    let status = async || admin::json(&admin::get(&gate, "/status").await);
+    let fresh = status().await;
+    let kinds: Vec<_> =
+        fresh["accounts"][0]["tickets"].as_array().unwrap().iter().map(|t| text(t, "kind")).collect();
+    assert_eq!(kinds, ["jsapi_ticket", "card_ticket"]);
+    assert_eq!(fresh["accounts"][0]["tickets"][0]["state"], "empty");
+    for target in [GETTICKET, "/wxgate/cardext?card_id=p"] {
+        gate.get(target).await;
+    }
+    let told = status().await;
+    let [jsapi, card] = [0, 1].map(|n| told["accounts"][0]["tickets"][n].clone());
+    assert_eq!(
+        (&jsapi["state"], &jsapi["generation"], &jsapi["last_error"]),
+        (&"fresh".into(), &1.into(), &Value::Null)
+    );
+    assert!((7190..=7200).contains(&jsapi["expires_in_seconds"].as_u64().unwrap()), "{jsapi}");
+    assert_eq!((&card["state"], &card["last_error"]["errcode"]), (&"refused".into(), &48001.into()));
+    assert_eq!(told["accounts"][0]["state"], "fresh", "the token's own");
+    assert_eq!(told["ready"], true);
+    for (page, part) in [
+        (
+            "/metrics",
+            r#"wxgate_ticket_refreshes_total{account="main",ticket="card_ticket",reason="start",outcome="refused"} 1"#,
+        ),
+        ("/metrics", r#"wxgate_upstream_errcode_total{account="main",errcode="48001"} 1"#),
+        ("/", "jsapi_ticket"),
+        ("/status", "jsapi_ticket"),
+        ("/calls", "cardext"),
+    ] {
+        let answer = admin::get(&gate, page).await;
+        let shown = String::from_utf8_lossy(&answer.body).into_owned();
+        assert!(shown.contains(part) && !shown.contains(JSAPI), "{page}: {shown}");
+    }
+    let plain = admin::admin(&fake.url()).await;
+    let plain = admin::json(&admin::get(&plain, "/status").await);
+    assert!(plain["accounts"][0].get("tickets").is_none(), "{plain}");
 }

@@ -59,11 +59,38 @@ fn account(view: &View, account: &Account, lang: Lang) -> Markup {
                     }
                 }
             }
+            @if !account.tickets.is_empty() { (tickets(account, lang)) }
             @if let Some(error) = account.present_error() {
                 p .why.bad[class == "bad"] {
                     (super::moment(error.at)) " "
                     @if error.errcode != -1 { code { (error.errcode) } " " }
                     span .said { (error.errmsg) }
+                }
+            }
+        }
+    }
+}
+
+/// How the tickets stand: which are in use, and what is wrong with them.
+fn tickets(account: &Account, lang: Lang) -> Markup {
+    html! {
+        div .tickets {
+            p .label { span { (l(lang, "Tickets", "ticket")) } }
+            @for ticket in &account.tickets {
+                p .under {
+                    code { (ticket.kind) } " "
+                    @match (ticket.present_error(), ticket.expires_in, &ticket.last_refresh) {
+                        (Some(error), ..) => span .bad {
+                            (super::moment(error.at)) " "
+                            @if error.errcode != -1 { (error.errcode) " " }
+                            (error.errmsg)
+                        },
+                        (None, Some(_), Some(asked)) => {
+                            (l(lang, "asked for at ", "最近查询 ")) (super::moment(asked.at))
+                        },
+                        (None, Some(_), None) => (l(lang, "kept from before the start", "启动前保存的")),
+                        (None, None, _) => (l(lang, "nobody has asked for one", "尚无需求")),
+                    }
                 }
             }
         }

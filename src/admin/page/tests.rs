@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use http::Method;
 
 use super::*;
-use crate::admin::view::{Account, Fetch, FetchError, Phase, Reload, State, Store, Upstream};
+use crate::admin::view::{Account, Fetch, FetchError, Phase, Reload, State, Store, Ticket, Upstream};
 use crate::errcodes::{LABELS, Product};
 use crate::metrics::totals::Times;
 use crate::stats::RequestStats;
@@ -44,6 +44,7 @@ fn account(name: &str, state: State) -> Account {
         last_refresh: fetches.last().cloned(),
         last_error: None,
         fetches,
+        tickets: Vec::new(),
         second_fetcher: None,
         upstream: Upstream {
             url: "https://api.weixin.qq.com".to_owned(),
@@ -54,6 +55,43 @@ fn account(name: &str, state: State) -> Account {
         host: None,
         paths: vec!["/cgi-bin/".to_owned()],
     }
+}
+
+#[test]
+fn tickets_are_shown_with_when_they_were_asked_for_and_what_is_wrong() {
+    let ticket = |kind: &'static str, secs: Option<u64>, error: Option<i64>| Ticket {
+        kind,
+        state: State::Fresh,
+        generation: 1,
+        age: secs.map(Duration::from_secs),
+        expires_in: secs.map(Duration::from_secs),
+        last_refresh: Some(Fetch {
+            at: ago(60),
+            reason: "ahead",
+            outcome: if error.is_some() { "refused" } else { "ok" },
+        }),
+        last_error: error.map(|errcode| FetchError {
+            at: ago(60),
+            errcode,
+            errmsg: "api <unauthorized>".to_owned(),
+        }),
+    };
+    let mut one = account("main", State::Fresh);
+    one.tickets = vec![
+        ticket("jsapi_ticket", Some(7000), None),
+        ticket("card_ticket", None, Some(48001)),
+        Ticket { last_refresh: None, ..ticket("agent_ticket", None, None) },
+    ];
+    let text = page(&view(vec![one.clone()]), &[], &[], Lang::En);
+    for words in
+        ["jsapi_ticket", "asked for at", "48001 api &lt;unauthorized&gt;", "nobody has asked for one"]
+    {
+        assert!(text.contains(words), "{words}");
+    }
+    assert!(page(&view(vec![one]), &[], &[], Lang::Zh).contains("尚无需求"));
+    assert!(
+        !page(&view(vec![account("main", State::Fresh)]), &[], &[], Lang::En).contains("nobody has asked")
+    );
 }
 
 fn refused(name: &str) -> Account {

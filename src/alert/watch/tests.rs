@@ -42,6 +42,7 @@ fn account(outcomes: &[&'static str], left: Option<u64>) -> Account {
         last_refresh: fetches.last().cloned(),
         last_error: error,
         fetches,
+        tickets: Vec::new(),
         second_fetcher: None,
         upstream: Upstream {
             url: "https://api.weixin.qq.com".to_owned(),

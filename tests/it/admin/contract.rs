@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use wxgate::admin::routes::ROUTES;
 
-use super::support::{admin, get, ready};
+use super::support::{get, ready, with};
+use crate::support::gate::Settings;
 use crate::support::until::until_async;
 use crate::support::wechat::WeChat;
 
@@ -42,6 +43,8 @@ const METRICS: &[(&str, &str, &[&str])] = &[
     ("wxgate_token_last_refresh_success_timestamp_seconds", "gauge", &["account"]),
     ("wxgate_token_fetches_today", "gauge", &["account"]),
     ("wxgate_token_quota", "gauge", &["account"]),
+    ("wxgate_ticket_refreshes_total", "counter", &["account", "outcome", "reason", "ticket"]),
+    ("wxgate_ticket_expiry_timestamp_seconds", "gauge", &["account", "ticket"]),
     ("wxgate_caller_connections", "gauge", &[]),
     ("wxgate_upstream_connections", "gauge", &["state"]),
     ("wxgate_upstream_tls_expiry_timestamp_seconds", "gauge", &["account"]),
@@ -77,7 +80,8 @@ fn labels(line: &str) -> Vec<&str> {
 #[tokio::test]
 async fn each_metric_is_there_with_its_type_and_labels() {
     let wechat = WeChat::start().await;
-    let gate = admin(&wechat.url).await;
+    let settings = Settings { account: "tickets = true".to_owned(), ..Settings::default() };
+    let gate = with(&wechat.url, "", settings).await;
     ready(&gate).await;
     // One of each kind: answered, with an errcode, repeated, refused by wxgate itself.
     gate.get("/cgi-bin/user/get").await;
@@ -85,6 +89,7 @@ async fn each_metric_is_there_with_its_type_and_labels() {
     wechat.handle.expire_token();
     gate.get("/cgi-bin/user/get").await;
     gate.get("/elsewhere").await;
+    gate.get("/wxgate/jssdk?url=http%3A%2F%2Fa%2F").await;
     until_async("all are counted", async || {
         get(&gate, "/metrics").await.text().contains("code=\"not-found\"")
     })
