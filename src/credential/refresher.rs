@@ -92,8 +92,10 @@ pub(super) struct Refresher {
     stored: u64,
     /// The store is behind the machine.
     unsaved: bool,
-    /// The last write failed; the next one is not before this.
+    /// The last write failed; the next one is not before this, unless there is a new credential.
     write_again: Option<Instant>,
+    /// The generation of the write that failed last.
+    failed: u64,
 }
 
 impl Refresher {
@@ -112,6 +114,7 @@ impl Refresher {
             stored: 0,
             unsaved: false,
             write_again: None,
+            failed: 0,
         }
     }
 
@@ -316,7 +319,9 @@ impl Refresher {
         let now = self.now();
         let state = self.machine.state(now);
         *latest = Some(state.clone());
-        if self.write_again.is_some_and(|at| now.mono < at) {
+        // A new credential is worth a try at once.
+        let known = state.generation <= self.stored.max(self.failed);
+        if self.write_again.is_some_and(|at| now.mono < at && known) {
             // Nothing waits for a store that fails.
             self.booked = None;
             return;
@@ -361,6 +366,7 @@ impl Refresher {
             }
             Err(why) => {
                 self.unsaved = true;
+                self.failed = generation;
                 if self.write_again.replace(Instant::now() + WRITE_AGAIN).is_none() {
                     error!(
                         account,

@@ -55,6 +55,10 @@ pub(crate) struct Settings {
     pub(crate) tables: String,
     /// A state directory that outlives the proxy.
     pub(crate) state: Option<PathBuf>,
+    /// Another AppSecret than the sandbox's usual one.
+    pub(crate) secret: Option<String>,
+    /// Another appid.
+    pub(crate) appid: Option<String>,
     /// Trusts the system's roots alone, not the sandbox's CA.
     pub(crate) distrusts_the_sandbox: bool,
 }
@@ -84,7 +88,12 @@ pub(crate) fn configuration(url: &str, settings: &Settings, state: &Path) -> Str
         wecom if wecom.contains("kind = \"wecom\"") => {
             format!("upstream = {url:?}\nappid = \"{CORPID}\"\nsecret = \"{SECRET}\"\n")
         }
-        _ => format!("appid = \"{APPID}\"\nsecret = \"{SECRET}\"\n"),
+        _ => {
+            let appid = settings.appid.as_deref().unwrap_or(APPID);
+            let secret = settings.secret.as_deref().unwrap_or(SECRET);
+            note_credential(secret);
+            format!("appid = \"{appid}\"\nsecret = \"{secret}\"\n")
+        }
     };
     write!(
         text,

@@ -75,6 +75,25 @@ impl Redis {
         connection
     }
 
+    /// Runs a command of words.
+    pub(crate) fn run(&self, words: &str) {
+        run(&mut self.client(), words);
+    }
+
+    /// The same where a password is asked for.
+    pub(crate) fn run_as(&self, password: &str, words: &str) {
+        let url = format!("redis://:{password}@127.0.0.1:{}/0", self.port);
+        run(&mut Client::open(url).unwrap().get_connection().unwrap(), words);
+    }
+
+    pub(crate) fn dump(&self, key: &str) -> Vec<u8> {
+        redis::cmd("DUMP").arg(key).query(&mut self.client()).unwrap()
+    }
+
+    pub(crate) fn set(&self, key: &str, value: &[u8]) {
+        redis::cmd("SET").arg(key).arg(value).exec(&mut self.client()).unwrap();
+    }
+
     pub(crate) fn keys(&self) -> Vec<String> {
         let mut keys: Vec<String> = redis::cmd("KEYS").arg("*").query(&mut self.client()).unwrap();
         keys.sort();
@@ -89,6 +108,15 @@ impl Redis {
     pub(crate) fn value(&self, key: &str) -> Vec<u8> {
         redis::cmd("GET").arg(key).query(&mut self.client()).unwrap()
     }
+}
+
+fn run(client: &mut Connection, words: &str) {
+    let mut words = words.split(' ');
+    let mut cmd = redis::cmd(words.next().unwrap());
+    for word in words {
+        cmd.arg(word);
+    }
+    cmd.exec(client).unwrap();
 }
 
 impl Drop for Redis {

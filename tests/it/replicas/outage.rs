@@ -1,0 +1,146 @@
+//! No caller notices what becomes of the store, and it is used again by itself.
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::{PATH, all_serve, fetches};
+use crate::support::gate::{Gate, Settings, configuration};
+use crate::support::https::Connection;
+use crate::support::redis::Redis;
+use crate::support::until::until_async;
+use crate::support::wechat::WeChat;
+
+async fn with_admin(wechat: &WeChat, store: &str) -> Gate {
+    let tables = format!("{store}[admin]\nlisten = \"127.0.0.1:0\"\n");
+    Gate::with(&wechat.url, Settings { tables, ..Settings::default() }).await
+}
+
+async fn admin(gate: &Gate, path: &str) -> String {
+    let get = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n");
+    let mut connection = Connection::plain(gate.admin_addr.unwrap()).await;
+    connection.send(get.as_bytes()).await.unwrap().text().to_owned()
+}
+
+async fn is_up(gate: &Gate) -> bool {
+    let status: Value = serde_json::from_str(&admin(gate, "/status").await).unwrap();
+    assert_eq!(status["store"]["kind"], "redis");
+    status["store"]["up"] == true
+}
+
+#[tokio::test]
+async fn a_store_that_stops_and_comes_back_empty_gets_the_last_token_and_no_caller_notices() {
+    let (wechat, mut redis) = (WeChat::start().await, Redis::start().await);
+    let gates = [with_admin(&wechat, &redis.table()).await, with_admin(&wechat, &redis.table()).await];
+    all_serve(&gates).await;
+    assert!(is_up(&gates[0]).await && admin(&gates[0], "/metrics").await.contains("wxgate_store_up 1"));
+    redis.stop();
+    until_async("the loss of the store is seen", async || !is_up(&gates[0]).await).await;
+    assert!(admin(&gates[0], "/metrics").await.contains("wxgate_store_up 0"));
+    all_serve(&gates).await;
+    wechat.handle.steal_token();
+    all_serve(&gates).await;
+    let alone = fetches(&wechat);
+    assert!((2..=3).contains(&alone), "{alone}");
+    redis.again().await;
+    let back = Instant::now();
+    until_async("both use the store again", async || is_up(&gates[0]).await && is_up(&gates[1]).await).await;
+    assert!(back.elapsed() < Duration::from_secs(20), "{:?}", back.elapsed());
+    until_async("the token is put back", async || {
+        redis.keys().iter().any(|key| key.contains("access_token"))
+    })
+    .await;
+    all_serve(&gates).await;
+    assert_eq!(fetches(&wechat), alone);
+    let newcomer = super::replica(&wechat, &redis).await;
+    assert_eq!(newcomer.get(PATH).await.errcode(), 0);
+    assert_eq!(fetches(&wechat), alone, "a new replica uses it");
+    redis.run("FLUSHALL");
+    until_async("and again", async || redis.keys().iter().any(|key| key.contains("access_token"))).await;
+}
+
+#[tokio::test]
+async fn a_store_that_hangs_or_is_made_a_replica_costs_no_caller_an_answer() {
+    let (wechat, redis, other) = (WeChat::start().await, Redis::start().await, Redis::start().await);
+    let gates = [with_admin(&wechat, &redis.table()).await, with_admin(&wechat, &redis.table()).await];
+    all_serve(&gates).await;
+    redis.signal("STOP");
+    all_serve(&gates).await;
+    wechat.handle.steal_token();
+    let before = Instant::now();
+    all_serve(&gates).await;
+    assert!(before.elapsed() < Duration::from_secs(3), "{:?}", before.elapsed());
+    until_async("it is seen to hang", async || !is_up(&gates[0]).await).await;
+    redis.signal("CONT");
+    until_async("it is used again", async || is_up(&gates[0]).await && is_up(&gates[1]).await).await;
+    redis.run(&format!("REPLICAOF 127.0.0.1 {}", other.port));
+    until_async("it is seen to be a replica", async || !is_up(&gates[0]).await).await;
+    wechat.handle.steal_token();
+    all_serve(&gates).await;
+    redis.run("REPLICAOF NO ONE");
+    until_async("it is used again", async || is_up(&gates[0]).await && is_up(&gates[1]).await).await;
+    all_serve(&gates).await;
+}
+
+#[tokio::test]
+async fn a_start_does_without_a_store_that_is_away_or_refuses_it_and_check_says_so() {
+    let (wechat, redis) = (WeChat::start().await, Redis::with(&["--requirepass", "r1ght"]).await);
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    for url in [format!("redis://{nobody}"), format!("redis://:wr0ng@127.0.0.1:{}", redis.port)] {
+        let store = format!("[store]\nkind = \"redis\"\nurl = \"{url}\"\n");
+        let gate = with_admin(&wechat, &store).await;
+        assert_eq!(gate.get(PATH).await.errcode(), 0);
+        assert!(!is_up(&gate).await);
+        let (code, said) = check(&wechat, store).await;
+        assert!(code == 1 && said.contains("FAIL     the store redis://127.0.0.1:"), "{said}");
+        assert!(!said.contains("wr0ng"), "{said}");
+    }
+    let store = format!(
+        "[store]\nkind = \"redis\"\nurl = \"redis://127.0.0.1:{}\"\npassword = \"r1ght\"\n",
+        redis.port
+    );
+    let (code, said) = check(&wechat, store.clone()).await;
+    assert_eq!(code, 0, "{said}");
+    for works in
+        ["answers", "can be written", "runs scripts (EVAL)", "passes messages on (PUBLISH, SUBSCRIBE)"]
+    {
+        assert!(said.contains(&format!("the store {works}")) || said.contains(works), "{works}: {said}");
+    }
+    redis.run_as("r1ght", "ACL SETUSER default -eval -subscribe");
+    let (code, said) = check(&wechat, store).await;
+    assert!(code == 1 && said.contains("runs no scripts") && said.contains("passes no messages"), "{said}");
+}
+
+async fn check(wechat: &WeChat, tables: String) -> (u8, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = Settings { tables, ..Settings::default() };
+    let text = configuration(&wechat.url, &settings, &dir.path().join("state"));
+    let loaded =
+        wxgate::config::Config::from_toml(&text, &dir.path().join("wxgate.toml"), &|_| None).unwrap();
+    let mut out = Vec::new();
+    let code = wxgate::check::command(&loaded, wxgate::check::Asked::default(), &mut out).await;
+    (code, String::from_utf8(out).unwrap())
+}
+
+#[tokio::test]
+async fn a_store_that_is_away_is_tried_again_four_times_a_second_at_most() {
+    let wechat = WeChat::start().await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let store = format!("[store]\nkind = \"redis\"\nurl = \"redis://{}\"\n", listener.local_addr().unwrap());
+    let counting = tokio::spawn(async move {
+        let mut times = Vec::new();
+        while let Ok(Ok((stream, _))) = tokio::time::timeout(Duration::from_secs(5), listener.accept()).await
+        {
+            times.push(Instant::now());
+            drop(stream);
+            if times.len() == 4 {
+                break;
+            }
+        }
+        times
+    });
+    let _gate = with_admin(&wechat, &store).await;
+    let times = counting.await.unwrap();
+    let gap = times.windows(2).map(|pair| pair[1] - pair[0]).min().unwrap();
+    assert!(gap >= Duration::from_millis(250), "{gap:?}");
+}
