@@ -1,20 +1,20 @@
 //! Reads `[[account]]`, one by one and then against each other: names, appids, hosts and prefixes must tell
 //! them apart.
 //!
-//! Whether an appid and its secret belong together is known to WeChat alone; `wxgate check` asks.
+//! What its token is issued for is read by `app.rs`.
 
 use super::parse::{address, path};
 use super::report::Report;
 use super::table::{Given, Table};
 use super::value::Value;
-use super::{Account, App, Product, TokenApi, keys, parse, secret, secret_paths, upstream};
+use super::{Account, Product, app, keys, parse, secret_paths};
 use crate::proxy::route::{PathPattern, table_of};
 use crate::upstream::BaseUrl;
 
 /// A value and the line to name when it clashes with another account's.
-struct At<T> {
-    line: usize,
-    value: T,
+pub(super) struct At<T> {
+    pub(super) line: usize,
+    pub(super) value: T,
 }
 
 /// One account as far as it could be read; what is needed to compare it with the others.
@@ -86,56 +86,14 @@ pub(super) fn read_all<'r>(
     (drafts.into_iter().filter_map(|draft| draft.account).collect(), names)
 }
 
-/// Where WeCom's API is.
-const WECOM_URL: &str = "https://qyapi.weixin.qq.com";
-
-/// What means a dead token at WeCom, where 40001 is a wrong secret.
-const WECOM_REFRESH_ON: &[i64] = &[40014, 42001];
-
-/// What the token of an account is issued for: `None` where that could not be read, `Some(None)` where wxgate keeps no
-/// token. With the appid, where that could be read.
-fn app(table: &mut Table<'_>, kind: Product) -> (Option<At<String>>, Option<Option<App>>) {
-    let api = |api: TokenApi| (api.as_str(), Some(api));
-    let none = ("none", None);
-    let token_api = match kind {
-        Product::Weixin => {
-            table.key("token_api", |v| v.one_of(&[api(TokenApi::Token), api(TokenApi::StableToken), none]))
-        }
-        Product::Wecom => table.key("token_api", |v| v.one_of(&[api(TokenApi::Token), none])),
-    };
-    let Some(token_api) = token_api else {
-        for name in ["appid", "secret"] {
-            table.unwanted(name, "of no use with token_api = \"none\": callers keep their own token, and wxgate asks for none; remove it");
-        }
-        return (None, Some(None));
-    };
-    let appid = table.required("appid", |v| {
-        v.parsed(parse::APPID_WANTED, parse::appid).map(|value| At { line: v.line(), value })
-    });
-    let secret = table.required("secret", |v| secret::read(v, secret::APP_SECRET));
-    let app = appid.as_ref().zip(secret).map(|(appid, secret)| App {
-        appid: appid.value.clone(),
-        secret,
-        token_api,
-    });
-    (appid, app.map(Some))
-}
-
-fn upstream_of(table: &mut Table<'_>, kind: Product, default_url: &BaseUrl) -> BaseUrl {
-    table.optional("upstream", upstream::url).unwrap_or_else(|| match kind {
-        Product::Weixin => default_url.clone(),
-        Product::Wecom => address::upstream_url(WECOM_URL).unwrap_or_else(|_| default_url.clone()),
-    })
-}
-
 fn read_one<'r>(mut table: Table<'r>, default_url: &BaseUrl) -> Draft<'r> {
     let report = table.report;
     let (path, line) = (table.path.clone(), table.line);
     let (name_given, name) = table.given_or_default("name", |v| v.parsed("a name in quotes", parse::name));
     let name = At { line: table.line_of("name"), value: name };
     let kind = table.key("kind", |v| v.one_of(&[Product::Weixin, Product::Wecom].map(|p| (p.as_str(), p))));
-    let (appid, app) = app(&mut table, kind);
-    let upstream = upstream_of(&mut table, kind, default_url);
+    let (appid, app) = app::read(&mut table, kind);
+    let upstream = app::upstream_of(&mut table, kind, default_url);
     let (hosts_given, hosts) = table.given_or_default("hosts", hosts);
     let (prefix_given, prefix) =
         table.given_or_default("prefix", |v| v.parsed(r#"a prefix like "/shop" in quotes"#, path::prefix));
@@ -157,13 +115,20 @@ fn read_one<'r>(mut table: Table<'r>, default_url: &BaseUrl) -> Draft<'r> {
         report.problem(table.line_of("secret_paths"), &table.path_of("secret_paths"), None, words);
     }
     let (refresh_given, mut refresh_on) = table.given_or_default("refresh_on", refresh_on);
+    if !keeps_token && refresh_given == Given::Right {
+        let words = "without effect with token_api = \"none\": nothing is sent a second time";
+        report.warn(table.line_of("refresh_on"), &table.path_of("refresh_on"), words);
+    }
     match kind {
         Product::Weixin => table.finish(),
         Product::Wecom => {
             if refresh_given == Given::No {
-                refresh_on = WECOM_REFRESH_ON.to_vec();
+                refresh_on = app::WECOM_REFRESH_ON.to_vec();
             }
-            table.finish_with(&[("upstream", WECOM_URL.into()), ("refresh_on", WECOM_REFRESH_ON.into())]);
+            table.finish_with(&[
+                ("upstream", app::WECOM_URL.into()),
+                ("refresh_on", app::WECOM_REFRESH_ON.into()),
+            ]);
         }
     }
 

@@ -6,6 +6,7 @@
 mod account;
 mod admin;
 mod alert;
+mod app;
 mod caller;
 mod environment;
 mod error;

@@ -14,6 +14,13 @@ pub(super) const TABLE: &[Entry] = &[
         "请检查该账号的 `secret`：它不是该应用的 Secret，或者已在企业微信管理后台被重置。",
     ),
     row(
+        40003,
+        "The userid is wrong.",
+        "Check the userid in WeCom's console (通讯录).",
+        "UserID 不合法。",
+        "请在企业微信管理后台的通讯录中核对 UserID。",
+    ),
+    row(
         40013,
         "WeCom does not know this corpid.",
         "Check the account's `appid`, which is the corpid.",
@@ -26,6 +33,20 @@ pub(super) const TABLE: &[Entry] = &[
         "wxgate fetches a new token and sends the call again by itself, unless WeCom hands out the refused one again.",
         "接口调用凭据不合法或者已过期。",
         "wxgate 会自动获取凭据并重发一次；如果企业微信返回的仍是同一个凭据，则不再重发。",
+    ),
+    row(
+        40056,
+        "The agentid is wrong.",
+        "Send the agentid of the application that the secret belongs to.",
+        "agentid 不合法。",
+        "请填写该 Secret 所属应用的 agentid。",
+    ),
+    row(
+        40058,
+        "A parameter of the call is wrong.",
+        "The text after the number names it.",
+        "接口参数不合法。",
+        "错误信息中会指出是哪个参数。",
     ),
     row(
         40082,
@@ -62,6 +83,13 @@ pub(super) const TABLE: &[Entry] = &[
         "缺少应用的 Secret。",
         "请检查该账号的 `secret`。",
     ),
+    row(
+        41009,
+        "The userid is missing.",
+        "Send it: this interface needs it.",
+        "缺少 UserID。",
+        "该接口必须填写 UserID。",
+    ),
     row(42007, "The pre_auth_code has ended.", "Get a new one.", "预授权码已过期。", "请重新获取。"),
     row(
         42009,
@@ -92,6 +120,13 @@ pub(super) const TABLE: &[Entry] = &[
         "请在企业微信管理后台查看应用权限。",
     ),
     row(
+        60003,
+        "There is no such department.",
+        "Check the department's id in WeCom's console (通讯录).",
+        "部门不存在。",
+        "请在企业微信管理后台的通讯录中核对部门 ID。",
+    ),
+    row(
         60011,
         "The application may not see this member, department or tag.",
         "Widen the application's visible range in WeCom's console.",
@@ -104,6 +139,20 @@ pub(super) const TABLE: &[Entry] = &[
         "Put {ip} on the list of trusted IPs of the application (WeCom's console, 应用管理 → 企业可信 IP).",
         "wxgate 的出口 IP 不在企业可信 IP 中。",
         "请把 {ip} 加入该应用的“企业可信 IP”（企业微信管理后台“应用管理”）。",
+    ),
+    row(
+        60111,
+        "There is no member with this userid.",
+        "Check the userid in WeCom's console (通讯录).",
+        "UserID 不存在。",
+        "请在企业微信管理后台的通讯录中核对 UserID。",
+    ),
+    row(
+        81013,
+        "No receiver of the message is valid or visible to the application.",
+        "Check touser, toparty and totag, and the application's visible range.",
+        "消息的接收人全部无效，或者不在应用的可见范围内。",
+        "请检查 touser、toparty、totag 和应用的可见范围。",
     ),
     row(
         301_002,

@@ -579,6 +579,12 @@ fn callers_that_keep_their_own_token_need_no_appid_and_no_secret() {
             format!("wxgate.toml:4: account[0].secret: {words}")
         ]
     );
+    assert_eq!(
+        load_text(&format!("{text}refresh_on = [42001]\n")).unwrap().warnings,
+        [
+            "wxgate.toml:3: account[0].refresh_on: without effect with token_api = \"none\": nothing is sent a second time"
+        ]
+    );
     // Two of them are told apart by their names and routes alone.
     let two = format!("{text}name = 'a'\n{text}name = 'b'\nprefix = '/b'\n");
     assert_eq!(complaints(&two), [""; 0]);
