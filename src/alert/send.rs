@@ -4,13 +4,15 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use reqwest::{Client, Url, redirect};
-use rustls::ClientConfig;
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Uri, header};
+use http_body_util::Full;
 
 use super::{Robot, text};
 use crate::upstream::tls::Trust;
+use crate::upstream::{ApiHost, BaseUrl, CallError, Endpoint, OutboundProxy, Settings};
 
-/// For a whole message.
+/// For a connection, and for the answer then.
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// The longest answer that is read.
@@ -19,37 +21,18 @@ const LONGEST_ANSWER: usize = 64 << 10;
 /// The pauses before a message that could not be sent is tried again.
 const AGAIN: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(30)];
 
-/// An HTTP client for robots. Cheap to clone.
+/// The way to robots: that of calls to API hosts.
 #[derive(Debug, Clone)]
 pub struct Sender {
-    client: Client,
+    /// Whom it trusts.
+    pub trust: Trust,
+    /// The address that connections leave from; `None`: the system chooses.
+    pub egress: Option<IpAddr>,
+    /// The proxy that they go through.
+    pub proxy: Option<OutboundProxy>,
 }
 
 impl Sender {
-    /// Connects to nobody yet; later from `egress`, where there is one.
-    ///
-    /// # Errors
-    /// When the TLS library does not like the settings.
-    pub fn new(trust: &Trust, egress: Option<IpAddr>) -> Result<Self, String> {
-        Self::built(Client::builder(), trust, egress)
-    }
-
-    fn built(builder: reqwest::ClientBuilder, trust: &Trust, egress: Option<IpAddr>) -> Result<Self, String> {
-        let client = builder
-            .tls_backend_preconfigured(ClientConfig::clone(trust.client()))
-            // A proxy from the environment would see more than it should.
-            .no_proxy()
-            .redirect(redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .https_only(true)
-            .http1_only()
-            .pool_max_idle_per_host(0)
-            .local_address(egress)
-            .timeout(LIMIT)
-            .build();
-        Ok(Self { client: client.map_err(|_| "the TLS library refuses its settings".to_owned())? })
-    }
-
     /// Sends a test message, once.
     ///
     /// # Errors
@@ -81,29 +64,41 @@ impl Sender {
 
     async fn send(&self, robot: &Robot, words: &str) -> Result<(), String> {
         let service = robot.service;
-        let shown = |error: reqwest::Error| {
-            let what = match () {
-                () if error.is_timeout() => "does not answer in time",
-                () if error.is_connect() => "cannot be reached over verified TLS",
-                () => "gives no whole answer",
+        let url: Uri = robot.url.expose().parse().map_err(|_| "its url is no URL".to_owned())?;
+        let host = self.host(&url).ok_or("its url does not lead to a host over TLS")?;
+        let body = text::body(service, words).to_string();
+        let mut request = Request::new(Full::from(Bytes::from(body)));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = url.path_and_query().cloned().map(Uri::from).unwrap_or_default();
+        let json = HeaderValue::from_static("application/json");
+        request.headers_mut().insert(header::CONTENT_TYPE, json);
+        let answer = host.call(request, LIMIT, LONGEST_ANSWER).await.map_err(|error| {
+            let what = match error {
+                CallError::Connect(error) => format!("cannot be reached over verified TLS: {error}"),
+                CallError::TimedOut { .. } => "does not answer in time".to_owned(),
+                CallError::TooLong { .. } | CallError::Broken { .. } => "gives no whole answer".to_owned(),
             };
             format!("{} {what}", service.hosts().join(" or "))
-        };
-        let url = Url::parse(robot.url.expose()).map_err(|_| "its url is no URL".to_owned())?;
-        let body = text::body(service, words).to_string();
-        let request = self.client.post(url).header(http::header::CONTENT_TYPE, "application/json").body(body);
-        let mut answer = request.send().await.map_err(shown)?;
+        })?;
         if !answer.status().is_success() {
             return Err(format!("{} answers with status {}", service.as_str(), answer.status().as_u16()));
         }
-        let mut told = Vec::new();
-        while let Some(chunk) = answer.chunk().await.map_err(shown)? {
-            if told.len() + chunk.len() > LONGEST_ANSWER {
-                break;
-            }
-            told.extend_from_slice(&chunk);
+        text::taken(service, answer.body())
+    }
+
+    fn host(&self, url: &Uri) -> Option<std::sync::Arc<ApiHost>> {
+        if url.scheme_str() != Some("https") {
+            return None;
         }
-        text::taken(service, &told)
+        let base = BaseUrl::new(true, url.host()?, url.port_u16().unwrap_or(443))?;
+        let Self { trust, egress, proxy } = self.clone();
+        let settings = Settings {
+            connect_timeout: LIMIT,
+            response_timeout: LIMIT,
+            max_connections: 1,
+            warm_connections: 0,
+        };
+        Some(ApiHost::new(Endpoint { base, egress, proxy, trust }, Vec::new(), settings))
     }
 }
 

@@ -466,8 +466,8 @@ fn sender(config: &Config, trust: &Trust) -> Option<Sender> {
     if config.alerts.is_empty() {
         return None;
     }
-    let sender = Sender::new(trust, config.upstream.egress_ip);
-    sender.inspect_err(|error| tracing::error!("no messages to robots: {error}")).ok()
+    let (egress, proxy) = (config.upstream.egress_ip, config.upstream.proxy.clone());
+    Some(Sender { trust: trust.clone(), egress, proxy })
 }
 
 fn values(settings: &[Setting]) -> Vec<serde_json::Value> {

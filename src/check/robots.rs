@@ -19,10 +19,8 @@ pub(super) async fn look(config: &Config, trust: &Trust, test: bool, report: &mu
         }
         (_, true) => {}
     }
-    let sender = match Sender::new(trust, config.upstream.egress_ip) {
-        Ok(sender) => sender,
-        Err(error) => return report.wrong(format_args!("alerts: {error}")),
-    };
+    let (egress, proxy) = (config.upstream.egress_ip, config.upstream.proxy.clone());
+    let sender = Sender { trust: trust.clone(), egress, proxy };
     for (index, robot) in robots.iter().enumerate() {
         let service = robot.service.as_str();
         match sender.test(robot).await {

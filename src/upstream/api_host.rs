@@ -20,7 +20,7 @@ use super::wire::ConnectError;
 const STEADY: Duration = Duration::from_secs(60);
 
 /// How often it is tried meanwhile.
-const TRY_EVERY: Duration = Duration::from_secs(5);
+const TRY_EVERY: Duration = Duration::from_secs(2);
 
 /// Hosts that come and go leave a line in the log this often at most.
 const LINE_EVERY: Duration = Duration::from_secs(10);

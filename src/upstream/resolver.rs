@@ -19,8 +19,8 @@ use tokio::time::{Instant, timeout_at};
 const FRESH: Duration = Duration::from_secs(30);
 
 /// An answer older than this, because no connection was made for so long, is not used before its renewal was waited
-/// for.
-const OLD: Duration = Duration::from_secs(300);
+/// for: a connection is used for five minutes, and shall not begin them with an address that was left long ago.
+const OLD: Duration = Duration::from_secs(60);
 
 /// How long the renewal of an old answer is waited for.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -75,7 +75,11 @@ impl Resolver {
         Self::with(host, |host| Ok((host, 0).to_socket_addrs()?.map(|address| address.ip()).collect()))
     }
 
-    fn with(host: &str, lookup: impl Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync + 'static) -> Self {
+    /// The same with lookups of its own.
+    pub(super) fn with(
+        host: &str,
+        lookup: impl Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync + 'static,
+    ) -> Self {
         let (host, lookup, state) = (host.to_owned(), Box::new(lookup), watch::Sender::default());
         Self(Arc::new(Shared { host, lookup, state }))
     }

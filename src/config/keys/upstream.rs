@@ -81,10 +81,10 @@ const KEYS: &[Key] = &[
         NONE,
         "Reach the API hosts through this proxy: `http://[user:pass@]host:port` (CONNECT, Basic) or \
          `socks5h://[user:pass@]host:port`; other characters than letters and digits in user and password \
-         percent-encoded. It looks the names up; TLS is with the API host, and verified. A secret, since it may hold a \
-         password.",
+         percent-encoded. It looks the names up; TLS is with the API host, and verified. Messages of `[[alert]]` go \
+         through it, too. A secret, since it may hold a password.",
         "经由该代理到达 API：`http://[user:pass@]host:port`（CONNECT，Basic 认证）或 `socks5h://[user:pass@]host:port`；\
-         用户名和密码中字母、数字以外的字符要百分号编码。域名由代理解析；TLS 仍与 API 服务器直接建立并验证。可能含有密码，因此按密钥处理。",
+         用户名和密码中字母、数字以外的字符要百分号编码。域名由代理解析；TLS 仍与 API 服务器直接建立并验证。`[[alert]]` 的消息也经过它。可能含有密码，因此按密钥处理。",
     )
     .such_as(r#""http://proxy.example.com:3128""#),
     key(

@@ -13,6 +13,7 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair,
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use tempfile::TempDir;
 
 use crate::support::child::{Child, serve};
 use crate::support::fake::TOKEN;
@@ -144,21 +145,41 @@ async fn call(addr: SocketAddr, method: &str) -> (Response, Duration) {
     (response, begun.elapsed())
 }
 
+/// wxgate in a namespace, before an upstream outside.
+struct Inside {
+    child: Child,
+    namespace: Namespace,
+    /// Of the upstream.
+    port: u16,
+    /// How many calls reached the upstream.
+    calls: Arc<AtomicUsize>,
+    _dir: TempDir,
+}
+
+impl Inside {
+    /// `None` where no namespace can be made.
+    fn start() -> Option<Self> {
+        let namespace = Namespace::new()?;
+        let subnet = namespace.subnet;
+        let (ca, port, calls) = upstream(&format!("10.210.{subnet}.1"));
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("private-ca.pem"), ca).unwrap();
+        let settings = Settings {
+            top: format!("workers = 1\nopen_to_everyone = true\nlisten = [\"10.211.{subnet}.2:0\"]"),
+            upstream: format!("warm_connections = 0\nca = {:?}", dir.path().join("private-ca.pem")),
+            distrusts_the_sandbox: true,
+            ..Settings::default()
+        };
+        let url = format!("https://10.210.{subnet}.1:{port}");
+        let child = Child::start(&mut namespace.enter(&serve(dir.path(), &url, &settings)));
+        Some(Self { namespace, child, port, calls, _dir: dir })
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_that_died_silently_cost_a_get_five_seconds_and_no_other_call_anything() {
-    let Some(namespace) = Namespace::new() else { return };
-    let subnet = namespace.subnet;
-    let (ca, port, calls) = upstream(&format!("10.210.{subnet}.1"));
-    let dir = tempfile::tempdir().unwrap();
-    std::fs::write(dir.path().join("private-ca.pem"), ca).unwrap();
-    let settings = Settings {
-        top: format!("workers = 1\nopen_to_everyone = true\nlisten = [\"10.211.{subnet}.2:0\"]"),
-        upstream: format!("warm_connections = 0\nca = {:?}", dir.path().join("private-ca.pem")),
-        distrusts_the_sandbox: true,
-        ..Settings::default()
-    };
-    let url = format!("https://10.210.{subnet}.1:{port}");
-    let child = Child::start(&mut namespace.enter(&serve(dir.path(), &url, &settings)));
+    let Some(inside) = Inside::start() else { return };
+    let Inside { namespace, child, calls, .. } = &inside;
     let addr = child.addr().await;
     let together: Vec<_> = (0..4).map(|_| tokio::spawn(call(addr, "GET"))).collect();
     for call in together {
@@ -179,19 +200,8 @@ async fn connections_that_died_silently_cost_a_get_five_seconds_and_no_other_cal
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_that_dies_while_it_is_idle_is_found_before_it_is_used() {
-    let Some(namespace) = Namespace::new() else { return };
-    let subnet = namespace.subnet;
-    let (ca, port, _) = upstream(&format!("10.210.{subnet}.1"));
-    let dir = tempfile::tempdir().unwrap();
-    std::fs::write(dir.path().join("private-ca.pem"), ca).unwrap();
-    let settings = Settings {
-        top: format!("workers = 1\nopen_to_everyone = true\nlisten = [\"10.211.{subnet}.2:0\"]"),
-        upstream: format!("warm_connections = 0\nca = {:?}", dir.path().join("private-ca.pem")),
-        distrusts_the_sandbox: true,
-        ..Settings::default()
-    };
-    let url = format!("https://10.210.{subnet}.1:{port}");
-    let child = Child::start(&mut namespace.enter(&serve(dir.path(), &url, &settings)));
+    let Some(inside) = Inside::start() else { return };
+    let Inside { namespace, child, port, .. } = &inside;
     let addr = child.addr().await;
     assert_eq!(call(addr, "POST").await.0.status, 200);
     let open = || {
