@@ -20,6 +20,7 @@ use crate::signals::Signals;
 /// Where the demo listens when nobody else does.
 const SANDBOX: &str = "127.0.0.1:9443";
 const PROXY: &str = "127.0.0.1:8080";
+const ADMIN: &str = "127.0.0.1:9090";
 
 /// A connection that the system gives any free port.
 const ANY: &str = "127.0.0.1:0";
@@ -45,18 +46,17 @@ async fn run(out: &mut dyn Write) -> Result<(), String> {
     let dir = TempDir::with_prefix("wxgate-demo-").map_err(|e| words(&e))?;
     let ca = dir.path().join("ca.pem");
     std::fs::write(&ca, CA).map_err(|e| words(&e))?;
-    let app = match proxy(PROXY, &sandbox.url(), &ca, dir.path()).await {
-        Ok(app) => app,
-        Err(_) => proxy(ANY, &sandbox.url(), &ca, dir.path()).await?,
-    };
+    let app = app(&sandbox.url(), &ca, dir.path()).await?;
     let _log = logging::start(LogFormat::Auto);
     core_dumps.say();
     let listening = app.listening();
     let proxy = listening.first().ok_or("no listener")?;
-    let introduction = introduction(proxy.address, sandbox.addr());
+    let admin = app.admin().ok_or("no admin listener")?;
+    let introduction = introduction(proxy.address, sandbox.addr(), admin);
     out.write_all(introduction.as_bytes()).and_then(|()| out.flush()).map_err(|e| words(&e))?;
     tracing::info!("listening on {} (sandbox)", sandbox.url());
     tracing::info!("listening on {proxy} (callers)");
+    tracing::info!("listening on {admin} (admin)");
     let wechat = tokio::spawn(sandbox.run(std::future::pending()));
     let outcome = app.run(signals.orders(None)).await;
     wechat.abort();
@@ -75,10 +75,20 @@ async fn sandbox() -> Result<Sandbox, String> {
     }
 }
 
-async fn proxy(listen: &str, upstream: &str, ca: &Path, dir: &Path) -> Result<App, String> {
+/// The proxy on the usual ports, or on free ones in the place of those that are taken.
+async fn app(upstream: &str, ca: &Path, dir: &Path) -> Result<App, String> {
+    for (listen, admin) in [(PROXY, ADMIN), (PROXY, ANY), (ANY, ADMIN)] {
+        if let Ok(app) = proxy(listen, admin, upstream, ca, dir).await {
+            return Ok(app);
+        }
+    }
+    proxy(ANY, ANY, upstream, ca, dir).await
+}
+
+async fn proxy(listen: &str, admin: &str, upstream: &str, ca: &Path, dir: &Path) -> Result<App, String> {
     let state = dir.join("state");
     let text = format!(
-        "listen = [{listen:?}]\nstate_dir = {state:?}\n[upstream]\nurl = {upstream:?}\nca = {ca:?}\n\
+        "listen = [{listen:?}]\nstate_dir = {state:?}\n[admin]\nlisten = {admin:?}\n[upstream]\nurl = {upstream:?}\nca = {ca:?}\n\
          [[account]]\nname = \"demo\"\nappid = {DEFAULT_APPID:?}\nsecret = {DEFAULT_SECRET:?}\ntickets = true\n"
     );
     let loaded =
@@ -87,7 +97,7 @@ async fn proxy(listen: &str, upstream: &str, ca: &Path, dir: &Path) -> Result<Ap
 }
 
 /// What a newcomer reads: four commands that work as printed.
-fn introduction(proxy: SocketAddr, sandbox: SocketAddr) -> String {
+fn introduction(proxy: SocketAddr, sandbox: SocketAddr, admin: &str) -> String {
     let mut text = String::new();
     // Writing to a String cannot fail.
     let _ = write!(
@@ -111,6 +121,8 @@ fn introduction(proxy: SocketAddr, sandbox: SocketAddr) -> String {
          \n\
          \x20   curl 'http://{proxy}/wxgate/jssdk?url=https%3A%2F%2Fexample.com%2Fpage'\n\
          \n\
+         The page for people, with a console for calls: {admin}/\n\
+         \n\
          Ctrl-C ends it. Next step: the README's configuration for your own account.\n\n"
     );
     text
@@ -122,7 +134,7 @@ mod tests {
 
     #[test]
     fn the_introduction_has_four_commands() {
-        let text = introduction(PROXY.parse().unwrap(), SANDBOX.parse().unwrap());
+        let text = introduction(PROXY.parse().unwrap(), SANDBOX.parse().unwrap(), "http://127.0.0.1:9090");
         let commands: Vec<_> = text.lines().filter(|line| line.trim_start().starts_with("curl ")).collect();
         assert_eq!(commands.len(), 4);
         assert!(commands[1].contains("steal-token") && commands[3].contains("/wxgate/jssdk?url="));

@@ -78,6 +78,10 @@ fn the_four_printed_commands_work_as_printed_and_show_the_retry() {
         (&0.into(), &wxgate_sandbox::DEFAULT_APPID.into())
     );
     assert_eq!(answers[3]["signature"].as_str().map(str::len), Some(40));
+    let page =
+        lines.iter().find_map(|line| line.strip_prefix("The page for people, with a console for calls: "));
+    let page = Command::new("curl").args(["-sS", page.unwrap()]).output().unwrap();
+    assert!(String::from_utf8_lossy(&page.stdout).contains("<title>✓ All is well"), "{page:?}");
     let retried = lines_until(&mut demo.stderr, "/cgi-bin/user/info").pop().unwrap();
     let line: serde_json::Value = serde_json::from_str(&retried).expect("an access line in JSON");
     assert_eq!(
