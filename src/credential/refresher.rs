@@ -434,3 +434,6 @@ async fn finished<T>(task: &mut Option<JoinHandle<T>>) -> Option<T> {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;

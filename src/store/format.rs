@@ -9,7 +9,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 use zeroize::Zeroizing;
 
 use super::{
-    LONGEST_VALUE, StoreKey, StoredBucket, StoredCredential, StoredForced, StoredLimits, StoredState,
+    LONGEST_VALUE, StoreKey, StoredBlame, StoredBucket, StoredCredential, StoredForced, StoredLimits,
+    StoredState,
 };
 use crate::secret::Secret;
 
@@ -41,8 +42,44 @@ struct Written<'a> {
     bucket: Option<FileBucket>,
     forced_ms: Vec<u64>,
     forced_by_unknown_paths_ms: Vec<u64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    blame: Vec<FileBlame>,
     day: i64,
     fetches: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+struct FileBlame {
+    path: String,
+    granted: u64,
+    counted: u64,
+    in_a_row: u32,
+    blocks: u32,
+    blocked_until_ms: Option<u64>,
+    at_ms: u64,
+}
+
+impl From<&StoredBlame> for FileBlame {
+    fn from(blame: &StoredBlame) -> Self {
+        let StoredBlame { path, granted, counted, in_a_row, blocks, blocked_until, at } = blame;
+        Self {
+            path: path.clone(),
+            granted: *granted,
+            counted: *counted,
+            in_a_row: *in_a_row,
+            blocks: *blocks,
+            blocked_until_ms: blocked_until.map(to_ms),
+            at_ms: to_ms(*at),
+        }
+    }
+}
+
+impl From<FileBlame> for StoredBlame {
+    fn from(blame: FileBlame) -> Self {
+        let FileBlame { path, granted, counted, in_a_row, blocks, blocked_until_ms, at_ms } = blame;
+        let (blocked_until, at) = (blocked_until_ms.map(from_ms), from_ms(at_ms));
+        Self { path, granted, counted, in_a_row, blocks, blocked_until, at }
+    }
 }
 
 #[derive(Serialize)]
@@ -67,6 +104,8 @@ struct Read {
     forced_ms: Vec<u64>,
     #[serde(default)]
     forced_by_unknown_paths_ms: Vec<u64>,
+    #[serde(default)]
+    blame: Vec<FileBlame>,
     day: i64,
     fetches: u32,
 }
@@ -150,6 +189,7 @@ pub(super) fn render(state: &StoredState, key: &StoreKey) -> Zeroizing<Vec<u8>> 
         // An older wxgate reads this list alone, so it has all of them.
         forced_ms: state.limits.forced.iter().map(|forced| to_ms(forced.at)).collect(),
         forced_by_unknown_paths_ms: unknown.map(|forced| to_ms(forced.at)).collect(),
+        blame: state.limits.blame.iter().map(FileBlame::from).collect(),
         day: state.day,
         fetches: state.fetches,
     };
@@ -205,7 +245,11 @@ pub(super) fn parse(text: &[u8], key: &StoreKey) -> Result<Parsed, Unusable> {
         generation: read.generation,
         // The two calls issue independent tokens; the counters still hold.
         credential: token.filter(|_| !other_api),
-        limits: StoredLimits { bucket: read.bucket.map(StoredBucket::from), forced },
+        limits: StoredLimits {
+            bucket: read.bucket.map(StoredBucket::from),
+            forced,
+            blame: read.blame.into_iter().take(64).map(StoredBlame::from).collect(),
+        },
         day: read.day,
         fetches: read.fetches,
     };

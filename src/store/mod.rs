@@ -14,7 +14,8 @@ use std::pin::Pin;
 use std::time::SystemTime;
 
 pub use types::{
-    LONGEST_VALUE, StoreKey, StoredBucket, StoredCredential, StoredForced, StoredLimits, StoredState,
+    LONGEST_VALUE, StoreKey, StoredBlame, StoredBucket, StoredCredential, StoredForced, StoredLimits,
+    StoredState,
 };
 
 /// What a store's calls return: boxed, since stores are exchangeable and none of this is on the way of a request.

@@ -65,6 +65,7 @@ impl StoredState {
             && same_bucket
             && counted(self) == counted(other)
             && self.limits.forced == other.limits.forced
+            && self.limits.blame == other.limits.blame
     }
 }
 
@@ -91,6 +92,27 @@ pub struct StoredLimits {
     pub bucket: Option<StoredBucket>,
     /// The refreshes with `force_refresh` within the last day.
     pub forced: Vec<StoredForced>,
+    /// What is held against single paths, for other replicas; newest last.
+    pub blame: Vec<StoredBlame>,
+}
+
+/// What is held against one path that was refused whatever the credential was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredBlame {
+    /// Without query.
+    pub path: String,
+    /// The generation last fetched for it.
+    pub granted: u64,
+    /// The generation whose refusal was counted last.
+    pub counted: u64,
+    /// Refusals in a row that count.
+    pub in_a_row: u32,
+    /// Blocks so far.
+    pub blocks: u32,
+    /// Until then it starts no fetch.
+    pub blocked_until: Option<SystemTime>,
+    /// When this was true; of two the later one holds.
+    pub at: SystemTime,
 }
 
 /// A bucket of tokens that refills over time.

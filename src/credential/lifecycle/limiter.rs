@@ -175,6 +175,7 @@ impl Limiter {
         StoredLimits {
             bucket: self.bucket.as_mut().map(|bucket| bucket.stored(now)),
             forced: self.forced.stored(),
+            blame: Vec::new(),
         }
     }
 }

@@ -15,25 +15,17 @@ use super::path_blame::{Blame, PathBlame};
 use super::schedule::{Schedule, Trouble, life};
 use super::second_fetcher::{SecondFetcher, Seldom};
 use super::waiters::{Cause, Waiter, Waiters};
-use super::{Action, Event, LogEvent, Now, WaiterId};
+use super::{Action, Event, LogEvent, Now, WaiterId, whole_millis};
 use crate::credential::policy::{Force, Limit, Policy};
 use crate::credential::status::{CredentialState, CredentialStatus};
 use crate::credential::types::{
     CellContent, CredentialId, FetchAnswer, FetchMode, Outcome, Reason, Renewal, Suspects,
 };
 use crate::secret::Secret;
-use crate::store::{LONGEST_VALUE, StoredCredential, StoredState};
+use crate::store::{LONGEST_VALUE, StoredCredential, StoredLimits, StoredState};
 
 /// What is stored tells no two moments apart that are closer together.
 const TICK: Duration = Duration::from_millis(1);
-
-/// As it is stored: each replica must see the same order.
-fn whole_millis(at: SystemTime) -> SystemTime {
-    let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    SystemTime::UNIX_EPOCH
-        + Duration::from_secs(since.as_secs())
-        + Duration::from_millis(since.subsec_millis().into())
-}
 
 /// The fetch that is under way.
 #[derive(Debug, Clone, Copy)]
@@ -113,11 +105,14 @@ impl Machine {
             }
             Event::RefusedThoughGood { path, began } => {
                 if let Blame::Blocked(block) = self.blame.refused_though_good(&path, began, now.mono) {
+                    out.push(Action::Store);
                     out.push(Action::Log(LogEvent::PathBlocked { path, block, though_good: true }));
                 }
             }
             Event::Succeeded { path } => {
-                self.blame.succeeded(&path);
+                if self.blame.succeeded(&path, now.mono) {
+                    out.push(Action::Store);
+                }
                 self.limiter.accepted(&path);
             }
             Event::KnownGood { generation } => self.blame.known_good(generation),
@@ -166,7 +161,7 @@ impl Machine {
         StoredState {
             generation: self.held.generation(),
             credential: self.held.stored(),
-            limits: self.limiter.stored(now),
+            limits: StoredLimits { blame: self.blame.stored(now), ..self.limiter.stored(now) },
             day,
             fetches,
         }
@@ -217,6 +212,7 @@ impl Machine {
         }
         self.held.restore_generation(stored.generation);
         self.limiter.restore(&stored.limits, now);
+        self.blame.merge(&stored.limits.blame, now);
         self.ledger.merge(stored.day, stored.fetches);
         if let Some(credential) = stored.credential {
             match self.held.restore(credential, self.policy.overlap, now) {
@@ -528,6 +524,7 @@ impl Machine {
     /// it is stored.
     fn peer_published(&mut self, stored: StoredState, now: Now, out: &mut Vec<Action>) {
         let more = self.limiter.merge(&stored.limits, now) | self.ledger.merge(stored.day, stored.fetches);
+        self.blame.merge(&stored.limits.blame, now);
         let ours = self.held.generation();
         let theirs = stored.credential.filter(|credential| usable(credential, now).is_ok());
         let order = theirs.as_ref().map(|credential| self.held.order(credential));
@@ -619,6 +616,9 @@ impl Machine {
 
     fn count_refusal(&mut self, path: &str, generation: u64, now: Now, out: &mut Vec<Action>) {
         let blame = self.blame.refused(path, generation, now.mono);
+        if blame != Blame::Nothing {
+            out.push(Action::Store);
+        }
         match blame {
             Blame::Nothing => {}
             // The refresh that brought this credential was the path's doing, nobody else's.

@@ -17,7 +17,7 @@ mod second_fetcher;
 mod tests;
 mod waiters;
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
@@ -34,6 +34,14 @@ pub(super) struct Now {
     pub mono: Instant,
     /// What people call the time.
     pub wall: SystemTime,
+}
+
+/// As it is stored: each replica must see the same order.
+fn whole_millis(at: SystemTime) -> SystemTime {
+    let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    SystemTime::UNIX_EPOCH
+        + Duration::from_secs(since.as_secs())
+        + Duration::from_millis(since.subsec_millis().into())
 }
 
 /// Names a reader that waits; the task keeps the channel.

@@ -24,11 +24,13 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
+use super::{Now, whole_millis};
 use crate::credential::types::Suspects;
+use crate::store::StoredBlame;
 
 /// Refusals in a row, each with a token fetched for the path, that stop its fetches.
 const IN_A_ROW: u32 = 2;
@@ -38,6 +40,17 @@ const FIRST_BLOCK: Duration = Duration::from_secs(600);
 const LONGEST_BLOCK: Duration = Duration::from_secs(86_400);
 /// Records at one moment; the one untouched for longest makes room.
 const MOST: usize = 1024;
+
+/// Records that are stored for other replicas, the newest ones.
+const MOST_STORED: usize = 32;
+/// So long a record is stored that nothing has happened to.
+const REMEMBERED: Duration = Duration::from_secs(3600);
+
+/// The moment on the wall clock that `at` is.
+fn moved(wall: SystemTime, mono: Instant, at: Instant) -> SystemTime {
+    let (ahead, ago) = (at.saturating_duration_since(mono), mono.saturating_duration_since(at));
+    (wall + ahead).checked_sub(ago).unwrap_or(wall)
+}
 
 #[derive(Debug, Clone)]
 struct PathRecord {
@@ -112,6 +125,8 @@ pub(super) struct PathBlame {
     /// The newest generation with which a request was not refused.
     known_good: u64,
     refusals: Refusals,
+    /// The paths of late that nothing is held against any more.
+    cleared: Vec<(Arc<str>, Instant)>,
     changed: bool,
 }
 
@@ -193,9 +208,76 @@ impl PathBlame {
         refusals.corroborated.then_some(Blame::Nothing)
     }
 
-    /// A request of this path was not refused: nothing is held against it any more.
-    pub(super) fn succeeded(&mut self, path: &str) {
-        self.changed |= self.records.remove(path).is_some();
+    /// A request of this path was not refused: nothing is held against it any more; whether something was.
+    pub(super) fn succeeded(&mut self, path: &str, now: Instant) -> bool {
+        let Some((path, record)) = self.records.remove_entry(path) else { return false };
+        self.changed = true;
+        // Other replicas learn that it is over.
+        self.cleared.retain(|(other, at)| *other != path && now < *at + REMEMBERED);
+        self.cleared.push((path, now));
+        if self.cleared.len() > MOST_STORED {
+            self.cleared.remove(0);
+        }
+        record.tally.in_a_row > 0
+    }
+
+    /// For other replicas: what was touched last.
+    pub(super) fn stored(&self, now: Now) -> Vec<StoredBlame> {
+        let wall = |at: Instant| whole_millis(moved(now.wall, now.mono, at));
+        let cleared = self.cleared.iter().map(|(path, at)| StoredBlame {
+            path: path.to_string(),
+            granted: 0,
+            counted: 0,
+            in_a_row: 0,
+            blocks: 0,
+            blocked_until: None,
+            at: wall(*at),
+        });
+        let held = self.records.iter().map(|(path, record)| StoredBlame {
+            path: path.to_string(),
+            granted: record.granted,
+            counted: record.tally.counted,
+            in_a_row: record.tally.in_a_row,
+            blocks: record.tally.blocks,
+            blocked_until: record.tally.blocked_until.map(wall),
+            at: wall(record.touched),
+        });
+        let mut all: Vec<_> = cleared.chain(held).filter(|blame| now.wall < blame.at + REMEMBERED).collect();
+        all.sort_by(|one, other| (one.at, &one.path).cmp(&(other.at, &other.path)));
+        all.split_off(all.len().saturating_sub(MOST_STORED))
+    }
+
+    /// What another replica holds against paths; of two records of a path the later one holds.
+    pub(super) fn merge(&mut self, stored: &[StoredBlame], now: Now) {
+        for theirs in stored {
+            let mono = |at: SystemTime| match at.duration_since(now.wall) {
+                Ok(ahead) => now.mono + ahead.min(LONGEST_BLOCK),
+                Err(ago) => now.mono.checked_sub(ago.duration()).unwrap_or(now.mono),
+            };
+            let at = mono(theirs.at).min(now.mono);
+            let path: Arc<str> = theirs.path.as_str().into();
+            let ours = self.records.get(&path).map(|record| record.touched);
+            let cleared = self.cleared.iter().find(|(cleared, _)| *cleared == path).map(|(_, at)| *at);
+            // What is stored is a little less exact.
+            if ours.max(cleared).is_some_and(|ours| at < ours + Duration::from_millis(2)) {
+                continue;
+            }
+            self.changed = true;
+            if theirs.granted == 0 && theirs.in_a_row == 0 {
+                self.records.remove(&path);
+                continue;
+            }
+            let record = self.record(&theirs.path, now.mono);
+            record.granted = theirs.granted;
+            record.touched = at;
+            record.tally = Tally {
+                counted: theirs.counted,
+                counted_at: record.tally.counted_at,
+                in_a_row: theirs.in_a_row,
+                blocks: theirs.blocks,
+                blocked_until: theirs.blocked_until.map(mono),
+            };
+        }
     }
 
     /// Whether this path may start no fetch.
@@ -272,7 +354,7 @@ mod tests {
         }
         assert_eq!(minutes, [10, 20, 40, 80, 160, 320, 640, 1280, 1440, 1440]);
         assert_eq!(block(u32::MAX), LONGEST_BLOCK);
-        paths.succeeded("/a");
+        paths.succeeded("/a", now);
         for (generation, blocked) in [(20, Blame::Counted), (21, Blame::Blocked(FIRST_BLOCK))] {
             paths.granted("/a", generation, now);
             assert_eq!(paths.refused("/a", generation, now), blocked, "a success starts anew");
@@ -340,7 +422,7 @@ mod tests {
         assert!((0..100).all(|_| paths.refused_though_good("/a", at(1), at(3)) == Blame::Nothing));
         assert_eq!(paths.refused_though_good("/a", at(3), at(5)), Blame::Blocked(FIRST_BLOCK));
         assert!(paths.blocked("/a", at(6)) && paths.take_changed().unwrap()["/a"].is_some());
-        paths.succeeded("/a");
+        paths.succeeded("/a", Instant::now());
         assert!(!paths.blocked("/a", at(6)));
         assert_eq!(paths.refused_though_good("/a", at(7), at(8)), Blame::Counted, "a success starts anew");
     }
@@ -356,7 +438,7 @@ mod tests {
         assert_eq!(kept.len(), MOST);
         assert!(kept.contains_key("/2999") && !kept.contains_key("/0"));
         assert!(paths.take_changed().is_none());
-        paths.succeeded("/2999");
+        paths.succeeded("/2999", Instant::now());
         assert!(!paths.take_changed().unwrap().contains_key("/2999"));
     }
 }

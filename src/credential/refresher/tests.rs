@@ -161,13 +161,13 @@ fn start(policy: &'static Policy, fake: &Fake, store: &Arc<Memory>) -> (Reader, 
     start_with(policy, fake, store, wall)
 }
 
-fn start_with(
-    policy: &'static Policy,
-    fake: &Fake,
-    store: &Arc<Memory>,
-    wall: WallClock,
-) -> (Reader, Task) {
-    let spec = TaskSpec { id: CredentialId::access_token("main"), appid: "wx1".to_owned(), policy, limit: policy.limit };
+fn start_with(policy: &'static Policy, fake: &Fake, store: &Arc<Memory>, wall: WallClock) -> (Reader, Task) {
+    let spec = TaskSpec {
+        id: CredentialId::access_token("main"),
+        appid: "wx1".to_owned(),
+        policy,
+        limit: policy.limit,
+    };
     spawn_with(spec, Arc::new(fake.clone()), store.clone(), None, wall)
 }
 
@@ -288,6 +288,7 @@ async fn the_bucket_and_the_days_count_outlive_the_process() {
     let fake = Fake::healthy();
     let (reader, task, mut token, keep) = started(&TOKEN, &fake).await;
     for n in 0..10 {
+        reader.accepted(&token, &format!("/{n}"), std::time::Instant::now());
         reader.renew(&token, &format!("/{n}"), LIMIT).await;
         token = reader.current().unwrap();
     }
@@ -320,7 +321,10 @@ async fn force_refresh_is_in_the_file_before_it_is_sent() {
     let booked = seen.clone();
     let fake = Fake::new(move |n, mode| {
         if mode == FetchMode::Forced {
-            booked.store(kept.state.lock().unwrap().as_ref().map_or(0, |state| state.limits.forced.len()), Ordering::SeqCst);
+            booked.store(
+                kept.state.lock().unwrap().as_ref().map_or(0, |state| state.limits.forced.len()),
+                Ordering::SeqCst,
+            );
         }
         (0, issued(if mode == FetchMode::Forced { n } else { 1 }))
     });
@@ -418,19 +422,23 @@ async fn a_disk_that_fills_up_costs_no_caller_an_answer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_write_that_failed_is_tried_again_every_30_seconds_and_not_more_often() {
+async fn a_write_that_failed_is_tried_again_every_30_seconds_and_with_each_new_token() {
     let fake = Fake::healthy();
     let (reader, _task, mut token, keep) = started(&TOKEN, &fake).await;
     tokio::time::sleep(secs(1)).await;
     keep.full.store(true, Ordering::SeqCst);
     let before = keep.writes.load(Ordering::SeqCst);
     for n in 0..9 {
+        reader.accepted(&token, &format!("/{n}"), std::time::Instant::now());
         reader.renew(&token, &format!("/{n}"), LIMIT).await;
         token = reader.current().unwrap();
         tokio::time::sleep(secs(10)).await;
     }
     let tried = keep.writes.load(Ordering::SeqCst) - before;
-    assert!((3..=5).contains(&tried), "{tried} in 90 s");
+    assert!((9..=9 + 4).contains(&tried), "{tried} in 90 s, with nine new tokens");
+    tokio::time::sleep(secs(90)).await;
+    let tried = keep.writes.load(Ordering::SeqCst) - before - tried;
+    assert!((2..=4).contains(&tried), "{tried} in 90 s");
     keep.full.store(false, Ordering::SeqCst);
     tokio::time::sleep(secs(31)).await;
     assert_eq!(keep.stored().generation, 10);

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::secret::Secret;
-use crate::store::{StoredBucket, StoredCredential, StoredForced, StoredLimits};
+use crate::store::{StoredBlame, StoredBucket, StoredCredential, StoredForced, StoredLimits};
 
 fn key(appid: &str) -> StoreKey {
     StoreKey {
@@ -46,6 +46,15 @@ fn state(token: &str) -> StoredState {
                 next_in: Duration::from_millis(1500),
                 at: at(1_800_000_001),
             }),
+            blame: vec![StoredBlame {
+                path: "/a".to_owned(),
+                granted: 7,
+                counted: 6,
+                in_a_row: 1,
+                blocks: 2,
+                blocked_until: Some(at(4_000_000_100)),
+                at: at(4_000_000_000),
+            }],
             forced: vec![
                 StoredForced { at: at(1_799_999_000), unknown_path: false },
                 StoredForced { at: at(1_799_999_100), unknown_path: true },

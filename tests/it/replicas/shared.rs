@@ -77,6 +77,24 @@ async fn what_one_replica_spends_is_spent_for_all_and_a_restart_fetches_nothing(
 }
 
 #[tokio::test]
+async fn a_path_that_is_refused_whatever_the_token_is_is_blamed_by_all_together() {
+    let (wechat, redis) = (WeChat::start().await, Redis::start().await);
+    let gates = fleet(3, &wechat, &redis).await;
+    all_serve(&gates).await;
+    let sick = "/cgi-bin/media/get?media_id=x";
+    for round in 0..12 {
+        let path = Some("/cgi-bin/media/get".to_owned());
+        let how = wxgate_sandbox::How::Errcode(42001);
+        wechat.handle.fail(wxgate_sandbox::Failure { count: 3, path, how });
+        let _ = gates[round % 3].get(sick).await;
+        all_serve(&gates).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let fetched = fetches(&wechat) - 1;
+    assert!(fetched <= 3, "{fetched} fetches for one path");
+}
+
+#[tokio::test]
 async fn two_appids_share_one_redis_and_notice_nothing_of_each_other() {
     let redis = Redis::start().await;
     let (one, other) = (WeChat::start().await, WeChat::with(&["--appid", "wxfedcba9876543210"]).await);
