@@ -198,3 +198,22 @@ async fn post(path: &Path, target: &str) -> String {
     stream.read_to_string(&mut text).await.unwrap();
     text
 }
+
+#[tokio::test]
+async fn a_reload_says_that_credentials_of_systemd_stay_as_they_were() {
+    note_credential(KEY);
+    let fake = Fake::answering(|_| Reply::json("{}")).await;
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("adminkey"), KEY).unwrap();
+    let settings = with_admin("listen = \"unix:admin.sock\"\nkey = { credential = \"adminkey\" }");
+    let mut child =
+        Child::start(serve(dir.path(), &fake.url(), &settings).env("CREDENTIALS_DIRECTORY", dir.path()));
+    child.line("(callers)").await;
+    let words = "credentials of systemd stay as they were at the start of the unit";
+    assert!(!child.stderr().contains(words));
+    child.signal("HUP");
+    let line = child.line(words).await;
+    assert!(line.contains("WARN") && line.contains("admin.key"), "{line}");
+    child.signal("TERM");
+    assert_eq!(child.code().await, 0);
+}
