@@ -13,7 +13,7 @@ and `wxgate serve` (two accounts, one caller key, plain and HTTPS listeners), an
   token thefts   a few at the beginning, then one a minute for both accounts together, now and then a token that
                  is over (42001), or a fetch that fails first. With the restarts of the sandbox that is less than the
                  bucket of forced refreshes gains, so that `refresh-limited` should stay rare
-  lagging nodes  a third or half of the calls refuse a new token for a second or more (40001), or one in a hundred
+  lagging nodes  a third or half of the calls refuse a new token for a second (40001), or one in a hundred
                  refuses a token at random, whatever its age
   dead lines     all connections to the sandbox stay open and carry nothing any more, not even an acknowledgement
   early answers  an upload is answered after its first 64 KiB, and the connection is closed
@@ -661,7 +661,7 @@ key = { file = "caller.key" }
 
     def lags(self):
         """Nodes that do not know a new token at once; no call may fail of that."""
-        ways = [{"share": 0.33, "ms": 1000}, {"share": 0.5, "ms": 1500}, {"share": 0.01}, {"share": 0}]
+        ways = [{"share": 0.33, "ms": 1000}, {"share": 0.5, "ms": 1000}, {"share": 0.01}, {"share": 0}]
         for how in itertools.cycle(ways):
             if self.stopping.is_set():
                 return

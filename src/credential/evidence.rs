@@ -23,6 +23,15 @@ const QUIET: Duration = Duration::from_millis(30);
 /// An acceptance so long ago shows that more calls are about to come.
 const TRAFFIC: Duration = Duration::from_millis(200);
 
+/// With half of the nodes lagging behind, so many acceptances and no refusal have a chance of 1 in 1,000.
+const PROOF: u32 = 10;
+
+/// A node that lags behind refuses one of the first calls: within this time, where there are several callers.
+const EARLY: Duration = Duration::from_millis(100);
+
+/// So many refusals in a row are no sign of nodes that lag behind: four callers, and each tried twice.
+const MANY: u32 = 8;
+
 /// Of two calls so far apart the later one does not reach the upstream first.
 const APART: Duration = Duration::from_millis(20);
 
@@ -54,14 +63,18 @@ impl Stamp {
 }
 
 /// What calls have shown of one generation. Shared by all requests that carry it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Evidence {
+    /// When it became the current one here.
+    born: Stamp,
     /// Calls that were sent and not answered.
     in_flight: AtomicU32,
     /// When the latest of the accepted calls was sent; 0 without one.
     accepted: AtomicU64,
     /// Refused calls that wait for news.
     observers: AtomicU32,
+    /// Calls that were accepted while one waited.
+    observed: AtomicU32,
     /// Refused calls that are about to be sent with it again, since others were accepted.
     resends: AtomicU32,
     trial: Mutex<Trial>,
@@ -73,6 +86,8 @@ pub(crate) struct Evidence {
 struct Trial {
     /// Refusals since the last acceptance.
     in_a_row: u32,
+    /// When the first of the refused calls was sent.
+    first: Option<Stamp>,
     /// When the latest of the refused calls was sent.
     latest: Stamp,
     /// When a refused call was sent that no call sent well after it has contradicted yet.
@@ -123,14 +138,36 @@ pub(crate) struct View {
     pub accepted_later: bool,
     /// Any call was refused.
     pub ever_refused: bool,
+    /// So many calls were accepted, while a refused one waited for that, that no node is likely to refuse it.
+    pub proven: bool,
     /// So many in a row that it is dead, or will be after this time if none is accepted.
     pub dead_in: Option<Duration>,
     /// Its refusals have been wrong of late.
     pub contradicted: bool,
+    /// The first refusal came as soon as it was known here, so that some node may not know it yet; and there have been
+    /// few in a row.
+    pub lags: bool,
     /// Other calls are out, or are about to come.
     pub company: bool,
+    /// Other calls were refused, and wait to be sent with it again.
+    pub others_wait: bool,
     /// The probe.
     pub probe: ProbeResult,
+}
+
+impl Default for Evidence {
+    fn default() -> Self {
+        Self {
+            born: Stamp::now(),
+            in_flight: AtomicU32::default(),
+            accepted: AtomicU64::default(),
+            observers: AtomicU32::default(),
+            observed: AtomicU32::default(),
+            resends: AtomicU32::default(),
+            trial: Mutex::default(),
+            news: Notify::default(),
+        }
+    }
 }
 
 impl Evidence {
@@ -147,6 +184,7 @@ impl Evidence {
             self.accepted.store(sent.0, Ordering::Relaxed);
         }
         if self.observers.load(Ordering::Relaxed) > 0 {
+            self.observed.fetch_add(1, Ordering::Relaxed);
             self.news.notify_waiters();
         }
     }
@@ -155,6 +193,7 @@ impl Evidence {
     pub(crate) fn refused(&self, sent: Stamp, now: Stamp) {
         let accepted = self.latest_accepted();
         let mut trial = self.trial();
+        trial.first.get_or_insert(sent);
         if trial.is_contradicted(accepted, now) {
             trial.contradicted = Some(now);
         }
@@ -194,12 +233,16 @@ impl Evidence {
         View {
             accepted_later: accepted > sent,
             ever_refused: trial.unanswered.is_some(),
+            proven: self.observed.load(Ordering::Relaxed) >= PROOF,
             dead_in: (accepted <= trial.latest && trial.in_a_row >= DEAD)
                 .then(|| QUIET.saturating_sub(now.since(accepted))),
             contradicted: trial.is_contradicted(accepted, now),
+            lags: trial.first.is_some_and(|first| first.since(self.born) < EARLY)
+                && (accepted > trial.latest || trial.in_a_row < MANY),
             company: self.in_flight.load(Ordering::Relaxed) > 0
                 || self.resends.load(Ordering::Relaxed) > 0
                 || (accepted > Stamp::default() && now.since(accepted) < TRAFFIC),
+            others_wait: self.resends.load(Ordering::Relaxed) > 0,
             probe: match trial.probe {
                 Probe::Running => ProbeResult::Running,
                 Probe::Refused(at) if at > sent => ProbeResult::Refused,
@@ -362,6 +405,35 @@ mod tests {
         assert!(!evidence.view(at(0), at(0)).company);
         evidence.accepted(at(1000));
         assert!(evidence.view(at(0), at(1199)).company && !evidence.view(at(0), at(1200)).company);
+    }
+
+    #[test]
+    fn a_credential_that_is_refused_from_its_first_calls_on_lags_until_many_were_refused_in_a_row() {
+        let evidence = Evidence { born: at(1000), ..Evidence::default() };
+        assert!(!evidence.view(at(1000), at(1000)).lags);
+        for n in 0..7 {
+            evidence.refused(at(1010 + n), at(1020 + n));
+            assert!(evidence.view(at(1010), at(1030)).lags);
+        }
+        evidence.refused(at(1020), at(1030));
+        assert!(!evidence.view(at(1010), at(1030)).lags, "eight in a row");
+        evidence.accepted(at(1040));
+        assert!(evidence.view(at(1010), at(1050)).lags, "not by all");
+        let steady = Evidence { born: at(1000), ..Evidence::default() };
+        steady.accepted(at(1050));
+        steady.refused(at(1100), at(1110));
+        assert!(!steady.view(at(1100), at(1110)).lags);
+    }
+
+    #[test]
+    fn ten_acceptances_while_a_refused_call_waits_prove_that_every_node_knows_it() {
+        let evidence = Evidence::default();
+        (0..50).for_each(|n| evidence.accepted(at(n)));
+        assert!(!evidence.view(at(0), at(50)).proven, "nobody waited");
+        let observer = evidence.observe();
+        (50..60).for_each(|n| evidence.accepted(at(n)));
+        assert!(evidence.view(at(0), at(60)).proven);
+        drop(observer);
     }
 
     #[test]

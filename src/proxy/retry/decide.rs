@@ -43,6 +43,10 @@ pub(super) struct Facts {
     pub(super) young: bool,
     /// Its refusals were wrong of late.
     pub(super) contradicted: bool,
+    /// It was refused from its first calls on, and not by all.
+    pub(super) lags: bool,
+    /// Other calls wait to be sent with it again, since it was accepted meanwhile.
+    pub(super) others_wait: bool,
     /// A call that was sent later was accepted with the same token; before the last sending: than the first one.
     pub(super) accepted_later: bool,
     /// So many calls in a row were refused with it that it is dead, or will be after this time.
@@ -60,8 +64,10 @@ pub(super) struct Facts {
 /// What is known of a newer token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Newer {
-    /// Nothing against it.
-    Clear,
+    /// Other calls have shown that every node knows it.
+    Proven,
+    /// Nothing against it; whether other calls are out with it, or about to come, and will show more.
+    Clear { company: bool },
     /// It was refused: not every node knows it yet.
     Refused,
 }
@@ -94,7 +100,10 @@ pub(super) fn decide(facts: &Facts) -> Step {
     match facts.newer {
         // The last sending is not wasted on a token that not every node knows yet: other calls show whether that is so.
         Some(Newer::Refused) if last => return after(LAST, facts, Step::SendCurrent),
-        Some(Newer::Clear) if last => return observe(OBSERVED, facts).unwrap_or(Step::SendCurrent),
+        Some(Newer::Clear { company }) if last => {
+            let span = if company { LAST } else { OBSERVED };
+            return observe(span, facts).unwrap_or(Step::SendCurrent);
+        }
         Some(_) => return Step::SendCurrent,
         None => {}
     }
@@ -130,7 +139,7 @@ pub(super) fn decide(facts: &Facts) -> Step {
     }
     if doubtful && !dead {
         // Nodes that lag behind are known to be there.
-        let lagging = facts.young && facts.contradicted;
+        let lagging = facts.young && (facts.contradicted || facts.lags && (facts.others_wait || !last));
         if !last {
             return if lagging { after(LAG, facts, Step::SendCurrent) } else { probe(facts) };
         }
@@ -190,6 +199,8 @@ mod tests {
             previous: false,
             young: false,
             contradicted: false,
+            lags: false,
+            others_wait: false,
             accepted_later: false,
             dead_in: None,
             company: false,
@@ -208,6 +219,7 @@ mod tests {
         let second = |facts: Facts| Facts { sendings: 2, tried_enough: true, ..facts };
         let once = |facts: Facts| Facts { sendings: 2, tried_enough: false, ..facts };
         let at = |since: u64, facts: Facts| Facts { since: ms(since), waited: ms(since), ..facts };
+        let [alone, busy] = [false, true].map(|company| Newer::Clear { company });
         for (n, (facts, step)) in [
             // A dead token is found at once when nothing speaks for it.
             (f, Refresh),
@@ -266,17 +278,26 @@ mod tests {
             (once(Facts { refreshed: true, proof: true, ..young }), Give),
             (Facts { sendings: 3, ..young }, Give),
             // A newer token.
-            (Facts { newer: Some(Newer::Clear), ..young }, SendCurrent),
+            (Facts { newer: Some(alone), ..young }, SendCurrent),
+            (Facts { newer: Some(busy), ..young }, SendCurrent),
             (Facts { newer: Some(Newer::Refused), ..f }, SendCurrent),
-            (second(Facts { newer: Some(Newer::Clear), refreshed: true, ..f }), Observe(ms(100))),
-            (second(at(100, Facts { newer: Some(Newer::Clear), ..f })), SendCurrent),
+            (second(Facts { newer: Some(alone), refreshed: true, ..f }), Observe(ms(100))),
+            (second(at(100, Facts { newer: Some(alone), ..f })), SendCurrent),
+            (second(at(100, Facts { newer: Some(busy), ..f })), Observe(ms(900))),
+            (second(at(1000, Facts { newer: Some(busy), ..f })), SendCurrent),
+            (second(Facts { newer: Some(Newer::Proven), ..f }), SendCurrent),
             (second(Facts { newer: Some(Newer::Refused), refreshed: true, ..f }), Pause(ms(1000))),
             (second(at(1000, Facts { newer: Some(Newer::Refused), ..f })), SendCurrent),
-            (Facts { sendings: 3, newer: Some(Newer::Clear), ..f }, Give),
+            // Refused from its first calls on: some nodes do not know it yet.
+            (Facts { lags: true, ..young }, Pause(ms(300))),
+            (at(300, Facts { lags: true, ..young }), SendCurrent),
+            (second(Facts { lags: true, ..young }), Refresh),
+            (second(Facts { lags: true, others_wait: true, ..young }), Pause(ms(1000))),
+            (Facts { sendings: 3, newer: Some(Newer::Proven), ..f }, Give),
             // A path that is to blame itself costs nobody anything; a newer token serves it all the same.
             (Facts { blocked: true, ..good }, Refresh),
             (Facts { blocked: true, ..young }, Refresh),
-            (Facts { blocked: true, newer: Some(Newer::Clear), ..f }, SendCurrent),
+            (Facts { blocked: true, newer: Some(alone), ..f }, SendCurrent),
         ]
         .into_iter()
         .enumerate()
@@ -289,10 +310,16 @@ mod tests {
     fn every_way_ends_within_three_sendings_and_a_second_and_a_half() {
         let both = [false, true];
         let probes = [ProbeResult::None, ProbeResult::Running, ProbeResult::Refused];
-        let newer = [None, Some(Newer::Clear), Some(Newer::Refused)];
+        let newer = [
+            None,
+            Some(Newer::Clear { company: false }),
+            Some(Newer::Clear { company: true }),
+            Some(Newer::Proven),
+            Some(Newer::Refused),
+        ];
         // What stays as it is for the whole of a call, and what a refresh brings.
         let mut tried = 0;
-        for bits in 0..128_u32 {
+        for bits in 0..512_u32 {
             let bit = |n: u32| bits >> n & 1 == 1;
             for (probe, newer) in probes.iter().flat_map(|p| newer.iter().map(move |n| (*p, *n))) {
                 for refresh_helps in both {
@@ -300,6 +327,8 @@ mod tests {
                         previous: bit(0),
                         young: bit(1),
                         contradicted: bit(6),
+                        lags: bit(7),
+                        others_wait: bit(8),
                         accepted_later: bit(2),
                         dead_in: bit(3).then_some(Duration::ZERO),
                         company: bit(4),
@@ -319,7 +348,7 @@ mod tests {
                             }
                             Step::Give => break,
                             Step::Refresh if refresh_helps && !facts.refreshed => {
-                                (facts.refreshed, facts.newer) = (true, newer.or(Some(Newer::Clear)));
+                                (facts.refreshed, facts.newer) = (true, newer.or(Some(Newer::Clear { company: bit(4) })));
                                 facts.since = Duration::ZERO;
                             }
                             Step::Refresh => break,
@@ -338,6 +367,6 @@ mod tests {
                 }
             }
         }
-        assert_eq!(tried, 128 * 9 * 2);
+        assert_eq!(tried, 512 * 3 * 5 * 2);
     }
 }

@@ -208,11 +208,11 @@ impl RefusedCall {
     async fn next(&mut self, reader: &Reader, path: &str) -> Next {
         let mut changes = reader.changes();
         loop {
-            let (token, evidence) = (Arc::clone(&self.token), Arc::clone(&self.token.evidence));
-            // From here on no news is missed.
-            let observer = evidence.observe();
             changes.borrow_and_update();
-            let newer = self.newer(reader);
+            let (token, newer) = (Arc::clone(&self.token), self.newer(reader));
+            let newest = Arc::clone(newer.as_ref().unwrap_or(&token));
+            // From here on no news is missed.
+            let observer = newest.evidence.observe();
             if let Some(newer) = newer.as_ref().filter(|newer| newer.generation > self.newest) {
                 (self.newest, self.since) = (newer.generation, Instant::now());
             }
@@ -229,7 +229,7 @@ impl RefusedCall {
                 Step::Refresh => return Next::Refresh,
                 Step::Give => return Next::Give,
                 Step::Pause(span) => {
-                    let _resending = self.known_good.then(|| evidence.resending());
+                    let _resending = self.known_good.then(|| token.evidence.resending());
                     tokio::select! {
                         () = sleep(span) => {}
                         _ = changes.changed() => {}
@@ -267,14 +267,17 @@ impl RefusedCall {
             refreshed: self.refreshed.is_some(),
             proof: self.proof,
             blocked,
-            newer: newer.map(|newer| match newer.evidence_since(self.sent).ever_refused {
-                true => Newer::Refused,
-                false => Newer::Clear,
+            newer: newer.map(|newer| match newer.evidence_since(self.sent) {
+                View { ever_refused: true, .. } => Newer::Refused,
+                View { proven: true, .. } => Newer::Proven,
+                View { company, .. } => Newer::Clear { company },
             }),
             tried_enough: self.sent != self.first_sent || self.previous_tried,
             previous,
             young: Instant::now() < self.token.young_until,
             contradicted: view.contradicted,
+            lags: view.lags,
+            others_wait: view.others_wait,
             accepted_later: self.known_good,
             dead_in: view.dead_in,
             company: view.company,

@@ -196,7 +196,7 @@ async fn a_third_of_the_nodes_that_lag_after_a_planned_renewal_are_seen_by_no_ca
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn half_of_the_nodes_that_lag_after_a_forced_refresh_are_seen_by_no_caller() {
-    // A handful of callers that all wait at the same moment know too little of one another.
+    // Four callers that all wait at the same moment know too little of one another on a machine that is busy.
     for load in LOADS.into_iter().filter(|load| !matches!(load, Load::Closed { connections: 4 })) {
         let wechat = WeChat::with(&["--plain"]).await;
         let gate = Gate::before(&wechat.url).await;
