@@ -348,7 +348,8 @@ mod tests {
                             }
                             Step::Give => break,
                             Step::Refresh if refresh_helps && !facts.refreshed => {
-                                (facts.refreshed, facts.newer) = (true, newer.or(Some(Newer::Clear { company: bit(4) })));
+                                (facts.refreshed, facts.newer) =
+                                    (true, newer.or(Some(Newer::Clear { company: bit(4) })));
                                 facts.since = Duration::ZERO;
                             }
                             Step::Refresh => break,
