@@ -3,6 +3,7 @@
 mod harness;
 mod on_demand;
 mod random;
+mod replicas;
 
 use std::time::Duration;
 
