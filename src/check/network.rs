@@ -119,7 +119,7 @@ async fn connection(host: &Arc<ApiHost>, report: &mut Report<'_>) -> bool {
     let begun = Instant::now();
     if let Err(error) = upstream.reach().await {
         let cure = if error.is_of_proxy() {
-            "is `upstream.proxy` right, and does it serve this machine?"
+            "see `upstream.proxy`"
         } else if error.is_tls() {
             "if this machine's way out goes through something that opens TLS, name its CA in `upstream.ca`; if its \
              clock is wrong, good certificates look expired; certificates are always verified"

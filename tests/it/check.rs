@@ -270,12 +270,9 @@ async fn the_leg_that_failed_is_named() {
         (OutboundProxy::http(dead, false).await, OutboundProxy::socks5(dead, false).await);
     let wrong = "user:wrong-p4ss@";
     for (proxy, words) in [
-        (
-            format!("http://{LOGIN_IN_URL}{dead}"),
-            &["is not reached", "refused", "is `upstream.proxy` right"][..],
-        ),
+        (format!("http://{LOGIN_IN_URL}{dead}"), &["is not reached", "refused", "see `upstream.proxy`"][..]),
         (format!("http://{}", http.addr), &["it wants user and password (407)"]),
-        (format!("http://{wrong}{}", http.addr), &["it refuses user and password (407)"]),
+        (format!("http://{wrong}{}", http.addr), &["it refuses user and password"]),
         (format!("socks5h://{}", socks.addr), &["it wants user and password"]),
         (format!("socks5h://{wrong}{}", socks.addr), &["it refuses user and password"]),
         (format!("http://{}", http_to_nobody.addr), &["it refuses the connection: 502 Bad Gateway", "allow"]),

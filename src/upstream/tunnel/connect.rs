@@ -85,9 +85,12 @@ fn status_of(line: &[u8]) -> Option<StatusCode> {
 fn accepted(status: StatusCode, shown: bool) -> Result<(), TunnelError> {
     match status {
         status if status.is_success() => Ok(()),
-        StatusCode::PROXY_AUTHENTICATION_REQUIRED if shown => Err(TunnelError::Credentials(
-            "it refuses user and password (407); are those in upstream.proxy right, and does it take Basic?",
-        )),
+        // tinyproxy says 401.
+        StatusCode::PROXY_AUTHENTICATION_REQUIRED | StatusCode::UNAUTHORIZED if shown => {
+            Err(TunnelError::Credentials(
+                "it refuses user and password; are those in upstream.proxy right, and does it take Basic?",
+            ))
+        }
         StatusCode::PROXY_AUTHENTICATION_REQUIRED => Err(TunnelError::Credentials(
             "it wants user and password (407); write them into upstream.proxy: http://user:pass@host:port",
         )),
@@ -145,7 +148,9 @@ mod tests {
                 "HTTP/1.1 407 hunter2\r\nProxy-Authenticate: Basic\r\n\r\n",
                 "it wants user and password (407)",
             ),
-            (true, "HTTP/1.1 407 hunter2\r\n\r\n", "it refuses user and password (407)"),
+            (true, "HTTP/1.1 407 hunter2\r\n\r\n", "it refuses user and password; "),
+            (true, "HTTP/1.0 401 Unauthorized\r\n\r\n", "it refuses user and password; "),
+            (false, "HTTP/1.0 401 Unauthorized\r\n\r\n", "it refuses the connection: 401 Unauthorized"),
             (false, "HTTP/1.1 403 hunter2\r\n\r\n", "it refuses the connection: 403 Forbidden"),
             (false, "HTTP/1.0 502 Bad Gateway\r\n\r\n", "it refuses the connection: 502 Bad Gateway"),
             (
