@@ -110,3 +110,31 @@ async fn two_appids_share_one_redis_and_notice_nothing_of_each_other() {
         redis.keys().into_iter().filter(|key| key.contains("access_token") && !key.ends_with("lock"));
     assert_eq!(states.count(), 2);
 }
+
+#[tokio::test]
+async fn replicas_share_a_ticket_like_a_token() {
+    let (wechat, redis) = (WeChat::start().await, Redis::start().await);
+    let account = || "tickets = true".to_owned();
+    let replica = || {
+        let (tables, top) = (redis.table(), "workers = 1\n".to_owned());
+        Gate::with(&wechat.url, Settings { account: account(), tables, top, ..Settings::default() })
+    };
+    let gates = join_all((0..3).map(|_| replica())).await;
+    let asked = || wechat.handle.stats().calls_by_path.get("/cgi-bin/ticket/getticket").copied().unwrap_or(0);
+    let calls = (0..30).map(|n| gates[n % 3].get("/cgi-bin/ticket/getticket?type=jsapi"));
+    let mut tickets: Vec<String> = join_all(calls)
+        .await
+        .iter()
+        .map(|answer| answer.json()["ticket"].as_str().unwrap().to_owned())
+        .collect();
+    tickets.dedup();
+    assert_eq!((tickets.len(), asked()), (1, 1), "one call for all of them");
+    // One that comes later finds it.
+    let late = replica().await;
+    assert_eq!(late.get("/cgi-bin/ticket/getticket?type=jsapi").await.json()["ticket"], tickets[0].as_str());
+    assert_eq!((asked(), fetches(&wechat)), (1, 1));
+    for key in redis.keys() {
+        let value = String::from_utf8_lossy(&redis.value(&key)).into_owned();
+        assert!(!value.contains(&tickets[0]), "{key} holds the ticket in clear");
+    }
+}
