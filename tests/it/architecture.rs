@@ -179,3 +179,38 @@ mod tests {
     let found: Vec<_> = imports(&code(text)).into_iter().collect();
     assert_eq!(found, ["a", "b", "c", "d", "e", "f"]);
 }
+
+/// A file that no other one names as its module is compiled by nobody, and its tests never run.
+#[test]
+fn each_file_is_a_module_of_another() {
+    fn look(folder: &Path, orphans: &mut Vec<PathBuf>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                look(&path, orphans);
+            }
+            let Some(name) = path.file_name().unwrap().to_str().unwrap().strip_suffix(".rs") else {
+                continue;
+            };
+            if matches!(name, "lib" | "main") {
+                continue;
+            }
+            let (name, parent) = match name {
+                "mod" => (folder.file_name().unwrap().to_str().unwrap(), folder.parent().unwrap()),
+                name => (name, folder),
+            };
+            let named = |file: PathBuf| {
+                std::fs::read_to_string(file).is_ok_and(|text| text.contains(&format!("mod {name};")))
+            };
+            let inside = ["mod.rs", "lib.rs", "main.rs"].map(|file| parent.join(file));
+            if !inside.into_iter().chain([parent.with_extension("rs")]).any(named) {
+                orphans.push(path);
+            }
+        }
+    }
+    let mut orphans = Vec::new();
+    for folder in ["src", "sandbox/src", "tests/it", "sandbox/tests/it"] {
+        look(&root().join(folder), &mut orphans);
+    }
+    assert!(orphans.is_empty(), "compiled by nobody: {orphans:?}");
+}

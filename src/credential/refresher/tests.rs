@@ -1,5 +1,7 @@
 //! The task on paused time, with an issuer in memory.
 
+mod on_demand;
+
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 

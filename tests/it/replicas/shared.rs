@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use futures_util::future::join_all;
 
 use super::{PATH, all_serve, fetches, fleet, replica};
 use crate::support::gate::{Gate, Settings};
