@@ -126,7 +126,11 @@ impl RedisStore {
             [] => Is::Nothing,
             value => match self.seal.open(value) {
                 Opened::Ours(state) => Is::Ours(state),
-                Opened::OtherSecret(generation) => Is::OtherSecret(self.shared().time(), generation),
+                Opened::OtherSecret(generation) => {
+                    // Fetches are dated in whole milliseconds, and one may follow within the same.
+                    let seen = self.shared().time() - Duration::from_millis(1);
+                    Is::OtherSecret(seen, generation)
+                }
                 Opened::Foreign => Is::Foreign,
             },
         };
@@ -247,7 +251,7 @@ impl RedisStore {
                 // That a fetch is about to be sent is stored, too, and ends no lease.
                 Is::Nothing => state.generation > 0,
                 Is::OtherSecret(seen, _)
-                    if state.credential.as_ref().is_some_and(|credential| credential.began_at > *seen) =>
+                    if state.credential.as_ref().is_some_and(|credential| credential.began_at >= *seen) =>
                 {
                     true
                 }
