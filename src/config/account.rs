@@ -108,8 +108,7 @@ fn read_one<'r>(mut table: Table<'r>, default_url: &BaseUrl) -> Draft<'r> {
             "of no use with token_api = \"none\": there is no token to ask for tickets with; remove it";
         report.problem(table.line_of("tickets"), &table.path_of("tickets"), None, words);
     }
-    let secret_paths =
-        table.key("secret_paths", |v| secret_paths::read(v, table_of(kind, keeps_token), &paths));
+    let secret_paths = table.key("secret_paths", |v| secret_paths::read(v, table_of(kind, true), &paths));
     if !keeps_token && !secret_paths.is_empty() {
         let words = "of no use with token_api = \"none\": there is no secret to put in; remove it";
         report.problem(table.line_of("secret_paths"), &table.path_of("secret_paths"), None, words);

@@ -7,6 +7,7 @@ use super::parse::{address, path};
 use super::table::Table;
 use super::value::Value;
 use super::{Account, Allow, Caller, keys, parse, secret};
+use crate::proxy::route::table_of;
 use crate::secret::Secret;
 
 /// All callers; what is wrong is in the report, and then the list is not to be used.
@@ -92,7 +93,11 @@ fn keys(value: &Value<'_>) -> Option<Vec<Secret>> {
 
 fn allow(value: &Value<'_>, accounts: &[Account]) -> Option<Allow> {
     let allow = value.parsed(path::ALLOW_WANTED, path::allow)?;
-    let fits = |account: &Account| path::could_fit(&allow.path, &account.paths);
+    let fits = |account: &Account| {
+        let own = table_of(account.kind, account.app.is_some()).signatures;
+        path::could_fit(&allow.path, &account.paths)
+            || account.tickets && own.iter().any(|(path, _)| allow.path.covers(path))
+    };
     // Accounts that could not be read have no paths to compare with.
     if !accounts.is_empty() && !accounts.iter().any(fits) {
         let words = format!("no call fits `{}`: the `paths` of no account admit one", allow.path);

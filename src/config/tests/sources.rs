@@ -191,6 +191,9 @@ fn rules_that_no_call_fits_are_warned_about() {
         warnings("untouched = ['/cgi-bin/x', '/cgi-bin/*']", "'* /*', 'GET /cgi-bin/user/get'"),
         [""; 0]
     );
+    let signatures = "'GET /wxgate/jssdk', '* /wxgate/*'";
+    assert_eq!(warnings("tickets = true", signatures), [""; 0]);
+    assert_eq!(warnings("", signatures).len(), 2, "without tickets nothing is signed");
     assert_eq!(
         warnings("paths = ['/shop/cgi-bin/', '/shopping/']", "'* /shop/*'"),
         [
