@@ -85,7 +85,7 @@ struct CheckArgs {
     /// Write the findings as JSON, one object
     #[arg(long)]
     json: bool,
-    /// Send a test message to the robots of [[alert]]
+    /// Send a test message to each robot
     #[arg(long, conflicts_with = "offline")]
     alerts: bool,
 }
