@@ -53,13 +53,10 @@ pub fn authorize<'c>(
     if callers.is_empty() {
         return Ok(None);
     }
-    // An IPv4 caller of an IPv6 socket is the same caller.
-    let peer = peer.to_canonical();
     let mut known = false;
     let mut asks_for_placeholder = None;
     for caller in callers {
-        let from_there = caller.from.is_empty() || caller.from.iter().any(|net| net.contains(&peer));
-        if !from_there || !has_key(caller, headers) {
+        if !fits(caller, peer, headers) {
             continue;
         }
         known = true;
@@ -87,6 +84,19 @@ pub fn authorize<'c>(
              `from` and `key` in the [[caller]] tables"
         }
     }))
+}
+
+/// The first caller whose address and key fit, whatever it may call.
+pub fn first_known<'c>(callers: &'c [Caller], peer: IpAddr, headers: &HeaderMap) -> Option<&'c Caller> {
+    callers.iter().find(|caller| fits(caller, peer, headers))
+}
+
+/// Whether a request's address and key are this caller's.
+fn fits(caller: &Caller, peer: IpAddr, headers: &HeaderMap) -> bool {
+    // An IPv4 caller of an IPv6 socket is the same caller.
+    let peer = peer.to_canonical();
+    let from_there = caller.from.is_empty() || caller.from.iter().any(|net| net.contains(&peer));
+    from_there && has_key(caller, headers)
 }
 
 /// Whether a request shows one of the caller's keys, or needs none. All are compared: which one fits takes no less time.
@@ -171,6 +181,21 @@ mod tests {
     fn who(callers: &[Caller], peer: &str, fields: &[(&'static str, &str)]) -> Option<String> {
         let caller = authorize(callers, peer.parse().unwrap(), &headers(fields), None).ok()??;
         Some(caller.name.to_string())
+    }
+
+    #[test]
+    fn a_caller_that_may_not_make_a_call_is_known_by_name() {
+        let mut app = caller("app", &["10.0.0.0/8"], Some("k"));
+        app.allow = Some(Vec::new());
+        let callers = [caller("other", &[], Some("o")), app];
+        let (peer, method) = ("10.1.1.1".parse().unwrap(), Method::GET);
+        let requested =
+            RequestedCall { account: "main", method: &method, path: "/cgi-bin/x", asks_for_token: false };
+        for (key, name) in [("k", Some("app")), ("wrong", None)] {
+            let fields = headers(&[("x-wxgate-key", key)]);
+            assert!(authorize(&callers, peer, &fields, Some(requested)).is_err());
+            assert_eq!(first_known(&callers, peer, &fields).map(|caller| &*caller.name), name);
+        }
     }
 
     #[test]

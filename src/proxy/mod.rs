@@ -116,7 +116,17 @@ impl Proxy {
             path: route.path,
             asks_for_token: matches!(route.action, Action::AnswerLocally(_)),
         });
-        let caller = authorize::authorize(&self.state.callers, peer, &parts.headers, requested)?;
+        if let Ok(route) = &route {
+            stats.of_account(route.index);
+        }
+        let callers = &self.state.callers;
+        let caller = authorize::authorize(callers, peer, &parts.headers, requested).inspect_err(|_| {
+            // Whose call was refused is worth a name in the log.
+            if let Some(known) = authorize::first_known(callers, peer, &parts.headers) {
+                let place = self.state.place_of(known).map_or(NO_CALLER, |index| FIRST_CALLER + index);
+                stats.of_caller(&known.name, place);
+            }
+        })?;
         drop(host);
         if let Some(caller) = caller {
             let index = self.state.place_of(caller);
@@ -127,7 +137,6 @@ impl Proxy {
         }
         let Route { index, account, path, action } = route?;
         let action = own_calls::settled(action, query, account.token.as_ref());
-        stats.of_account(index);
         // What is rare is boxed, here and below: a future is as large as the largest of its ways.
         let body = match body.is_end_stream() {
             true => Buffered::empty(self.state.budget.no_share()),
