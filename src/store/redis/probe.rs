@@ -68,7 +68,7 @@ async fn try_all(settings: &RedisSettings, note: &mut impl FnMut(bool, String)) 
         Err(e) => note(
             false,
             format!(
-                "the store runs no scripts (EVAL): {}; wxgate needs an edition, and a user, with EVAL",
+                "the store runs no scripts (EVAL): {}; wxgate needs an edition, and a user, with EVAL and, in scripts, GET, SET, DEL, PTTL and PEXPIRE",
                 refusal(&e)
             ),
         ),

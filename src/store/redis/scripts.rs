@@ -106,10 +106,19 @@ pub(super) fn publish(it: &Publication<'_>) -> Cmd {
     cmd
 }
 
-/// For `wxgate check`: a script that writes a key and reads it back.
+/// What the scripts above call, each once: a user may have EVAL and lack one of these.
+const PROBE: &str = r"
+redis.call('SET', KEYS[1], ARGV[1], 'PX', 5000)
+redis.call('PTTL', KEYS[1])
+redis.call('PEXPIRE', KEYS[1], 5000)
+local value = redis.call('GET', KEYS[1])
+redis.call('DEL', KEYS[1])
+return value
+";
+
+/// For `wxgate check`: a script that calls whatever the others call.
 pub(super) fn probe(key: &str) -> Cmd {
-    let mut cmd =
-        eval("redis.call('SET', KEYS[1], ARGV[1], 'PX', 5000) return redis.call('GET', KEYS[1])", &[key]);
+    let mut cmd = eval(PROBE, &[key]);
     cmd.arg("wxgate");
     cmd
 }

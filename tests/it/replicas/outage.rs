@@ -106,6 +106,12 @@ async fn a_start_does_without_a_store_that_is_away_or_refuses_it_and_check_says_
     {
         assert!(said.contains(&format!("the store {works}")) || said.contains(works), "{works}: {said}");
     }
+    for command in ["del", "pttl", "pexpire"] {
+        redis.run_as("r1ght", &format!("ACL SETUSER default -{command}"));
+        let (code, said) = check(&wechat, store.clone()).await;
+        assert!(code == 1 && said.contains("runs no scripts"), "{command}: {said}");
+        redis.run_as("r1ght", &format!("ACL SETUSER default +{command}"));
+    }
     redis.run_as("r1ght", "ACL SETUSER default -eval -subscribe");
     let (code, said) = check(&wechat, store).await;
     assert!(code == 1 && said.contains("runs no scripts") && said.contains("passes no messages"), "{said}");
