@@ -1,14 +1,19 @@
 //! Several wxgate of one account: with nothing between them, and with a shared store.
 
+mod access;
 mod alone;
 mod foreign;
 mod holder;
 mod outage;
+mod sentinel;
 mod shared;
+mod tls;
 
 use futures_util::future::join_all;
+use serde_json::Value;
 
-use crate::support::gate::{Gate, Settings};
+use crate::support::gate::{Gate, Settings, configuration};
+use crate::support::https::Connection;
 use crate::support::redis::Redis;
 use crate::support::wechat::WeChat;
 
@@ -31,4 +36,33 @@ async fn all_serve(gates: &[Gate]) {
 
 fn fetches(wechat: &WeChat) -> u64 {
     wechat.handle.stats().fetches.token
+}
+
+async fn with_admin(wechat: &WeChat, store: &str) -> Gate {
+    let tables = format!("{store}[admin]\nlisten = \"127.0.0.1:0\"\n");
+    Gate::with(&wechat.url, Settings { tables, ..Settings::default() }).await
+}
+
+async fn admin(gate: &Gate, path: &str) -> String {
+    let get = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n");
+    let mut connection = Connection::plain(gate.admin_addr.unwrap()).await;
+    connection.send(get.as_bytes()).await.unwrap().text().to_owned()
+}
+
+async fn is_up(gate: &Gate) -> bool {
+    let status: Value = serde_json::from_str(&admin(gate, "/status").await).unwrap();
+    assert_eq!(status["store"]["kind"], "redis");
+    status["store"]["up"] == true
+}
+
+/// What `wxgate check` ends with and says.
+async fn check(wechat: &WeChat, tables: String) -> (u8, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = Settings { tables, ..Settings::default() };
+    let text = configuration(&wechat.url, &settings, &dir.path().join("state"));
+    let loaded =
+        wxgate::config::Config::from_toml(&text, &dir.path().join("wxgate.toml"), &|_| None).unwrap();
+    let mut out = Vec::new();
+    let code = wxgate::check::command(&loaded, wxgate::check::Asked::default(), &mut out).await;
+    (code, String::from_utf8(out).unwrap())
 }

@@ -5,17 +5,19 @@
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use redis::aio::{MultiplexedConnection, PubSub};
-use redis::{AsyncConnectionConfig, RedisConnectionInfo, RedisError};
+use redis::{AsyncConnectionConfig, ErrorKind, RedisConnectionInfo, RedisError};
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 
 use super::RedisSettings;
+use super::tls;
 use crate::beside::{READING, beside};
 
 /// For name, TCP and TLS together; the greeting is a command.
@@ -27,7 +29,7 @@ const CONNECTING: Duration = Duration::from_secs(1);
 pub(super) struct DialError(pub(super) String);
 
 impl DialError {
-    fn because(doing: &str, why: impl std::fmt::Display) -> Self {
+    pub(super) fn because(doing: &str, why: impl std::fmt::Display) -> Self {
         Self(format!("{doing}: {why}"))
     }
 }
@@ -40,6 +42,8 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 pub(super) struct Dialer {
     settings: RedisSettings,
     tls: Option<TlsConnector2>,
+    /// The sentinel that is asked first.
+    first: AtomicUsize,
 }
 
 /// A connector, which has no `Debug`.
@@ -57,16 +61,16 @@ impl Dialer {
     /// # Errors
     /// When `ca`, `cert` or `key` are unusable, or there is no trust root.
     pub(super) async fn new(settings: RedisSettings) -> Result<Self, DialError> {
-        let tls = match settings.url.tls {
+        let connector = match settings.url.tls {
             true => {
                 let of = settings.clone();
-                let made = beside(READING, move || tls(&of)).await;
+                let made = beside(READING, move || tls::client(&of)).await;
                 let made = made.map_err(|e| DialError::because("reading the system's trust roots", e))??;
                 Some(TlsConnector2(TlsConnector::from(Arc::new(made))))
             }
             false => None,
         };
-        Ok(Self { settings, tls })
+        Ok(Self { settings, tls: connector, first: AtomicUsize::new(0) })
     }
 
     /// A connection for commands, each of which has its time limit.
@@ -80,6 +84,19 @@ impl Dialer {
         let greeting = MultiplexedConnection::new_with_config(&info, stream, config);
         let (connection, driver) = self.in_time(greeting).await?;
         Ok((connection, Driver(tokio::spawn(driver))))
+    }
+
+    /// Why the first command on a connection failed.
+    pub(super) fn refused(&self, error: &RedisError) -> DialError {
+        // What speaks nothing but TLS hangs up at words in clear.
+        let hung_up = error.is_io_error() && !error.is_timeout() && self.tls.is_none();
+        let hint = if hung_up { "; a port that speaks TLS wants `rediss://`" } else { "" };
+        DialError(format!("{}{hint}", refusal(error)))
+    }
+
+    /// The server was of no use: another sentinel may know better than the one that named it.
+    pub(super) fn was_of_no_use(&self) {
+        self.first.fetch_add(1, Ordering::Relaxed);
     }
 
     /// A connection for messages.
@@ -110,7 +127,7 @@ impl Dialer {
     ) -> Result<T, DialError> {
         match tokio::time::timeout(self.settings.timeout, greeting).await {
             Ok(Ok(made)) => Ok(made),
-            Ok(Err(e)) => Err(DialError(refusal(&e))),
+            Ok(Err(e)) => Err(self.refused(&e)),
             Err(_) => Err(DialError(format!(
                 "it accepts connections and does not answer within {}",
                 humantime::format_duration(self.settings.timeout)
@@ -119,15 +136,27 @@ impl Dialer {
     }
 
     async fn stream(&self) -> Result<Box<dyn Stream>, DialError> {
-        let url = &self.settings.url;
-        let Some(master) = &url.master else {
-            let (host, port) = &url.hosts[0];
+        let Some(master) = self.master().await? else {
+            let (host, port) = &self.settings.url.hosts[0];
             return self.connect(host, *port).await;
         };
+        let because = |e| DialError::because(&format!("the master {}:{}", master.0, master.1), e);
+        self.connect(&master.0, master.1).await.map_err(because)
+    }
+
+    /// Where the sentinels say that the master is; `None` without sentinels.
+    ///
+    /// # Errors
+    /// Why none of them says it.
+    pub(super) async fn master(&self) -> Result<Option<(String, u16)>, DialError> {
+        let url = &self.settings.url;
+        let Some(master) = &url.master else { return Ok(None) };
         let mut last = DialError("no sentinel answers".to_owned());
-        for (host, port) in &url.hosts {
+        let first = self.first.load(Ordering::Relaxed) % url.hosts.len();
+        let (later, sooner) = url.hosts.split_at(first);
+        for (host, port) in sooner.iter().chain(later) {
             match self.ask_sentinel(host, *port, master).await {
-                Ok((host, port)) => return self.connect(&host, port).await,
+                Ok(master) => return Ok(Some(master)),
                 Err(e) => last = DialError::because(&format!("sentinel {host}:{port}"), e),
             }
         }
@@ -137,35 +166,58 @@ impl Dialer {
     async fn ask_sentinel(&self, host: &str, port: u16, master: &str) -> Result<(String, u16), DialError> {
         let mut ask = redis::cmd("SENTINEL");
         ask.arg("get-master-addr-by-name").arg(master);
-        // Sentinels without a password refuse one, and those with one have the servers'.
-        let mut answer = Err(DialError("it does not answer".to_owned()));
-        for info in [RedisConnectionInfo::default().set_skip_set_lib_name(), self.info(0)] {
+        // Sentinels without a password refuse one, and those with one have the servers', of that user or of nobody.
+        let mut nobody = self.info(0);
+        nobody = match self.settings.password() {
+            Some(password) => nobody.set_username("default").set_password(password.expose()),
+            None => nobody,
+        };
+        let mut last = DialError("it does not answer".to_owned());
+        for info in [RedisConnectionInfo::default().set_skip_set_lib_name(), self.info(0), nobody] {
             let stream = self.connect(host, port).await?;
             let config = AsyncConnectionConfig::new().set_response_timeout(Some(self.settings.timeout));
             let greeting = MultiplexedConnection::new_with_config(&info, stream, config);
-            let (mut connection, driver) = self.in_time(greeting).await?;
+            let (mut connection, driver) = match self.in_time(greeting).await {
+                Ok(greeted) => greeted,
+                Err(e) => {
+                    last = e;
+                    continue;
+                }
+            };
             let _driver = Driver(tokio::spawn(driver));
             let asked: Result<Option<(String, u16)>, _> = ask.query_async(&mut connection).await;
-            answer = asked.map_err(|e| DialError(refusal(&e)));
-            if answer.is_ok() {
-                break;
+            match asked {
+                Ok(master_at) => {
+                    return master_at.ok_or_else(|| DialError(format!("it knows no master `{master}`")));
+                }
+                Err(e) => {
+                    let no_sentinel = e.detail().is_some_and(|detail| detail.contains("unknown command"));
+                    let hint = if no_sentinel { "; this is no sentinel" } else { "" };
+                    last = DialError(format!("{}{hint}", refusal(&e)));
+                    if e.code() != Some("NOAUTH") {
+                        break;
+                    }
+                }
             }
         }
-        answer?.ok_or_else(|| DialError(format!("it knows no master `{master}`")))
+        Err(last)
     }
 
     async fn connect(&self, host: &str, port: u16) -> Result<Box<dyn Stream>, DialError> {
-        let connecting = async {
-            let tcp = tcp(host, port).await?;
-            let _ = tcp.set_nodelay(true);
-            let Some(TlsConnector2(tls)) = &self.tls else { return Ok(Box::new(tcp) as Box<dyn Stream>) };
-            let name = ServerName::try_from(host.to_owned())
-                .map_err(|e| DialError::because("the name for TLS", e))?;
-            let stream = tls.connect(name, tcp).await.map_err(|e| DialError::because("TLS", e))?;
-            Ok(Box::new(stream) as Box<dyn Stream>)
+        let end = Instant::now() + CONNECTING;
+        let late = |what: &str, hint: &str| {
+            DialError(format!("no {what} within {}{hint}", humantime::format_duration(CONNECTING)))
         };
-        let late = || DialError(format!("no connection within {}", humantime::format_duration(CONNECTING)));
-        tokio::time::timeout(CONNECTING, connecting).await.map_err(|_| late())?
+        let tcp = timeout_at(end, tcp(host, port)).await.map_err(|_| late("connection", ""))??;
+        let _ = tcp.set_nodelay(true);
+        let Some(TlsConnector2(connector)) = &self.tls else { return Ok(Box::new(tcp)) };
+        let name =
+            ServerName::try_from(host.to_owned()).map_err(|e| DialError::because("the name for TLS", e))?;
+        // A Redis that does not speak TLS waits for the rest of what it takes for a command.
+        let shaken = timeout_at(end, connector.connect(name, tcp))
+            .await
+            .map_err(|_| late("answer to TLS", tls::NO_TLS))?;
+        Ok(Box::new(shaken.map_err(|e| DialError::because("TLS", tls::refusal(&e)))?))
     }
 }
 
@@ -190,47 +242,39 @@ async fn tcp(host: &str, port: u16) -> Result<TcpStream, DialError> {
 #[derive(Debug)]
 pub(super) struct Driver(tokio::task::JoinHandle<()>);
 
+impl Driver {
+    /// Waits until the other side has ended the connection.
+    pub(super) async fn ended(&mut self) {
+        let _ = (&mut self.0).await;
+    }
+}
+
 impl Drop for Driver {
     fn drop(&mut self) {
         self.0.abort();
     }
 }
 
-/// The TLS client for these settings.
-///
-/// # Errors
-/// What is unusable.
-pub(super) fn tls(settings: &RedisSettings) -> Result<ClientConfig, DialError> {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if let Some(ca) = &settings.ca {
-        for cert in ca.certificates().map_err(|e| DialError::because("store.ca", e))? {
-            roots.add(cert).map_err(|e| DialError::because("store.ca", e))?;
-        }
-    }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|e| DialError::because("TLS versions", e))?
-        .with_root_certificates(roots);
-    match &settings.identity {
-        None => Ok(builder.with_no_client_auth()),
-        Some((cert, key)) => {
-            let chain = cert.certificates().map_err(|e| DialError::because("store.cert", e))?;
-            let key = key.private_key().map_err(|e| DialError::because("store.key", e))?;
-            builder
-                .with_client_auth_cert(chain, key)
-                .map_err(|e| DialError::because("store.cert with store.key", e))
-        }
-    }
-}
-
-/// What the store said, in one line.
+/// What the store said, in one line, with what to do about it where that is known.
 pub(super) fn refusal(error: &RedisError) -> String {
+    if error.is_timeout() {
+        return "it does not answer in time".to_owned();
+    }
+    // The crate keeps the kind of this one alone.
+    if error.kind() == ErrorKind::AuthenticationFailed {
+        return "it refuses the user or the password (AUTH); correct `store.user` and `store.password`, or those in \
+                `store.url`"
+            .to_owned();
+    }
     let said = match (error.code(), error.detail()) {
         (Some(code), Some(detail)) => format!("{code} {detail}"),
         _ => error.to_string(),
     };
     let said: String = said.replace(char::is_control, " ").chars().take(200).collect();
-    if error.is_timeout() { "it does not answer in time".to_owned() } else { said }
+    match error.code() {
+        Some("NOAUTH") => format!("{said}; give `store.password`"),
+        Some("NOPERM") => format!("{said}; allow `store.user` what docs/replicas.md lists"),
+        _ if said.starts_with("received fatal alert") => format!("TLS: {said}{}", tls::OUR_CERTIFICATE),
+        _ => said,
+    }
 }

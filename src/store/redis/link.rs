@@ -204,7 +204,7 @@ async fn keep_connected(shared: Arc<Shared>) {
     loop {
         let began = Instant::now();
         let why = match connected(&shared, &mut dialer).await {
-            Ok((connection, driver, dialer)) => {
+            Ok((connection, mut driver, dialer)) => {
                 shared.count(Operation::Connect, Outcome::Ok);
                 if said.take().is_some() {
                     info!("the store {shown} is back; tokens are shared again");
@@ -213,9 +213,7 @@ async fn keep_connected(shared: Arc<Shared>) {
                 }
                 shared.connection.send_replace(Some(connection));
                 shared.tried.store(true, Ordering::SeqCst);
-                let why = work(&shared, dialer).await;
-                drop(driver);
-                why
+                work(&shared, dialer, &mut driver).await
             }
             Err(DialError(why)) => {
                 shared.count(Operation::Connect, Outcome::Failed);
@@ -246,9 +244,13 @@ async fn connected<'a>(
         Some(dialer) => dialer,
         None => dialer.insert(Dialer::new(shared.settings.clone()).await?),
     };
-    let (mut connection, driver) = dialer.commands().await?;
-    beat(shared, &mut connection).await.map_err(|e| DialError(refusal(&e)))?;
-    Ok((connection, driver, dialer))
+    let attempt = async {
+        let (mut connection, driver) = dialer.commands().await?;
+        beat(shared, &mut connection).await.map_err(|e| dialer.refused(&e))?;
+        Ok((connection, driver))
+    };
+    let attempt = attempt.await.inspect_err(|_: &DialError| dialer.was_of_no_use());
+    attempt.map(|(connection, driver)| (connection, driver, &*dialer))
 }
 
 /// Proves that the store can be written, which one that was made a replica cannot, and hears its clock.
@@ -263,7 +265,7 @@ async fn beat(shared: &Shared, connection: &mut MultiplexedConnection) -> Result
 }
 
 /// Goes on until the connection is of no more use; why that is.
-async fn work(shared: &Shared, dialer: &Dialer) -> String {
+async fn work(shared: &Shared, dialer: &Dialer, driver: &mut Driver) -> String {
     let connection = shared.connection.borrow().clone();
     let Some(mut connection) = connection else { return String::new() };
     let beats = async {
@@ -280,7 +282,24 @@ async fn work(shared: &Shared, dialer: &Dialer) -> String {
     };
     tokio::select! {
         why = beats => why,
+        why = moved(dialer) => why,
+        () = driver.ended() => "it closed the connection".to_owned(),
         () = hear(shared, dialer) => String::new(),
+    }
+}
+
+/// Goes on until the sentinels name another master than at first: the one before may go on taking writes for a while,
+/// and some replicas' with it.
+async fn moved(dialer: &Dialer) -> String {
+    let Ok(Some(first)) = dialer.master().await else { return std::future::pending().await };
+    loop {
+        sleep(PING).await;
+        match dialer.master().await {
+            Ok(Some((host, port))) if (&host, port) != (&first.0, first.1) => {
+                return format!("its sentinels name another master, {host}:{port}");
+            }
+            _ => {}
+        }
     }
 }
 

@@ -14,6 +14,7 @@ mod probe;
 mod scripts;
 mod seal;
 mod settings;
+mod tls;
 mod url;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -42,7 +43,7 @@ use crate::secret::Secret;
 /// # Errors
 /// What is unusable, in words.
 pub fn usable_tls(settings: &RedisSettings) -> Result<(), String> {
-    dial::tls(settings).map(drop).map_err(|e| e.0)
+    tls::client(settings).map(drop).map_err(|e| e.0)
 }
 
 /// The store is asked for news that got lost this often.

@@ -37,7 +37,7 @@ async fn try_all(settings: &RedisSettings, note: &mut impl FnMut(bool, String)) 
     // Its own slot: what is tried must not depend on another key's.
     let key = format!("{}{{check}}:{:016x}", settings.key_prefix, fastrand::u64(..));
     let (secs, _): (u64, u64) =
-        redis::cmd("TIME").query_async(&mut connection).await.map_err(|e| DialError(refusal(&e)))?;
+        redis::cmd("TIME").query_async(&mut connection).await.map_err(|e| dialer.refused(&e))?;
     note(true, format!("the store {shown} answers"));
     let here = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs();
     if here.abs_diff(secs) > 60 {

@@ -2,31 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
-
-use super::{PATH, all_serve, fetches};
-use crate::support::gate::{Gate, Settings, configuration};
-use crate::support::https::Connection;
+use super::{PATH, admin, all_serve, check, fetches, is_up, with_admin};
 use crate::support::redis::Redis;
 use crate::support::until::until_async;
 use crate::support::wechat::WeChat;
-
-async fn with_admin(wechat: &WeChat, store: &str) -> Gate {
-    let tables = format!("{store}[admin]\nlisten = \"127.0.0.1:0\"\n");
-    Gate::with(&wechat.url, Settings { tables, ..Settings::default() }).await
-}
-
-async fn admin(gate: &Gate, path: &str) -> String {
-    let get = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n");
-    let mut connection = Connection::plain(gate.admin_addr.unwrap()).await;
-    connection.send(get.as_bytes()).await.unwrap().text().to_owned()
-}
-
-async fn is_up(gate: &Gate) -> bool {
-    let status: Value = serde_json::from_str(&admin(gate, "/status").await).unwrap();
-    assert_eq!(status["store"]["kind"], "redis");
-    status["store"]["up"] == true
-}
 
 #[tokio::test]
 async fn a_store_that_stops_and_comes_back_empty_gets_the_last_token_and_no_caller_notices() {
@@ -115,17 +94,6 @@ async fn a_start_does_without_a_store_that_is_away_or_refuses_it_and_check_says_
     redis.run_as("r1ght", "ACL SETUSER default -eval -subscribe");
     let (code, said) = check(&wechat, store).await;
     assert!(code == 1 && said.contains("runs no scripts") && said.contains("passes no messages"), "{said}");
-}
-
-async fn check(wechat: &WeChat, tables: String) -> (u8, String) {
-    let dir = tempfile::tempdir().unwrap();
-    let settings = Settings { tables, ..Settings::default() };
-    let text = configuration(&wechat.url, &settings, &dir.path().join("state"));
-    let loaded =
-        wxgate::config::Config::from_toml(&text, &dir.path().join("wxgate.toml"), &|_| None).unwrap();
-    let mut out = Vec::new();
-    let code = wxgate::check::command(&loaded, wxgate::check::Asked::default(), &mut out).await;
-    (code, String::from_utf8(out).unwrap())
 }
 
 #[tokio::test]

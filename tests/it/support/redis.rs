@@ -1,6 +1,7 @@
 //! A real redis-server on loopback with nothing in it, which ends with the test.
 
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -24,11 +25,45 @@ impl Redis {
 
     /// The same with further options, `--requirepass` for example.
     pub(crate) async fn with(options: &[&str]) -> Self {
-        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let options = options.iter().map(|option| (*option).to_owned()).collect();
-        let mut redis = Self { port: free, dir: TempDir::new().unwrap(), options, process: None };
+        let mut redis = Self::idle();
+        redis.options = options.iter().map(|option| (*option).to_owned()).collect();
         redis.again().await;
         redis
+    }
+
+    /// One that speaks nothing but TLS, with a certificate for 127.0.0.1 out of `dir`.
+    pub(crate) async fn with_tls(dir: &Path, options: &[&str]) -> Self {
+        let file = |name: &str| dir.join(name).to_str().unwrap().to_owned();
+        let mut redis = Self::idle();
+        let port = redis.port.to_string();
+        let (ca, cert, key) = (file("ca.pem"), file("redis.pem"), file("redis.key"));
+        let tls = ["--port", "0", "--tls-port", &port, "--tls-ca-cert-file", &ca, "--tls-cert-file", &cert];
+        redis.options =
+            [&tls[..], &["--tls-key-file", &key], options].concat().into_iter().map(str::to_owned).collect();
+        redis.again().await;
+        redis
+    }
+
+    /// A sentinel of these servers' master `main`, with further lines for its file, in which PORT is its own.
+    pub(crate) async fn sentinel(master: &Self, lines: &str) -> Self {
+        let mut sentinel = Self::idle();
+        let file = sentinel.dir.path().join("sentinel.conf");
+        let text = format!(
+            "port {}\nbind 127.0.0.1\nsentinel monitor main 127.0.0.1 {} 1\n\
+             sentinel down-after-milliseconds main 3000\nsentinel failover-timeout main 10000\n{lines}\n",
+            sentinel.port, master.port
+        );
+        std::fs::write(&file, text.replace("PORT", &sentinel.port.to_string())).unwrap();
+        let process =
+            Command::new("redis-server").arg(&file).arg("--sentinel").stdout(Stdio::null()).spawn().unwrap();
+        sentinel.process = Some(process);
+        sentinel.listens().await;
+        sentinel
+    }
+
+    fn idle() -> Self {
+        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        Self { port: free, dir: TempDir::new().unwrap(), options: Vec::new(), process: None }
     }
 
     /// Starts it on the same port, empty.
@@ -42,6 +77,10 @@ impl Redis {
             .spawn();
         self.process =
             Some(process.expect("redis-server of the Debian package redis-server (tests/run installs it)"));
+        self.listens().await;
+    }
+
+    async fn listens(&self) {
         let port = self.port;
         until_some("redis-server listens", || std::net::TcpStream::connect(("127.0.0.1", port)).ok()).await;
     }
@@ -73,6 +112,15 @@ impl Redis {
         let connection = Client::open(self.url()).unwrap().get_connection().unwrap();
         connection.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         connection
+    }
+
+    /// What it says to a command of words; nothing while it hangs up, as in a failover.
+    pub(crate) fn says(&self, words: &str) -> String {
+        let mut words = words.split(' ');
+        let mut cmd = redis::cmd(words.next().unwrap());
+        words.for_each(|word| _ = cmd.arg(word));
+        let connection = Client::open(self.url()).unwrap().get_connection();
+        connection.and_then(|mut connection| cmd.query(&mut connection)).unwrap_or_default()
     }
 
     /// Runs a command of words.
