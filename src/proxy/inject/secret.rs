@@ -24,36 +24,41 @@ impl<'a> Credentials<'a> {
         Self { names: [&entry.appid, &entry.secret], values: [appid, secret.expose()] }
     }
 
-    /// A query or a form with both in it.
+    /// A query with both in it.
     pub fn in_parameters(&self, text: &str) -> String {
+        String::from_utf8(self.in_form(text.as_bytes())).expect("what is put between characters is ASCII")
+    }
+
+    /// A form with both in it. Old code sends its text in GBK.
+    fn in_form(&self, text: &[u8]) -> Vec<u8> {
         let encoded = self.values.map(|value| {
             let mut encoded = Zeroizing::new(String::with_capacity(3 * value.len()));
             percent::encode(value, &mut encoded);
             encoded
         });
         let room: usize = (0..2).map(|n| self.names[n].len() + encoded[n].len() + 2).sum();
-        let mut out = String::with_capacity(text.len() + room);
+        let mut out = Vec::with_capacity(text.len() + room);
         let mut put = [false; 2];
-        let mut push = |parameter: &[&str]| {
-            if !out.is_empty() {
-                out.push('&');
+        let mut first = true;
+        let mut push = |parameter: [&[u8]; 3]| {
+            if !std::mem::take(&mut first) {
+                out.push(b'&');
             }
-            out.extend(parameter.iter().copied());
+            parameter.iter().for_each(|piece| out.extend_from_slice(piece));
         };
-        for parameter in text.split('&').filter(|_| !text.is_empty()) {
+        let ours = |n: usize| [self.names[n].as_bytes(), b"=", encoded[n].as_bytes()];
+        for parameter in text.split(|byte| *byte == b'&').filter(|_| !text.is_empty()) {
             match self.names.iter().position(|name| is_named(parameter, name)) {
-                None => push(&[parameter]),
+                None => push([parameter, b"", b""]),
                 // Of several one is left.
                 Some(n) if put[n] => {}
                 Some(n) => {
                     put[n] = true;
-                    push(&[self.names[n], "=", encoded[n].as_str()]);
+                    push(ours(n));
                 }
             }
         }
-        for n in (0..2).filter(|n| !put[*n]) {
-            push(&[self.names[n], "=", encoded[n].as_str()]);
-        }
+        (0..2).filter(|n| !put[*n]).for_each(|n| push(ours(n)));
         out
     }
 
@@ -66,17 +71,16 @@ impl<'a> Credentials<'a> {
         let kind = headers.get(header::CONTENT_TYPE)?.as_bytes();
         let is_form =
             kind.get(..FORM.len()).is_some_and(|beginning| beginning.eq_ignore_ascii_case(FORM.as_bytes()));
-        let form = std::str::from_utf8(body).ok().filter(|form| is_form && !form.is_empty())?;
-        Some(self.in_parameters(form).into_bytes())
+        (is_form && !body.is_empty()).then(|| self.in_form(body))
     }
 }
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
 /// Whether a parameter has this name, in any percent-encoding.
-fn is_named(parameter: &str, name: &str) -> bool {
-    let found = parameter.split('=').next().unwrap_or_default();
-    percent::decode(found.as_bytes()).eq(name.bytes())
+fn is_named(parameter: &[u8], name: &str) -> bool {
+    let found = parameter.split(|byte| *byte == b'=').next().unwrap_or_default();
+    percent::decode(found).eq(name.bytes())
 }
 
 #[cfg(test)]
@@ -104,6 +108,7 @@ mod tests {
             ("secret=a&%73ecret=b&a=1&secret", "secret=s%2B%22%2F&a=1&appid=wx1"),
             ("%61%70%70%69%64=x&Appid=y&appids=z", "appid=wx1&Appid=y&appids=z&secret=s%2B%22%2F"),
             ("a&&b=%zz", "a&&b=%zz&appid=wx1&secret=s%2B%22%2F"),
+            ("&a=1", "&a=1&appid=wx1&secret=s%2B%22%2F"),
         ] {
             assert_eq!(with(|c| c.in_parameters(text)), right, "{text}");
         }
@@ -136,6 +141,13 @@ mod tests {
             let found = with(|c| c.in_body(&headers, body.as_bytes()));
             assert_eq!(found.map(|body| String::from_utf8(body).unwrap()).as_deref(), right, "{kind} {body}");
         }
+    }
+
+    #[test]
+    fn a_form_that_is_not_utf_8_has_both_too() {
+        let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(FORM))]);
+        let found = with(|c| c.in_body(&headers, b"appid=x&q=\xc4\xe3&%73ecret=y"));
+        assert_eq!(found.unwrap(), b"appid=wx1&q=\xc4\xe3&secret=s%2B%22%2F");
     }
 
     proptest! {
