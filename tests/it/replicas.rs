@@ -2,6 +2,7 @@
 
 mod access;
 mod alone;
+mod fleet;
 mod foreign;
 mod holder;
 mod outage;
