@@ -26,6 +26,9 @@ const TRAFFIC: Duration = Duration::from_millis(200);
 /// With half of the nodes lagging behind, so many acceptances and no refusal have a chance of 1 in 1,000.
 const PROOF: u32 = 10;
 
+/// Nodes lag behind for so long at most: those that were seen did for a second.
+const LAG: Duration = Duration::from_secs(2);
+
 /// A node that lags behind refuses one of the first calls: within this time, where there are several callers.
 const EARLY: Duration = Duration::from_millis(100);
 
@@ -144,6 +147,8 @@ pub(crate) struct View {
     pub dead_in: Option<Duration>,
     /// Its refusals have been wrong of late.
     pub contradicted: bool,
+    /// It is so new that nodes of the upstream may lag behind.
+    pub fresh: bool,
     /// The first refusal came as soon as it was known here, so that some node may not know it yet; and there have been
     /// few in a row.
     pub lags: bool,
@@ -237,6 +242,7 @@ impl Evidence {
             dead_in: (accepted <= trial.latest && trial.in_a_row >= DEAD)
                 .then(|| QUIET.saturating_sub(now.since(accepted))),
             contradicted: trial.is_contradicted(accepted, now),
+            fresh: now.since(self.born) < LAG,
             lags: trial.first.is_some_and(|first| first.since(self.born) < EARLY)
                 && (accepted > trial.latest || trial.in_a_row < MANY),
             company: self.in_flight.load(Ordering::Relaxed) > 0

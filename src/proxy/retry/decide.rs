@@ -43,6 +43,8 @@ pub(super) struct Facts {
     pub(super) young: bool,
     /// Its refusals were wrong of late.
     pub(super) contradicted: bool,
+    /// So new that nodes may lag behind.
+    pub(super) fresh: bool,
     /// It was refused from its first calls on, and not by all.
     pub(super) lags: bool,
     /// Other calls wait to be sent with it again, since it was accepted meanwhile.
@@ -139,7 +141,8 @@ pub(super) fn decide(facts: &Facts) -> Step {
     }
     if doubtful && !dead {
         // Nodes that lag behind are known to be there.
-        let lagging = facts.young && (facts.contradicted || facts.lags && (facts.others_wait || !last));
+        let lagging =
+            facts.young && facts.fresh && (facts.contradicted || facts.lags && (facts.others_wait || !last));
         if !last {
             return if lagging { after(LAG, facts, Step::SendCurrent) } else { probe(facts) };
         }
@@ -199,6 +202,7 @@ mod tests {
             previous: false,
             young: false,
             contradicted: false,
+            fresh: true,
             lags: false,
             others_wait: false,
             accepted_later: false,
@@ -292,6 +296,10 @@ mod tests {
             (Facts { lags: true, ..young }, Pause(ms(300))),
             (at(300, Facts { lags: true, ..young }), SendCurrent),
             (second(Facts { lags: true, ..young }), Refresh),
+            // Long enough after its issue no node lags behind: what is refused twice is dead, whatever was before.
+            (second(Facts { contradicted: true, ..young }), Pause(ms(1000))),
+            (second(Facts { contradicted: true, fresh: false, ..young }), Refresh),
+            (Facts { lags: true, contradicted: true, fresh: false, ..young }, Observe(ms(300))),
             (second(Facts { lags: true, others_wait: true, ..young }), Pause(ms(1000))),
             (Facts { sendings: 3, newer: Some(Newer::Proven), ..f }, Give),
             // A path that is to blame itself costs nobody anything; a newer token serves it all the same.
@@ -319,7 +327,7 @@ mod tests {
         ];
         // What stays as it is for the whole of a call, and what a refresh brings.
         let mut tried = 0;
-        for bits in 0..512_u32 {
+        for bits in 0..1024_u32 {
             let bit = |n: u32| bits >> n & 1 == 1;
             for (probe, newer) in probes.iter().flat_map(|p| newer.iter().map(move |n| (*p, *n))) {
                 for refresh_helps in both {
@@ -327,6 +335,7 @@ mod tests {
                         previous: bit(0),
                         young: bit(1),
                         contradicted: bit(6),
+                        fresh: bit(9),
                         lags: bit(7),
                         others_wait: bit(8),
                         accepted_later: bit(2),
@@ -368,6 +377,6 @@ mod tests {
                 }
             }
         }
-        assert_eq!(tried, 512 * 3 * 5 * 2);
+        assert_eq!(tried, 1024 * 3 * 5 * 2);
     }
 }

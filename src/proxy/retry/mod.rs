@@ -276,6 +276,7 @@ impl RefusedCall {
             previous,
             young: Instant::now() < self.token.young_until,
             contradicted: view.contradicted,
+            fresh: view.fresh,
             lags: view.lags,
             others_wait: view.others_wait,
             accepted_later: self.known_good,
