@@ -2,18 +2,17 @@
 //! wxgate remembers is replaced by the placeholder, so such an answer is read whole and has a limit.
 
 use bytes::Bytes;
-use http::{HeaderValue, Response, header};
+use http::Response;
 use http_body_util::{BodyExt, Limited};
 
 use super::Proxy;
-use super::answer::{AnswerBody, MASK, PLACEHOLDER};
+use super::answer::{AnswerBody, Hidden, headers};
 use super::faults;
 use super::inject::Call;
 use super::inspect::coding::Coding;
 use super::refusal::Refusal;
 use super::state::OwnToken;
 use super::tally::Tally;
-use crate::mask::masked;
 
 /// The longest such answer in bytes, decoded; a longer one is refused.
 pub(super) const LONGEST: usize = 64 << 10;
@@ -36,25 +35,16 @@ impl Proxy {
         let decoded = coding.decode_within(&body, LONGEST).ok_or_else(unreadable)?;
         let tokens = own.reader.remembered();
         let mut clean: Option<Vec<u8>> = None;
-        let tokens = tokens.iter().map(|token| (&token.value, PLACEHOLDER));
+        let earlier = tokens.iter().map(|token| Hidden { token: Some(token), secret: None });
         // An earlier call may be one that the secret was put into.
-        for (secret, other) in tokens.chain([(&own.secret, MASK)]) {
-            let (secret, other) = (secret.expose().as_bytes(), other.as_bytes());
-            let text = clean.as_deref().unwrap_or(&decoded);
-            clean = masked(text, secret, other).or(clean);
-            for value in parts.headers.values_mut() {
-                if let Some(text) = masked(value.as_bytes(), secret, other) {
-                    *value = HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static(PLACEHOLDER));
-                }
-            }
+        for hidden in earlier.chain([Hidden { token: None, secret: Some(&own.secret) }]) {
+            clean = hidden.masked(clean.as_deref().unwrap_or(&decoded)).or(clean);
+            headers::mask_fields(&mut parts.headers, hidden);
         }
         let body = match clean {
             None => body,
             Some(clean) => {
-                parts.headers.remove(header::CONTENT_ENCODING);
-                if parts.headers.contains_key(header::CONTENT_LENGTH) {
-                    parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(clean.len()));
-                }
+                headers::describe_decoded(&mut parts.headers, clean.len());
                 Bytes::from(clean)
             }
         };

@@ -34,7 +34,7 @@ fn one_length(headers: &mut HeaderMap) {
 }
 
 /// A redirect that repeats the request's query would hand the token to the caller.
-fn mask_fields(headers: &mut HeaderMap, hidden: Hidden<'_>) {
+pub fn mask_fields(headers: &mut HeaderMap, hidden: Hidden<'_>) {
     if hidden.is_nothing() {
         return;
     }
@@ -43,6 +43,14 @@ fn mask_fields(headers: &mut HeaderMap, hidden: Hidden<'_>) {
             // What cannot be repaired is not handed on.
             *value = HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static(PLACEHOLDER));
         }
+    }
+}
+
+/// The body goes on decoded, and in this length.
+pub fn describe_decoded(headers: &mut HeaderMap, length: usize) {
+    headers.remove(header::CONTENT_ENCODING);
+    if headers.contains_key(header::CONTENT_LENGTH) {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
 }
 

@@ -9,7 +9,7 @@ use std::future::Future;
 
 use bytes::{Bytes, BytesMut};
 use http::response::Parts;
-use http::{HeaderValue, Method, Response, StatusCode, Version, header};
+use http::{Method, Response, StatusCode, Version};
 use http_body_util::BodyExt;
 use hyper::body::Body;
 
@@ -100,11 +100,7 @@ impl Inspected {
         let body = match clean {
             None => body,
             Some(clean) => {
-                // It goes on decoded, and in its new length.
-                parts.headers.remove(header::CONTENT_ENCODING);
-                if parts.headers.contains_key(header::CONTENT_LENGTH) {
-                    parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(clean.len()));
-                }
+                headers::describe_decoded(&mut parts.headers, clean.len());
                 clean.into()
             }
         };
