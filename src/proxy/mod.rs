@@ -41,7 +41,7 @@ use http::{Request, Response};
 use hyper::body::Body;
 
 use crate::listener::CallerBody;
-use crate::metrics::{FIRST_CALLER, NO_CALLER};
+use crate::metrics::FIRST_CALLER;
 use crate::stats::RequestStats;
 use crate::upstream::Upstream;
 use admit::Target;
@@ -55,6 +55,7 @@ pub use current::Current;
 use inject::Head;
 use refusal::Refusal;
 use route::Action;
+use settings::Caller;
 use state::Route;
 pub use state::{Account, OwnToken, ProxyState};
 pub use tally::Recorder;
@@ -123,17 +124,12 @@ impl Proxy {
         let caller = authorize::authorize(callers, peer, &parts.headers, requested).inspect_err(|_| {
             // Whose call was refused is worth a name in the log.
             if let Some(known) = authorize::first_known(callers, peer, &parts.headers) {
-                let place = self.state.place_of(known).map_or(NO_CALLER, |index| FIRST_CALLER + index);
-                stats.of_caller(&known.name, place);
+                self.name(known, stats);
             }
         })?;
         drop(host);
-        if let Some(caller) = caller {
-            let index = self.state.place_of(caller);
-            stats.of_caller(&caller.name, index.map_or(NO_CALLER, |index| FIRST_CALLER + index));
-            if let Some(limit) = index.and_then(|index| self.state.caller_limits[index].as_ref()) {
-                stats.hold(limit.enter()?);
-            }
+        if let Some(limit) = caller.and_then(|caller| self.name(caller, stats)) {
+            stats.hold(limit.enter()?);
         }
         let Route { index, account, path, action } = route?;
         let action = own_calls::settled(action, query, account.token.as_ref());
@@ -164,6 +160,13 @@ impl Proxy {
         );
         let granted = Granted { account, upstream, action, head, path, query, body, trusted };
         self.carry_out(granted, stats).await
+    }
+
+    /// Notes who calls; what limits it.
+    fn name(&self, caller: &Caller, stats: &mut Tally) -> Option<&Arc<CallerLimit>> {
+        let place = self.state.place_of(caller)?;
+        stats.of_caller(&caller.name, FIRST_CALLER + place);
+        self.state.caller_limits[place].as_ref()
     }
 }
 

@@ -156,7 +156,7 @@ fn nonce() -> Result<String, Refusal> {
     let mut random = [0; NONCE];
     aws_lc_rs::rand::fill(&mut random)
         .map_err(|_| Refusal::Busy("the system gives no random numbers at this moment; try again"))?;
-    Ok(random.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(signature::hex(&random))
 }
 
 /// Why there is no ticket.

@@ -25,8 +25,13 @@ pub(super) fn card(values: &mut [&[u8]]) -> String {
 }
 
 fn sha1(text: &[u8]) -> String {
-    let mut digits = String::with_capacity(40);
-    for byte in digest(&SHA1_FOR_LEGACY_USE_ONLY, text).as_ref() {
+    hex(digest(&SHA1_FOR_LEGACY_USE_ONLY, text).as_ref())
+}
+
+/// Two digits for each byte.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    let mut digits = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
         let _ = write!(digits, "{byte:02x}");
     }
     digits
