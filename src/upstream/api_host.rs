@@ -111,7 +111,7 @@ impl ApiHost {
 
     /// Where to go when `failed` could not be reached: first where others have gone meanwhile, then in turn. Empty
     /// where another host would not help.
-    pub(super) fn others(&self, failed: usize, error: &ConnectError) -> impl Iterator<Item = usize> + use<> {
+    fn others(&self, failed: usize, error: &ConnectError) -> impl Iterator<Item = usize> + use<> {
         let (count, in_use) = (if error.is_of_host() { self.sites.len() } else { 0 }, self.in_use());
         let begin = if in_use == failed { failed + 1 } else { in_use };
         (0..count).map(move |step| (begin + step) % count).filter(move |next| *next != failed)
@@ -120,15 +120,25 @@ impl ApiHost {
     /// A connection of its own to the host in use, or to the next that can be reached; with its index.
     pub(super) async fn wire(&self) -> Result<(usize, Wire), ConnectError> {
         let first = self.in_use();
-        let mut error = match self.sites[first].wire().await {
-            Ok(wire) => return Ok((first, wire)),
-            Err(error) => error,
-        };
-        for next in self.others(first, &error) {
-            match self.sites[next].wire().await {
-                Ok(wire) => {
-                    self.moves(first, next, &error);
-                    return Ok((next, wire));
+        match self.sites[first].wire().await {
+            Ok(wire) => Ok((first, wire)),
+            Err(error) => self.elsewhere(first, error, |next| self.sites[next].wire()).await,
+        }
+    }
+
+    /// A connection to the next host that can be reached, since `failed` cannot; with its index. Calls go there from
+    /// then on.
+    pub(super) async fn elsewhere<C, F: Future<Output = Result<C, ConnectError>>>(
+        &self,
+        failed: usize,
+        mut error: ConnectError,
+        connect: impl Fn(usize) -> F,
+    ) -> Result<(usize, C), ConnectError> {
+        for next in self.others(failed, &error) {
+            match connect(next).await {
+                Ok(connection) => {
+                    self.moves(failed, next, &error);
+                    return Ok((next, connection));
                 }
                 Err(further) => error.and(&further),
             }
@@ -137,7 +147,7 @@ impl ApiHost {
     }
 
     /// From now on calls go to `to`, unless others have moved on from `from` before.
-    pub(super) fn moves(&self, from: usize, to: usize, why: &ConnectError) {
+    fn moves(&self, from: usize, to: usize, why: &ConnectError) {
         if self.in_use.compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst).is_err() {
             return;
         }

@@ -62,7 +62,6 @@ pub struct Upstream {
     sites: Vec<Reached>,
     in_flight: Rc<InFlight>,
     host_header: HeaderValue,
-    settings: Settings,
     /// A request found no idle connection.
     missed: Notify,
 }
@@ -100,8 +99,7 @@ impl Upstream {
             Reached { pool: Rc::new(Pool::new(connector.clone())), connector, other_host }
         };
         let sites = host.sites().iter().enumerate().map(reached).collect();
-        let settings = host.settings().clone();
-        Self { host, sites, in_flight: InFlight::new(), host_header, settings, missed: Notify::new() }
+        Self { host, sites, in_flight: InFlight::new(), host_header, missed: Notify::new() }
     }
 
     /// The value of the `Host` field of requests to the first host.
@@ -131,25 +129,26 @@ impl Upstream {
             // Boxed like all that is rare here: a future is as large as its largest branch.
             None => Box::pin(self.in_flight.acquire()).await,
         };
-        let mut site = &self.sites[self.host.in_use()];
-        let connection = match site.pool.take() {
+        let mut at = self.host.in_use();
+        let connection = match self.sites[at].pool.take() {
             Some(connection) => connection,
             None => {
                 // The next one shall not have to wait for one, too.
                 self.missed.notify_one();
-                match site.pool.wait().await {
+                match self.sites[at].pool.wait().await {
                     Ok(connection) => connection,
                     Err(error) => {
-                        let other = Box::pin(self.elsewhere(site, error)).await;
+                        let other = Box::pin(self.elsewhere(at, error)).await;
                         let (other, connection) = other.map_err(SendError::Connect)?;
-                        site = other;
+                        at = other;
                         connection
                     }
                 }
             }
         };
+        let site = &self.sites[at];
         let begin = || make(site.other_host.as_ref());
-        let failed = match exchange(connection, begin, self.settings.response_timeout).await {
+        let failed = match exchange(connection, begin, self.host.settings().response_timeout).await {
             Ok((response, connection)) => return Ok(self.attach(site, response, connection)),
             Err(failed) => failed,
         };
@@ -178,46 +177,36 @@ impl Upstream {
         &self,
         mut request: Box<Request<RequestBody>>,
     ) -> Result<Response<ResponseBody>, SendError> {
-        let (site, connection) = self.connect().await.map_err(SendError::Connect)?;
+        let (at, connection) = self.connect().await.map_err(SendError::Connect)?;
+        let site = &self.sites[at];
         let host = site.other_host.as_ref().unwrap_or(&self.host_header);
         request.headers_mut().insert(header::HOST, host.clone());
-        match exchange(connection, || Some(*request), self.settings.response_timeout).await {
+        match exchange(connection, || Some(*request), self.host.settings().response_timeout).await {
             Ok((response, connection)) => Ok(self.attach(site, response, connection)),
             Err(failed) => Err(failed.into()),
         }
     }
 
-    /// A new connection to the host in use, or one to another.
-    async fn connect(&self) -> Result<(&Reached, Box<Connection>), ConnectError> {
-        let site = &self.sites[self.host.in_use()];
-        match site.connector.connect().await {
-            Ok(connection) => Ok((site, connection)),
-            Err(error) => self.elsewhere(site, error).await,
+    /// A new connection to the host in use, or one to another; with the host's index.
+    async fn connect(&self) -> Result<(usize, Box<Connection>), ConnectError> {
+        let at = self.host.in_use();
+        match self.sites[at].connector.connect().await {
+            Ok(connection) => Ok((at, connection)),
+            Err(error) => self.elsewhere(at, error).await,
         }
     }
 
     /// A connection to another host, since this one cannot be reached.
     async fn elsewhere(
         &self,
-        failed: &Reached,
-        mut error: ConnectError,
-    ) -> Result<(&Reached, Box<Connection>), ConnectError> {
-        let failed = self.sites.iter().position(|site| std::ptr::eq(site, failed)).unwrap_or_default();
-        for next in self.host.others(failed, &error) {
-            let site = &self.sites[next];
-            let connection = match site.pool.take() {
-                Some(connection) => Ok(connection),
-                None => site.pool.wait().await,
-            };
-            match connection {
-                Ok(connection) => {
-                    self.host.moves(failed, next, &error);
-                    return Ok((site, connection));
-                }
-                Err(further) => error.and(&further),
-            }
-        }
-        Err(error)
+        failed: usize,
+        error: ConnectError,
+    ) -> Result<(usize, Box<Connection>), ConnectError> {
+        let connect = async |pool: &Rc<Pool>| match pool.take() {
+            Some(connection) => Ok(connection),
+            None => pool.wait().await,
+        };
+        self.host.elsewhere(failed, error, |next| connect(&self.sites[next].pool)).await
     }
 
     /// Makes a connection to the first host and keeps it for the next request: for `wxgate check`.
@@ -237,7 +226,12 @@ impl Upstream {
         connection: Box<Connection>,
     ) -> Response<ResponseBody> {
         response.map(|incoming| {
-            ResponseBody::new(incoming, connection, Rc::clone(&site.pool), self.settings.response_timeout)
+            ResponseBody::new(
+                incoming,
+                connection,
+                Rc::clone(&site.pool),
+                self.host.settings().response_timeout,
+            )
         })
     }
 
@@ -250,7 +244,7 @@ impl Upstream {
             let left: Vec<usize> = self.sites.iter().map(|site| site.pool.sweep()).collect();
             let site = &self.sites[in_use];
             // Counted once: an upstream that ends each connection at once is not asked for the next one at once.
-            for _ in left[in_use]..self.settings.warm_connections {
+            for _ in left[in_use]..self.host.settings().warm_connections {
                 // Requests come first.
                 let Some(permit) = site.connector.host().try_permit() else { break };
                 let error = match site.connector.connect_with(permit).await {
@@ -261,9 +255,9 @@ impl Upstream {
                     }
                     Err(error) => error,
                 };
-                match self.elsewhere(site, error).await {
+                match self.elsewhere(in_use, error).await {
                     Ok((other, connection)) => {
-                        other.pool.give_back(connection);
+                        self.sites[other].pool.give_back(connection);
                         break;
                     }
                     // Requests that try meanwhile do not make this one try more often.
