@@ -146,14 +146,10 @@ impl Refresher {
             tokio::select! {
                 // A resolved or a dropped sender both mean: stop.
                 _ = &mut *stopped => break,
-                lease = finished(&mut self.leasing) => match lease {
-                    Some(Lease::HeldByPeer) => self.step([Event::HeldByPeer { jitter: jitter() }], latest),
-                    Some(Lease::Granted(grant)) => self.send(grant, latest),
-                    // A fault in the store is no reason to be without a credential.
-                    None => match Lease::alone() {
-                        Lease::Granted(grant) => self.send(grant, latest),
-                        Lease::HeldByPeer => {}
-                    },
+                // A fault in the store is no reason to be without a credential.
+                lease = finished(&mut self.leasing) => match lease.unwrap_or_else(Lease::alone) {
+                    Lease::HeldByPeer => self.step([Event::HeldByPeer { jitter: jitter() }], latest),
+                    Lease::Granted(grant) => self.send(grant, latest),
                 },
                 ended = finished(&mut self.flight) => {
                     let event = match ended {
@@ -301,7 +297,7 @@ impl Refresher {
                     Lease::HeldByPeer => return FlightEnd::HeldByPeer,
                 }
             }
-            let began = grant.time().unwrap_or_else(wall);
+            let began = store.time().unwrap_or_else(wall);
             let answer = issuer.fetch(mode).await;
             // With a new credential it ends when that is stored: a peer that was granted it before would fetch again.
             if !matches!(answer, FetchAnswer::Issued { .. }) {

@@ -34,6 +34,11 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// may rest on it: two that fetch at a time cost one fetch too many.
     fn lease(&self, over: u64) -> Pending<'_, Lease>;
 
+    /// Now, by the clock that all replicas share; `None` where there is none.
+    fn time(&self) -> Option<SystemTime> {
+        None
+    }
+
     /// Waits for news from other replicas; for ever where there can be none.
     fn watch(&self) -> Pending<'_, StoreEvent>;
 }
@@ -68,9 +73,6 @@ pub trait Grant: Debug + Send {
     /// Whether it still holds; a holder that was paused for long has lost it.
     fn holds(&self) -> bool;
 
-    /// Now, by the clock that all replicas share; `None` where there is none.
-    fn time(&self) -> Option<SystemTime>;
-
     /// Gives the lease up without a new state: the fetch has failed.
     fn release(self: Box<Self>) -> Pending<'static, ()>;
 }
@@ -82,10 +84,6 @@ struct Alone;
 impl Grant for Alone {
     fn holds(&self) -> bool {
         true
-    }
-
-    fn time(&self) -> Option<SystemTime> {
-        None
     }
 
     fn release(self: Box<Self>) -> Pending<'static, ()> {

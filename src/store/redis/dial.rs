@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use redis::aio::{MultiplexedConnection, PubSub};
 use redis::{AsyncConnectionConfig, ErrorKind, RedisConnectionInfo, RedisError};
+use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -41,36 +42,26 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 #[derive(Debug)]
 pub(super) struct Dialer {
     settings: RedisSettings,
-    tls: Option<TlsConnector2>,
+    tls: Option<Arc<ClientConfig>>,
     /// The sentinel that is asked first.
     first: AtomicUsize,
-}
-
-/// A connector, which has no `Debug`.
-struct TlsConnector2(TlsConnector);
-
-impl std::fmt::Debug for TlsConnector2 {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("TlsConnector")
-    }
 }
 
 impl Dialer {
     /// Reads the system's trust roots where TLS is asked for.
     ///
     /// # Errors
-    /// When `ca`, `cert` or `key` are unusable, or there is no trust root.
+    /// When `ca`, `cert` or `key` are unusable.
     pub(super) async fn new(settings: RedisSettings) -> Result<Self, DialError> {
-        let connector = match settings.url.tls {
+        let tls = match settings.url.tls {
             true => {
-                let of = settings.clone();
-                let made = beside(READING, move || tls::client(&of)).await;
-                let made = made.map_err(|e| DialError::because("reading the system's trust roots", e))??;
-                Some(TlsConnector2(TlsConnector::from(Arc::new(made))))
+                let roots = beside(READING, tls::system_roots).await;
+                let roots = roots.map_err(|e| DialError::because("reading the system's trust roots", e))?;
+                Some(Arc::new(tls::client(&settings, roots)?))
             }
             false => None,
         };
-        Ok(Self { settings, tls: connector, first: AtomicUsize::new(0) })
+        Ok(Self { settings, tls, first: AtomicUsize::new(0) })
     }
 
     /// A connection for commands, each of which has its time limit.
@@ -79,9 +70,16 @@ impl Dialer {
     /// Why there is none.
     pub(super) async fn commands(&self) -> Result<(MultiplexedConnection, Driver), DialError> {
         let stream = self.stream().await?;
+        self.greeted(&self.info(self.settings.url.database), stream).await
+    }
+
+    async fn greeted(
+        &self,
+        info: &RedisConnectionInfo,
+        stream: Box<dyn Stream>,
+    ) -> Result<(MultiplexedConnection, Driver), DialError> {
         let config = AsyncConnectionConfig::new().set_response_timeout(Some(self.settings.timeout));
-        let info = self.info(self.settings.url.database);
-        let greeting = MultiplexedConnection::new_with_config(&info, stream, config);
+        let greeting = MultiplexedConnection::new_with_config(info, stream, config);
         let (connection, driver) = self.in_time(greeting).await?;
         Ok((connection, Driver(tokio::spawn(driver))))
     }
@@ -167,24 +165,20 @@ impl Dialer {
         let mut ask = redis::cmd("SENTINEL");
         ask.arg("get-master-addr-by-name").arg(master);
         // Sentinels without a password refuse one, and those with one have the servers', of that user or of nobody.
-        let mut nobody = self.info(0);
-        nobody = match self.settings.password() {
-            Some(password) => nobody.set_username("default").set_password(password.expose()),
-            None => nobody,
-        };
+        let mut infos = vec![RedisConnectionInfo::default().set_skip_set_lib_name()];
+        if self.settings.password().is_some() {
+            infos.extend([self.info(0), self.info(0).set_username("default")]);
+        }
         let mut last = DialError("it does not answer".to_owned());
-        for info in [RedisConnectionInfo::default().set_skip_set_lib_name(), self.info(0), nobody] {
+        for info in infos {
             let stream = self.connect(host, port).await?;
-            let config = AsyncConnectionConfig::new().set_response_timeout(Some(self.settings.timeout));
-            let greeting = MultiplexedConnection::new_with_config(&info, stream, config);
-            let (mut connection, driver) = match self.in_time(greeting).await {
+            let (mut connection, _driver) = match self.greeted(&info, stream).await {
                 Ok(greeted) => greeted,
                 Err(e) => {
                     last = e;
                     continue;
                 }
             };
-            let _driver = Driver(tokio::spawn(driver));
             let asked: Result<Option<(String, u16)>, _> = ask.query_async(&mut connection).await;
             match asked {
                 Ok(master_at) => {
@@ -210,11 +204,11 @@ impl Dialer {
         };
         let tcp = timeout_at(end, tcp(host, port)).await.map_err(|_| late("connection", ""))??;
         let _ = tcp.set_nodelay(true);
-        let Some(TlsConnector2(connector)) = &self.tls else { return Ok(Box::new(tcp)) };
+        let Some(client) = &self.tls else { return Ok(Box::new(tcp)) };
         let name =
             ServerName::try_from(host.to_owned()).map_err(|e| DialError::because("the name for TLS", e))?;
         // A Redis that does not speak TLS waits for the rest of what it takes for a command.
-        let shaken = timeout_at(end, connector.connect(name, tcp))
+        let shaken = timeout_at(end, TlsConnector::from(Arc::clone(client)).connect(name, tcp))
             .await
             .map_err(|_| late("answer to TLS", tls::NO_TLS))?;
         Ok(Box::new(shaken.map_err(|e| DialError::because("TLS", tls::refusal(&e)))?))

@@ -5,6 +5,7 @@
 //! replica goes on alone.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -203,7 +204,9 @@ async fn keep_connected(shared: Arc<Shared>) {
     let mut dialer = None;
     loop {
         let began = Instant::now();
-        let why = match connected(&shared, &mut dialer).await {
+        let attempt = connected(&shared, &mut dialer).await;
+        shared.tried.store(true, Ordering::SeqCst);
+        let why = match attempt {
             Ok((connection, mut driver, dialer)) => {
                 shared.count(Operation::Connect, Outcome::Ok);
                 if said.take().is_some() {
@@ -211,16 +214,14 @@ async fn keep_connected(shared: Arc<Shared>) {
                 } else {
                     info!("tokens are shared through the store {shown}");
                 }
-                shared.connection.send_replace(Some(connection));
-                shared.tried.store(true, Ordering::SeqCst);
-                work(&shared, dialer, &mut driver).await
+                shared.connection.send_replace(Some(connection.clone()));
+                work(&shared, connection, dialer, &mut driver).await
             }
             Err(DialError(why)) => {
                 shared.count(Operation::Connect, Outcome::Failed);
                 why
             }
         };
-        shared.tried.store(true, Ordering::SeqCst);
         shared.connection.send_replace(None);
         if said.as_ref().is_none_or(|(before, at)| *before != why || at.elapsed() > SAY_AGAIN) {
             error!(
@@ -229,10 +230,17 @@ async fn keep_connected(shared: Arc<Shared>) {
             );
             said = Some((why, Instant::now()));
         }
-        pause = if began.elapsed() >= SOUND { FIRST_PAUSE } else { pause };
-        sleep(pause.mul_f64(0.85 + 0.3 * fastrand::f64())).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
+        pause_after(began, &mut pause).await;
     }
+}
+
+/// The pause behind an attempt that began then: longer each time, unless it went well for a while.
+async fn pause_after(began: Instant, pause: &mut Duration) {
+    if began.elapsed() >= SOUND {
+        *pause = FIRST_PAUSE;
+    }
+    sleep(pause.mul_f64(0.85 + 0.3 * fastrand::f64())).await;
+    *pause = (*pause * 2).min(LONGEST_PAUSE);
 }
 
 /// A connection to a store that can be written.
@@ -265,9 +273,12 @@ async fn beat(shared: &Shared, connection: &mut MultiplexedConnection) -> Result
 }
 
 /// Goes on until the connection is of no more use; why that is.
-async fn work(shared: &Shared, dialer: &Dialer, driver: &mut Driver) -> String {
-    let connection = shared.connection.borrow().clone();
-    let Some(mut connection) = connection else { return String::new() };
+async fn work(
+    shared: &Shared,
+    mut connection: MultiplexedConnection,
+    dialer: &Dialer,
+    driver: &mut Driver,
+) -> String {
     let beats = async {
         loop {
             let broken = timeout(BEAT, shared.broken.notified()).await.is_ok();
@@ -284,7 +295,7 @@ async fn work(shared: &Shared, dialer: &Dialer, driver: &mut Driver) -> String {
         why = beats => why,
         why = moved(dialer) => why,
         () = driver.ended() => "it closed the connection".to_owned(),
-        () = hear(shared, dialer) => String::new(),
+        never = hear(shared, dialer) => match never {},
     }
 }
 
@@ -304,7 +315,7 @@ async fn moved(dialer: &Dialer) -> String {
 }
 
 /// Hears news for as long as it is polled. Without it the accounts still ask every other second.
-async fn hear(shared: &Shared, dialer: &Dialer) {
+async fn hear(shared: &Shared, dialer: &Dialer) -> Infallible {
     let mut pause = FIRST_PAUSE;
     let mut said = false;
     loop {
@@ -315,9 +326,7 @@ async fn hear(shared: &Shared, dialer: &Dialer) {
             warn!("the store tells no news: {why}; it is asked every other second instead");
             said = true;
         }
-        pause = if began.elapsed() >= SOUND { FIRST_PAUSE } else { pause };
-        sleep(pause.mul_f64(0.85 + 0.3 * fastrand::f64())).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
+        pause_after(began, &mut pause).await;
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use aws_lc_rs::rand;
 use tokio::task::JoinHandle;
@@ -58,11 +58,6 @@ impl Lock {
         }
     }
 
-    /// A fetch without the lock.
-    pub(super) fn alone(&self) -> Box<dyn Grant> {
-        Box::new(Alone(Arc::clone(&self.shared)))
-    }
-
     /// The lock, asked for at this time; it is renewed from now on.
     pub(super) fn granted(&self, asked: Instant) -> Box<dyn Grant> {
         let renewed = Arc::new(Mutex::new(asked));
@@ -89,23 +84,6 @@ impl Lock {
 }
 
 #[derive(Debug)]
-struct Alone(Arc<Shared>);
-
-impl Grant for Alone {
-    fn holds(&self) -> bool {
-        true
-    }
-
-    fn time(&self) -> Option<SystemTime> {
-        Some(self.0.time())
-    }
-
-    fn release(self: Box<Self>) -> Pending<'static, ()> {
-        Box::pin(std::future::ready(()))
-    }
-}
-
-#[derive(Debug)]
 struct Held {
     shared: Arc<Shared>,
     key: Arc<str>,
@@ -117,10 +95,6 @@ struct Held {
 impl Grant for Held {
     fn holds(&self) -> bool {
         self.renewed.lock().unwrap_or_else(PoisonError::into_inner).elapsed() < SURE
-    }
-
-    fn time(&self) -> Option<SystemTime> {
-        Some(self.shared.time())
     }
 
     fn release(self: Box<Self>) -> Pending<'static, ()> {

@@ -21,6 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use redis::RedisError;
+use rustls::RootCertStore;
 use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
 use tracing::{error, info};
@@ -43,7 +44,7 @@ use crate::secret::Secret;
 /// # Errors
 /// What is unusable, in words.
 pub fn usable_tls(settings: &RedisSettings) -> Result<(), String> {
-    tls::client(settings).map(drop).map_err(|e| e.0)
+    tls::client(settings, RootCertStore::empty()).map(drop).map_err(|e| e.0)
 }
 
 /// The store is asked for news that got lost this often.
@@ -82,6 +83,13 @@ struct Known {
 struct Content {
     value: Vec<u8>,
     is: Is,
+}
+
+impl Content {
+    /// Of another type than a text, whatever it says.
+    fn of_another_type() -> Self {
+        Self { value: b"(another type)".to_vec(), is: Is::Foreign }
+    }
 }
 
 #[derive(Debug)]
@@ -145,9 +153,7 @@ impl RedisStore {
         self.shared().count(Operation::Load, outcome);
         match answer {
             Ok(value) => Ok(self.read(value.unwrap_or_default())),
-            Err(Some(e)) if is_wrong_type(&e) => {
-                Ok(Content { value: b"(another type)".to_vec(), is: Is::Foreign })
-            }
+            Err(Some(e)) if is_wrong_type(&e) => Ok(Content::of_another_type()),
             Err(e) => Err(e),
         }
     }
@@ -294,7 +300,7 @@ impl RedisStore {
                 Ok(Published::Stored)
             }
             Err(Some(e)) if is_wrong_type(&e) => {
-                self.tell(Content { value: b"(another type)".to_vec(), is: Is::Foreign });
+                self.tell(Content::of_another_type());
                 Err(away("holds what wxgate did not write"))
             }
             Err(Some(e)) => Err(away(&format!("says: {}", refusal(&e)))),
@@ -318,7 +324,7 @@ impl RedisStore {
                 (content.value.clone(), content.is.is_foreign())
             };
             if foreign || !self.shared().is_connected() {
-                return Lease::Granted(self.lock.alone());
+                return Lease::alone();
             }
             let asked = tokio::time::Instant::now();
             let acquire = scripts::acquire(&self.key, self.lock.key(), &known, self.lock.owner());
@@ -343,18 +349,18 @@ impl RedisStore {
                 Ok(Said::Foreign) => {
                     self.shared().count(Operation::Lease, Outcome::Foreign);
                     self.lock.say_foreign(&self.account);
-                    return Lease::Granted(self.lock.alone());
+                    return Lease::alone();
                 }
                 Err(e) => {
                     self.shared().count(Operation::Lease, Outcome::Failed);
                     if e.as_ref().is_some_and(is_wrong_type) {
                         self.lock.say_foreign(&self.account);
                     }
-                    return Lease::Granted(self.lock.alone());
+                    return Lease::alone();
                 }
             }
         }
-        Lease::Granted(self.lock.alone())
+        Lease::alone()
     }
 }
 
@@ -391,6 +397,10 @@ impl Store for RedisStore {
 
     fn lease(&self, over: u64) -> Pending<'_, Lease> {
         Box::pin(self.lease_over(over))
+    }
+
+    fn time(&self) -> Option<SystemTime> {
+        Some(self.shared().time())
     }
 
     fn watch(&self) -> Pending<'_, StoreEvent> {

@@ -31,13 +31,18 @@ pub(super) fn refusal(error: &std::io::Error) -> String {
     format!("{error}{advice}")
 }
 
-/// The TLS client for these settings.
+/// The system's trust roots; they stand in some hundred files.
+pub(super) fn system_roots() -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    roots
+}
+
+/// The TLS client for these settings, which trusts these roots and `ca`.
 ///
 /// # Errors
 /// What is unusable.
-pub(super) fn client(settings: &RedisSettings) -> Result<ClientConfig, DialError> {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+pub(super) fn client(settings: &RedisSettings, mut roots: RootCertStore) -> Result<ClientConfig, DialError> {
     if let Some(ca) = &settings.ca {
         for cert in ca.certificates().map_err(|e| DialError::because("store.ca", e))? {
             roots.add(cert).map_err(|e| DialError::because("store.ca", e))?;
