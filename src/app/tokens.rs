@@ -30,7 +30,6 @@ pub(super) struct Tokens {
 }
 
 /// Where one account's state is.
-#[derive(Clone)]
 enum Opened {
     File(Arc<FileStore>),
     Redis(Arc<RedisStore>),
@@ -177,12 +176,12 @@ impl Tokens {
             let store = store.ok_or_else(|| StartError::because("the system gives no random numbers"))?;
             return Ok(Opened::Redis(Arc::new(store)));
         }
-        let before = self.running.iter().filter(|running| running.inputs.state_dir == inputs.state_dir);
-        let rekeyed = before.filter_map(|running| match &running.store {
+        let mut before = self.running.iter().filter(|running| running.inputs.state_dir == inputs.state_dir);
+        let rekeyed = before.find_map(|running| match &running.store {
             Opened::File(file) => file.rekeyed(inputs.key()),
             Opened::Redis(_) => None,
         });
-        if let Some(store) = { rekeyed }.next() {
+        if let Some(store) = rekeyed {
             return Ok(Opened::File(Arc::new(store)));
         }
         let store = FileStore::open(&inputs.state_dir, inputs.key()).await.map_err(StartError::because)?;

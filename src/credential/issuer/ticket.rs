@@ -10,8 +10,8 @@ use tokio::time::sleep;
 use zeroize::Zeroizing;
 
 use super::{Issuer, IssuerClient};
+use crate::credential::Reader;
 use crate::credential::types::{Absent, Credential, FetchAnswer, FetchMode, Renewal};
-use crate::credential::{Reader, evidence};
 use crate::store::Pending;
 
 /// How long a ticket waits for a token, where there is none yet or a new one is fetched.
@@ -146,6 +146,5 @@ impl Ticket {
 
 /// Whether a refusal may come from a node that lags behind.
 fn may_be_good(token: &Credential, sent: std::time::Instant) -> bool {
-    let evidence::View { accepted_later, .. } = token.evidence_since(sent);
-    accepted_later || tokio::time::Instant::now() < token.young_until
+    token.evidence_since(sent).accepted_later || tokio::time::Instant::now() < token.young_until
 }
