@@ -49,8 +49,6 @@ pub(super) struct Section {
     pub(super) name: &'static str,
     pub(super) header: Header,
     pub(super) text: Text,
-    /// A feature that is still to come: the table is checked, and then refused.
-    pub(super) later: bool,
     pub(super) keys: &'static [Key],
 }
 
@@ -85,8 +83,6 @@ pub(super) struct Key {
     /// A value in TOML that shows what the key is for; empty: the default does.
     pub(super) example: &'static str,
     pub(super) text: Text,
-    /// A feature that is still to come: any value but the default is checked, and then refused.
-    pub(super) later: bool,
 }
 
 /// What holds when the file leaves a key out.
@@ -146,13 +142,13 @@ const fn key(
     zh: &'static str,
 ) -> Key {
     let (default, text) = (Default::Is(default), Text { en, zh });
-    Key { name, kind, default, example: "", text, later: false }
+    Key { name, kind, default, example: "", text }
 }
 
 /// A key without a default; `unset` says what holds without it.
 const fn unset(name: &'static str, kind: Kind, unset: Text, en: &'static str, zh: &'static str) -> Key {
     let (default, text) = (Default::Unset(unset), Text { en, zh });
-    Key { name, kind, default, example: "", text, later: false }
+    Key { name, kind, default, example: "", text }
 }
 
 /// A key that the file must have.
@@ -163,20 +159,7 @@ const fn required(
     en: &'static str,
     zh: &'static str,
 ) -> Key {
-    Key { name, kind, default: Default::Required, example, text: Text { en, zh }, later: false }
-}
-
-/// A key that the file must have, unless another key of its table has this value.
-const fn required_unless(
-    (other, value): (&'static str, &'static str),
-    name: &'static str,
-    kind: Kind,
-    example: &'static str,
-    en: &'static str,
-    zh: &'static str,
-) -> Key {
-    let (default, text) = (Default::RequiredUnless(other, value), Text { en, zh });
-    Key { name, kind, default, example, text, later: false }
+    Key { name, kind, default: Default::Required, example, text: Text { en, zh } }
 }
 
 /// What an unset key comes to.
@@ -190,6 +173,12 @@ impl Key {
     /// The same with a value to show.
     const fn such_as(mut self, example: &'static str) -> Self {
         self.example = example;
+        self
+    }
+
+    /// The same, but that the file need not have it where another key of its table has this value.
+    const fn unless(mut self, (other, value): (&'static str, &'static str)) -> Self {
+        self.default = Default::RequiredUnless(other, value);
         self
     }
 

@@ -69,8 +69,7 @@ fn keys(section: &'static Section) -> Map<String, Value> {
 
 fn of_key(key: &'static Key) -> Value {
     let mut schema = of_kind(&key.kind);
-    let later = if key.later { "Not supported by this version yet. " } else { "" };
-    schema.insert("description".to_owned(), format!("{later}{}", key.text.en).into());
+    schema.insert("description".to_owned(), key.text.en.into());
     if let Some(default) = key.default_value() {
         schema.insert("default".to_owned(), json_of(default.get_ref()));
     }

@@ -3,20 +3,16 @@
 //! Names, defaults and ranges come from the table of keys (`keys.rs`). What a value means is the business of
 //! `value.rs`.
 
-use std::borrow::Cow;
 use std::ops::Range;
 
 use serde_json::Value as Json;
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::DeTable;
 
 use super::keys::{self, Key, Section};
 use super::report::Report;
 use super::settings::{self, ValueSource};
 use super::value::{Value, json_of};
-
-/// What is said of a key or table of a feature that is still to come.
-const LATER: &str = "not supported by this version of wxgate yet; remove it";
 
 /// One table of the file, or an empty one in place of a table that the file leaves out.
 pub(super) struct Table<'r> {
@@ -26,7 +22,6 @@ pub(super) struct Table<'r> {
     section: &'static Section,
     /// The table's name as messages show it: `account[1]`.
     pub(super) path: String,
-    asked: Vec<&'static str>,
     pub(super) report: &'r Report<'r>,
 }
 
@@ -38,13 +33,12 @@ impl<'r> Table<'r> {
         path: String,
         report: &'r Report<'r>,
     ) -> Self {
-        Self { entries, line: report.line(span), section, path, asked: Vec::new(), report }
+        Self { entries, line: report.line(span), section, path, report }
     }
 
     /// The value of a key, if the file has it.
     fn value(&mut self, name: &str) -> (&'static Key, Option<Value<'r>>) {
         let key = self.section.key(name).expect("readers ask for keys of the table alone");
-        self.asked.push(key.name);
         self.report.asked(self.section.name, key.name);
         let found = self.entries.get(name);
         (key, found.map(|toml| Value::new(toml, self.path_of(name), &key.kind, self.report)))
@@ -147,8 +141,8 @@ impl<'r> Table<'r> {
         if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
     }
 
-    /// Notes what is in force, and reports what is left: keys that are in no table of keys, and those of features that
-    /// are still to come. The values of the former are not looked at: a misspelt `secret` is one.
+    /// Notes what is in force, and reports what is left: keys that are in no table of keys. Their values are not looked
+    /// at: a misspelt `secret` is one.
     pub(super) fn finish(&self) {
         self.finish_with(&[]);
     }
@@ -156,7 +150,7 @@ impl<'r> Table<'r> {
     /// As [`Table::finish`] where other defaults hold than those of the table of keys.
     pub(super) fn finish_with(&self, defaults: &[(&str, Json)]) {
         let path = self.report.findings.next_table(self.section);
-        for key in self.section.keys.iter().filter(|key| !key.later) {
+        for key in self.section.keys {
             let (value, source) = match self.entries.get(key.name) {
                 Some(toml) => {
                     let (value, from) = settings::shown(key, toml.get_ref());
@@ -174,27 +168,11 @@ impl<'r> Table<'r> {
             let name = if path.is_empty() { key.name.to_owned() } else { format!("{path}.{}", key.name) };
             self.report.findings.set(name, value, source);
         }
-        for (name, toml) in self.entries {
-            self.check_rest(name, toml);
-        }
-    }
-
-    fn check_rest(&self, name: &Spanned<Cow<'r, str>>, toml: &'r Spanned<DeValue<'r>>) {
-        let line = self.report.line(&name.span());
-        let name = name.get_ref().as_ref();
-        if let Some(key) = self.section.key(name) {
-            let value = Value::new(toml, self.path_of(name), &key.kind, self.report);
-            let default = key.default_value();
-            if key.later && !default.is_some_and(|default| value.is(default.get_ref())) {
-                // What its reader, or its kind, finds wrong comes first.
-                if self.asked.contains(&key.name) || value.fits() {
-                    value.say::<()>(LATER);
-                }
+        for name in self.entries.keys() {
+            let known = self.section.names().any(|known| known == name.get_ref());
+            if !known {
+                self.report.unknown(self.report.line(&name.span()), self.section, &self.path, name.get_ref());
             }
-        } else if !self.section.names().any(|known| known == name) {
-            self.report.unknown(line, self.section, &self.path, name);
-        } else if keys::section(name).later {
-            self.report.problem(line, name, None, LATER);
         }
     }
 

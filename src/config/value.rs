@@ -212,36 +212,6 @@ impl<'r> Value<'r> {
             _ => self.wrong_kind(&format!("a table: `{}`", section.shown())),
         }
     }
-
-    /// Whether the value is of the kind that the table of keys says; what is wrong is reported. For keys of features
-    /// that are still to come, which have no reader.
-    pub(super) fn fits(&self) -> bool {
-        let of = |kind| Self { key: self.key.clone(), kind: Some(kind), ..*self };
-        match self.kind {
-            None => true,
-            Some(Kind::Flag) => self.yes_or_no().is_some(),
-            Some(Kind::Choice(names)) => {
-                let choices: Vec<_> = names.iter().map(|name| (*name, ())).collect();
-                self.one_of(&choices).is_some()
-            }
-            Some(Kind::Number(..)) => self.integer().is_some(),
-            Some(Kind::Size(..)) => self.size().is_some(),
-            Some(Kind::Time(..)) => self.time().is_some(),
-            Some(Kind::Text(form)) => self.text(&format!("{} in quotes", form.text.en)).is_some(),
-            Some(Kind::Path) => self.path().is_some(),
-            Some(Kind::SecretPath) => true,
-            Some(Kind::Secret | Kind::Pem | Kind::OneOrMore(Kind::Secret)) => true,
-            Some(Kind::OneOrMore(kind)) if !matches!(self.toml(), DeValue::Array(_)) => of(kind).fits(),
-            Some(Kind::List(_) | Kind::OneOrMore(_)) => {
-                self.list("an array", |value| value.fits().then_some(())).is_some()
-            }
-        }
-    }
-
-    /// Whether this is the same value as another.
-    pub(super) fn is(&self, other: &DeValue<'_>) -> bool {
-        json_of(self.toml()) == json_of(other)
-    }
 }
 
 /// The same value in JSON, which has all that keys take.

@@ -1,13 +1,12 @@
 //! The keys of `[[account]]`.
 
 use super::Kind::{Choice, Flag, List, Number, Secret, SecretPath};
-use super::{Header, Key, Section, Text, forms, key, required_unless, unset, without};
+use super::{Header, Key, Section, Text, forms, key, required, unset, without};
 
 pub(super) const SECTION: Section = Section {
     name: "account",
     header: Header::Many,
     text: Text { en: "One for each appid.", zh: "每个 appid 一个。" },
-    later: false,
     keys: KEYS,
 };
 
@@ -22,14 +21,14 @@ const KEYS: &[Key] = &[
         "Shown in logs and metrics. Two accounts need two names.",
         "显示在日志和指标中；多个账号的名称不能相同。",
     ),
-    required_unless(
-        EGRESS_ONLY,
+    required(
         "appid",
         forms::APPID,
         r#""wx0123456789abcdef""#,
         "From the WeChat console; for WeCom the corpid.",
         "来自微信公众平台；企业微信填企业 ID（corpid）。",
-    ),
+    )
+    .unless(EGRESS_ONLY),
     key(
         "kind",
         Choice(&["weixin", "wecom"]),
@@ -38,15 +37,15 @@ const KEYS: &[Key] = &[
         "`weixin`：公众号和小程序；`wecom`：企业微信的应用。",
     )
     .such_as(r#""wecom""#),
-    required_unless(
-        EGRESS_ONLY,
+    required(
         "secret",
         Secret,
         r#"{ env = "WECHAT_SECRET" }"#,
         "The AppSecret, for WeCom that of the application: `{ file = \"PATH\" }` with the secret alone in it, `{ env = \"NAME\" }`, \
          `{ credential = \"NAME\" }` for a credential of the systemd unit, or the secret itself in quotes.",
         "AppSecret，企业微信填应用的 Secret：`{ file = \"路径\" }`（文件中只有密钥）、`{ env = \"变量名\" }`、`{ credential = \"名称\" }`（systemd 单元的 credential），或直接写在引号里。",
-    ),
+    )
+    .unless(EGRESS_ONLY),
     key(
         "token_api",
         Choice(&["token", "stable_token", "none"]),

@@ -10,7 +10,6 @@ pub(super) const SECTION: Section = Section {
         en: "The admin listener: health, metrics, status, the page for people.",
         zh: "管理接口：健康检查、指标、状态和管理页面。",
     },
-    later: false,
     keys: KEYS,
 };
 

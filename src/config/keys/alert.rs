@@ -13,7 +13,6 @@ pub(super) const SECTION: Section = Section {
         en: "A message to a group robot when something needs a person.",
         zh: "需要人工处理时向群机器人发送消息。",
     },
-    later: false,
     keys: KEYS,
 };
 

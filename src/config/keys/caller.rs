@@ -14,7 +14,6 @@ pub(super) const SECTION: Section = Section {
         zh: "谁可以调用。没有 `[[caller]]` 时，能连上的人都可以。请求必须符合其中之一：地址在 `from` 内（如有），且密钥相符（如有）。\
              密钥可以放在 `X-Wxgate-Key`、Basic 认证的密码（基础 URL 如 `http://legacy-cms:KEY@proxy:8080`）或 Bearer 令牌中。",
     },
-    later: false,
     keys: KEYS,
 };
 

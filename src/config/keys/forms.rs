@@ -7,6 +7,7 @@ use super::{Kind, Text};
 
 /// What a text looks like.
 pub(in super::super) struct Form {
+    #[cfg_attr(not(test), expect(dead_code, reason = "read where documents are made, in a test"))]
     pub(in super::super) text: Text,
     /// A regular expression in the dialect of JSON schemas.
     pub(in super::super) pattern: &'static str,

@@ -13,7 +13,6 @@ pub(super) const SECTION: Section = Section {
         en: "What one caller, and all of them together, may use up.",
         zh: "单个调用方以及全部调用方合计可以占用的资源。",
     },
-    later: false,
     keys: KEYS,
 };
 

@@ -7,7 +7,6 @@ pub(super) const SECTION: Section = Section {
     name: "store",
     header: Header::Once,
     text: Text { en: "Where tokens are kept.", zh: "凭据存放在哪里。" },
-    later: false,
     keys: KEYS,
 };
 

@@ -10,7 +10,6 @@ pub(super) const SECTION: Section = Section {
         en: "HTTPS for callers, HTTP/1.1 and HTTP/2.",
         zh: "供调用方使用的 HTTPS（HTTP/1.1 和 HTTP/2）。",
     },
-    later: false,
     keys: KEYS,
 };
 

@@ -7,7 +7,6 @@ pub(super) const SECTION: Section = Section {
     name: TOP,
     header: Header::None,
     text: Text { en: "Before the first table.", zh: "写在第一个表之前。" },
-    later: false,
     keys: KEYS,
 };
 

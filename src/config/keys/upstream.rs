@@ -7,7 +7,6 @@ pub(super) const SECTION: Section = Section {
     name: "upstream",
     header: Header::Once,
     text: Text { en: "The API host and how to reach it.", zh: "API 服务器以及到达它的方式。" },
-    later: false,
     keys: KEYS,
 };
 

@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 
 use super::*;
-use crate::config::keys::{Default, Header, Key, Kind, SECTIONS, Section, Text};
+use crate::config::keys::{Default, Header, Key, Kind, SECTIONS, Text};
 
 /// Columns of a comment.
 const WIDTH: usize = 115;
@@ -41,7 +41,7 @@ fn full() -> String {
     comment(
         &mut text,
         "Every key of wxgate. A key that is set here has its default value, so any line but `appid` and `secret` can be \
-         left out. Lines with `#` in front are keys without a default, or of features still to come.",
+         left out. Lines with `#` in front are keys without a default.",
     );
     text.push_str("#\n");
     comment(
@@ -54,16 +54,16 @@ fn full() -> String {
         if section.header != Header::None {
             text.push('\n');
         }
-        let there = matches!(section.header, Header::None | Header::Once | Header::Many) && !section.later;
+        let there = matches!(section.header, Header::None | Header::Once | Header::Many);
         if section.header != Header::None {
-            comment(&mut text, &format!("{}{}", later(section.later), section.text.en));
+            comment(&mut text, section.text.en);
             let _ = writeln!(text, "{}{}", if there { "" } else { "# " }, section.shown());
         }
         for (n, key) in section.keys.iter().enumerate() {
             if n > 0 || section.header == Header::None {
                 text.push_str(if there { "\n" } else { "" });
             }
-            comment(&mut text, &format!("{}{}", later(key.later && !section.later), key.text.en));
+            comment(&mut text, key.text.en);
             if let Default::Unset(unset) = key.default {
                 comment(&mut text, &format!("Default: {}.", unset.en));
             }
@@ -73,15 +73,11 @@ fn full() -> String {
                     format!("{} = {}", key.name, key.example)
                 }
             };
-            let set = there && !matches!(key.default, Default::Unset(_)) && !key.later;
+            let set = there && !matches!(key.default, Default::Unset(_));
             let _ = writeln!(text, "{}{line}", if set { "" } else { "# " });
         }
     }
     text
-}
-
-fn later(later: bool) -> &'static str {
-    if later { "Not supported by this version yet. " } else { "" }
 }
 
 /// Appends a comment, broken into lines.
@@ -104,7 +100,6 @@ struct Language {
     introduction: &'static str,
     top: &'static str,
     head: &'static str,
-    later: &'static str,
     required: &'static str,
     required_unless: fn(&str) -> String,
     such_as: fn(&str) -> String,
@@ -135,7 +130,6 @@ const EN: Language = Language {
         This page is made from the program's table of keys (`src/config/keys.rs`).\n",
     top: "Before the first table",
     head: "| key | takes | default | what it is for |\n| --- | --- | --- | --- |\n",
-    later: "*Not supported by this version yet.* ",
     required: "required",
     required_unless: |other| format!("required, unless {other}"),
     such_as: |example| format!(" Such as `{example}`."),
@@ -163,7 +157,6 @@ const ZH: Language = Language {
         本页由程序中的配置项表（`src/config/keys.rs`）生成。\n",
     top: "写在第一个表之前",
     head: "| 配置项 | 取值 | 默认值 | 用途 |\n| --- | --- | --- | --- |\n",
-    later: "*当前版本尚不支持。* ",
     required: "必填",
     required_unless: |other| format!("必填，{other} 时除外"),
     such_as: |example| format!("例如 `{example}`。"),
@@ -190,18 +183,17 @@ fn reference(language: &Language) -> String {
         };
         let _ = write!(text, "\n## {title}\n\n");
         if section.header != Header::None {
-            let later = if section.later { language.later } else { "" };
-            let _ = write!(text, "{later}{}\n\n", (language.of)(&section.text));
+            let _ = write!(text, "{}\n\n", (language.of)(&section.text));
         }
         text.push_str(language.head);
         for key in section.keys {
-            let _ = writeln!(text, "{}", row(section, key, language));
+            let _ = writeln!(text, "{}", row(key, language));
         }
     }
     text
 }
 
-fn row(section: &Section, key: &Key, language: &Language) -> String {
+fn row(key: &Key, language: &Language) -> String {
     let default = match key.default {
         Default::Is(value) => format!("`{value}`"),
         Default::Unset(unset) => (language.of)(&unset).to_owned(),
@@ -210,7 +202,6 @@ fn row(section: &Section, key: &Key, language: &Language) -> String {
             (language.required_unless)(&format!("`{other} = \"{value}\"`"))
         }
     };
-    let later = if key.later && !section.later { language.later } else { "" };
     let example = match key.example {
         "" => String::new(),
         example => (language.such_as)(example),
@@ -219,7 +210,7 @@ fn row(section: &Section, key: &Key, language: &Language) -> String {
         format!("`{}`", key.name),
         kind(&key.kind, language),
         default,
-        format!("{later}{}{example}", (language.of)(&key.text)),
+        format!("{}{example}", (language.of)(&key.text)),
     ];
     format!("| {} |", cells.map(|cell| cell.replace('|', "\\|")).join(" | "))
 }

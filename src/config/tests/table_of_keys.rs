@@ -57,7 +57,7 @@ fn names_are_unique_and_shown_in_messages() {
 
 /// What is in the table without a reader would be accepted and have no effect.
 #[test]
-fn a_reader_asks_for_each_key_that_is_supported() {
+fn a_reader_asks_for_each_key() {
     let tables =
         ["[tls]", "[admin]", "[[caller]]", "[[alert]]"].map(|header| format!("{header}\nname = 'a'\n"));
     let text = format!("{ACCOUNT}{}", tables.concat());
@@ -66,7 +66,7 @@ fn a_reader_asks_for_each_key_that_is_supported() {
     let (_, finished) = file::read(&text, &Files::default(), &env);
     each_key(|section, key| {
         let asked = finished.asked.contains(&(section.name, key.name));
-        assert!(asked || key.later || section.later, "[{}] {}", section.name, key.name);
+        assert!(asked, "[{}] {}", section.name, key.name);
     });
 }
 
@@ -74,7 +74,6 @@ fn a_reader_asks_for_each_key_that_is_supported() {
 fn every_default_may_be_written_down() {
     each_key(|section, key| {
         if let Default::Is(default) = key.default
-            && !section.later
             && section.header != Header::Optional
         {
             let text = with(section, &format!("{} = {default}", key.name));
@@ -85,36 +84,10 @@ fn every_default_may_be_written_down() {
 }
 
 #[test]
-fn what_is_still_to_come_is_checked_and_then_refused() {
-    each_key(|section, key| {
-        if !key.later || section.later {
-            return;
-        }
-        let other = match (&key.kind, key.example) {
-            (Kind::Flag, _) => {
-                if matches!(key.default, Default::Is("true")) {
-                    "false"
-                } else {
-                    "true"
-                }
-            }
-            (Kind::Time(..), "") => "\"7s\"",
-            (_, example) => example,
-        };
-        let said = complaints(&with(section, &format!("{} = {other}", key.name)));
-        let words = "not supported by this version of wxgate yet; remove it";
-        assert!(said.len() == 1 && said[0].ends_with(words), "{} = {other}: {said:?}", key.name);
-        let wrong = if matches!(key.kind, Kind::Secret | Kind::Pem) { return } else { "1979-05-27" };
-        let said = complaints(&with(section, &format!("{} = {wrong}", key.name)));
-        assert!(said.len() == 1 && said[0].contains("want "), "{} = {wrong}: {said:?}", key.name);
-    });
-}
-
-#[test]
 fn each_word_of_a_choice_is_read() {
     each_key(|section, key| {
         let Kind::Choice(names) = &key.kind else { return };
-        for name in names.iter().filter(|_| !key.later && !section.later) {
+        for name in *names {
             let text = with(section, &format!("{} = {name:?}", key.name));
             assert_eq!(complaints(&text), [""; 0], "{text}");
         }
@@ -139,9 +112,6 @@ fn ranges_are_those_of_the_table() {
             }
             _ => return,
         };
-        if section.later || key.later {
-            return;
-        }
         for (value, right) in [(low, true), (below, false), (high, true), (above, false)] {
             let text = with(section, &format!("{} = {value}", key.name));
             let said = complaints(&text);
