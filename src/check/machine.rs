@@ -8,7 +8,7 @@ use crate::config::{AdminListen, Config};
 use crate::process::{files_allowed, files_needed};
 
 /// Whether the addresses for callers can be had.
-pub(super) fn listeners(config: &Config, running: bool, report: &mut Report<'_>) {
+pub(super) fn listeners(config: &Config, running: Option<bool>, report: &mut Report<'_>) {
     let admin = config.admin.iter().filter_map(|admin| match admin.listen {
         AdminListen::Tcp(address) => Some(address),
         AdminListen::Unix(_) => None,
@@ -19,15 +19,19 @@ pub(super) fn listeners(config: &Config, running: bool, report: &mut Report<'_>)
     }
 }
 
-fn listener(address: SocketAddr, running: bool, report: &mut Report<'_>) {
+fn listener(address: SocketAddr, running: Option<bool>, report: &mut Report<'_>) {
     match TcpListener::bind(address) {
         Ok(_) if address.port() == 0 => {
             report.ok(format_args!("listen {address}: the system will choose a port"));
         }
         Ok(_) => report.ok(format_args!("listen {address}: free")),
         Err(e) => match e.kind() {
-            io::ErrorKind::AddrInUse if running => report.ok(format_args!(
+            io::ErrorKind::AddrInUse if running == Some(true) => report.ok(format_args!(
                 "listen {address}: in use, as it should be while wxgate runs (it has locked the state directory)"
+            )),
+            io::ErrorKind::AddrInUse if running.is_none() => report.warning(format_args!(
+                "listen {address}: in use, by a wxgate that runs, or by another program: with a shared store no lock \
+                 tells (`ss -ltnp` names it)"
             )),
             io::ErrorKind::AddrInUse => report.warning(format_args!(
                 "listen {address}: in use, and no wxgate has locked the state directory: another program seems to have \
@@ -84,13 +88,13 @@ mod tests {
     fn listen_addresses_are_free_taken_or_not_ours() {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = taken.local_addr().unwrap();
-        for (running, kind) in [(true, "ok      "), (false, "warning ")] {
+        for (running, kind) in [(Some(true), "ok      "), (Some(false), "warning "), (None, "warning ")] {
             let in_use = said(|report| listener(address, running, report));
             assert!(in_use.starts_with(&format!("{kind} listen {address}: in use, ")), "{in_use}");
         }
-        let strange = said(|report| listener("192.0.2.1:8080".parse().unwrap(), false, report));
+        let strange = said(|report| listener("192.0.2.1:8080".parse().unwrap(), Some(false), report));
         assert!(strange.starts_with("FAIL     listen 192.0.2.1:8080: not an address"), "{strange}");
-        let any = said(|report| listener("127.0.0.1:0".parse().unwrap(), false, report));
+        let any = said(|report| listener("127.0.0.1:0".parse().unwrap(), Some(false), report));
         assert!(any.starts_with("ok "), "{any}");
     }
 }

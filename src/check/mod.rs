@@ -1,8 +1,9 @@
 //! `wxgate check`: says what is right and what is wrong, and how to mend it.
 //!
-//! One finding per line, or all as JSON: ok, warning or FAIL, with the cure. It ends nobody's token: the credentials are proved with `stable_token` in its
-//! normal mode, never with `/cgi-bin/token`. It changes nothing either: a wxgate may be running on the same
-//! state directory. No finding holds a token or a secret.
+//! One finding per line, or all as JSON: ok, warning or FAIL, with the cure. It ends nobody's token: the credentials are
+//! proved with `stable_token` in its normal mode (WeCom's with `gettoken`), never with `/cgi-bin/token`. What it writes, to
+//! the state directory or a shared store, it takes away again: a wxgate may be running on the same. No finding holds a
+//! token or a secret.
 
 mod machine;
 mod network;

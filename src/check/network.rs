@@ -229,7 +229,7 @@ fn who_is_it(base: &BaseUrl, answer: &Response<()>, body: &[u8], report: &mut Re
     }
 }
 
-/// What the normal mode of `stable_token` said about one account.
+/// What the normal mode of `stable_token`, or WeCom's `gettoken`, said about one account.
 fn credentials(account: &Account, app: &App, answer: &FetchAnswer, report: &mut Report<'_>) {
     let (name, appid) = (&account.name, &app.appid);
     match answer {

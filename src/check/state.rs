@@ -12,10 +12,10 @@ use std::time::{Duration, SystemTime};
 use rustix::process::geteuid;
 
 use super::Report;
-use crate::config::{Account, Config};
+use crate::config::{self, Account, Config};
 use crate::credential::beijing_day;
-use crate::store::StoredState;
 use crate::store::file::{Look, is_in_use, look};
+use crate::store::{StoreKey, StoredState};
 
 /// Whether tokens can be kept.
 pub(super) fn directory(dir: &Path, report: &mut Report<'_>) {
@@ -73,16 +73,23 @@ fn can_be_written(dir: &Path) -> io::Result<()> {
     written
 }
 
-/// Whether a wxgate runs on this state directory.
-pub(super) async fn in_use(config: &Config) -> bool {
-    for account in &config.accounts {
-        let Some((app, policy)) = account.app.as_ref().zip(account.policy()) else { continue };
-        let key = policy.store_key(&account.name, &app.appid, &account.upstream);
+/// Whether a wxgate runs on this state directory; `None` where that is not locked.
+pub(super) async fn in_use(config: &Config) -> Option<bool> {
+    if !matches!(config.store, config::Store::File { .. }) {
+        return None;
+    }
+    for key in config.accounts.iter().filter_map(key) {
         if is_in_use(&config.state_dir, &key).await {
-            return true;
+            return Some(true);
         }
     }
-    false
+    Some(false)
+}
+
+/// Where the state of an account's token is; `None` where wxgate keeps none.
+fn key(account: &Account) -> Option<StoreKey> {
+    let (app, policy) = account.app.as_ref().zip(account.policy())?;
+    Some(policy.store_key(&account.name, &app.appid, &account.upstream))
 }
 
 /// The free space that a few writes of every token need many times over.
@@ -113,11 +120,8 @@ fn free_space(dir: &Path, report: &mut Report<'_>) {
 pub(super) async fn looks(config: &Config) -> Vec<Option<Look>> {
     let mut looks = Vec::new();
     for account in &config.accounts {
-        looks.push(match account.app.as_ref().zip(account.policy()) {
-            Some((app, policy)) => {
-                let key = policy.store_key(&account.name, &app.appid, &account.upstream);
-                Some(look(&config.state_dir, &key).await)
-            }
+        looks.push(match key(account) {
+            Some(key) => Some(look(&config.state_dir, &key).await),
             None => None,
         });
     }
