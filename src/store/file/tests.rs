@@ -274,7 +274,9 @@ async fn a_rekeyed_store_keeps_the_lock_and_another_file_has_none_to_share() {
     drop(first);
     assert!(FileStore::open_within(Duration::ZERO, dir.path(), key("wx1")).await.is_err());
     drop(second);
-    assert!(FileStore::open_within(Duration::ZERO, dir.path(), key("wx1")).await.is_ok());
+    // Within the patience of a start: a program that another test is just starting has a copy of the descriptor, and
+    // with it the lock, until its exec.
+    open(dir.path()).await;
 }
 
 #[tokio::test]
