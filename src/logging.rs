@@ -26,11 +26,7 @@ use self::sink::{Sink, SinkGuard};
 pub use crate::stats::path_only;
 pub use access::log_request;
 pub use level::{raise, reset};
-
-/// Log lines that were lost since the process was started: stderr was too slow for them, or gone.
-pub fn lost_lines() -> u64 {
-    sink::lost_lines()
-}
+pub use sink::lost_lines;
 
 /// The environment variable that chooses the level: error, warn, info (the default), debug or trace.
 pub const LEVEL_VARIABLE: &str = "WXGATE_LOG";

@@ -5,7 +5,6 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
 use crate::errcodes::LABELS;
 use crate::metrics::NONE;
@@ -33,31 +32,26 @@ pub struct Minute {
 #[derive(Debug, Default)]
 pub struct History {
     minutes: VecDeque<Minute>,
-    last: Option<(SystemTime, Totals)>,
+    last: Option<Totals>,
 }
 
 impl History {
     /// Ends a minute. To be called once a minute; a call that comes late makes a longer one.
-    pub fn tick(&mut self, now: SystemTime, totals: Totals) {
-        if let Some((_, last)) = &self.last {
+    pub fn tick(&mut self, totals: Totals) {
+        if let Some(last) = &self.last {
             if self.minutes.len() == MINUTES {
                 self.minutes.pop_front();
             }
             self.minutes.push_back(between(last, &totals));
         }
-        self.last = Some((now, totals));
+        self.last = Some(totals);
     }
 
     /// The minutes, oldest first, and last the one that has just begun.
     pub fn minutes(&self, totals: &Totals) -> Vec<Minute> {
-        let running = self.last.as_ref().map(|(_, last)| between(last, totals));
+        let running = self.last.as_ref().map(|last| between(last, totals));
         let skip = (self.minutes.len() + usize::from(running.is_some())).saturating_sub(MINUTES);
         self.minutes.iter().skip(skip).cloned().chain(running).collect()
-    }
-
-    /// How long the present minute has run.
-    pub fn since_tick(&self, now: SystemTime) -> Duration {
-        self.last.as_ref().and_then(|(at, _)| now.duration_since(*at).ok()).unwrap_or_default()
     }
 }
 
@@ -132,6 +126,7 @@ pub fn is_unnamed(caller: &str) -> bool {
 mod tests {
     use super::*;
     use crate::metrics::{Finished, Metrics, NO_CALLER};
+    use std::time::Duration;
 
     #[test]
     fn minutes_hold_what_was_counted_in_them_and_sixty_are_kept() {
@@ -144,12 +139,12 @@ mod tests {
         let mut history = History::default();
         count(2, false);
         // What was counted before the first tick belongs to no minute.
-        history.tick(SystemTime::UNIX_EPOCH, metrics.totals());
+        history.tick(metrics.totals());
         for n in 0..100_u64 {
             (0..n).for_each(|_| count(2, false));
             count(NO_CALLER, true);
             accounts[0].exchanged(0, Duration::ZERO, Some(40001));
-            history.tick(SystemTime::UNIX_EPOCH + Duration::from_secs(60 * (n + 1)), metrics.totals());
+            history.tick(metrics.totals());
         }
         count(2, false);
         let minutes = history.minutes(&metrics.totals());
@@ -169,7 +164,7 @@ mod tests {
         let request = Finished { caller: NO_CALLER, status: 200, failed: false, took: Duration::ZERO };
         old[1].finished(0, &request);
         let mut history = History::default();
-        history.tick(SystemTime::UNIX_EPOCH, metrics.totals());
+        history.tick(metrics.totals());
         let new = metrics.configure(["main"], []);
         new[0].finished(0, &request);
         assert_eq!(history.minutes(&metrics.totals())[0].requests, 1);

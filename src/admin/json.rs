@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::view::{Account, Fetch, FetchError, Ticket, View};
 use crate::calls::Call;
 use crate::errcodes::{Facts, Lang};
+use crate::metrics::text::UpstreamConnections;
 
 /// A time in RFC 3339, UTC, whole seconds.
 pub fn time(at: SystemTime) -> String {
@@ -27,7 +28,7 @@ pub fn ready(ready: bool, accounts: &[&Account]) -> Value {
 
 /// `/status`.
 pub fn status(view: &View) -> Value {
-    let (idle, active) = view.upstream_connections;
+    let UpstreamConnections { idle, active } = view.upstream_connections;
     json!({
         "version": view.version,
         "uptime_seconds": view.uptime.as_secs(),

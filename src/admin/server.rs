@@ -81,7 +81,7 @@ impl<P: 'static> Handler<P> for Server {
         async move {
             let mut answer = server.answer(&parts, body).await;
             if parts.method == Method::HEAD {
-                let length = answer.body().as_bytes_len();
+                let length = http_body::Body::size_hint(answer.body()).exact().unwrap_or(0);
                 answer.headers_mut().insert(header::CONTENT_LENGTH, length.into());
                 *answer.body_mut() = Full::default();
             }
@@ -98,17 +98,6 @@ impl<P: 'static> Handler<P> for Server {
         let mut answer = refusal(status, "bad-request", rejection.text());
         answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         answer
-    }
-}
-
-/// The length of a body that is here.
-trait BytesLen {
-    fn as_bytes_len(&self) -> u64;
-}
-
-impl BytesLen for Full<Bytes> {
-    fn as_bytes_len(&self) -> u64 {
-        http_body::Body::size_hint(self).exact().unwrap_or(0)
     }
 }
 
@@ -183,13 +172,7 @@ impl Server {
 
     fn calls(&self, parts: &Parts) -> Answer {
         let in_force = self.sources.in_force.load();
-        let appid = |name: &str| {
-            in_force
-                .accounts
-                .iter()
-                .find(|account| *account.name == *name)
-                .and_then(|account| account.appid.as_deref())
-        };
+        let appid = |name: &str| in_force.account(name)?.appid.as_deref();
         let calls = self.sources.calls.last();
         json_answer(StatusCode::OK, &shapes::calls(&calls, language(parts), appid))
     }
@@ -222,14 +205,7 @@ impl Server {
                 return refusal(StatusCode::BAD_REQUEST, "bad-request", "`generation` is a whole number");
             }
         };
-        let reader = {
-            let in_force = self.sources.in_force.load();
-            in_force
-                .accounts
-                .iter()
-                .find(|account| *account.name == *name)
-                .map(|account| account.token.clone())
-        };
+        let reader = self.sources.in_force.load().account(name).map(|account| account.token.clone());
         let Some(reader) = reader else { return no_account() };
         let Some(reader) = reader else {
             let words =
@@ -287,7 +263,7 @@ impl Server {
     }
 
     async fn call(&self, parts: &Parts, name: &str, body: CallerBody) -> Answer {
-        if !self.sources.in_force.load().accounts.iter().any(|account| *account.name == *name) {
+        if self.sources.in_force.load().account(name).is_none() {
             return no_account();
         }
         let body = match Limited::new(body, MAX_BODY).collect().await {
@@ -311,7 +287,7 @@ impl Server {
         match tokio::time::timeout(CALL_WAIT, told).await {
             Ok(Some((head, Ok(body), errcode, code, attempts))) => {
                 let in_force = self.sources.in_force.load();
-                let account = in_force.accounts.iter().find(|account| *account.name == *name);
+                let account = in_force.account(name);
                 let product = account.map(|account| account.product).unwrap_or_default();
                 let appid = account.and_then(|account| account.appid.as_deref());
                 let body = body.to_bytes();
@@ -444,8 +420,7 @@ fn language(parts: &Parts) -> Lang {
 /// A number that nobody can guess.
 fn nonce() -> Option<String> {
     let mut bytes = [0; 16];
-    let random = rustls::crypto::aws_lc_rs::default_provider().secure_random;
-    random.fill(&mut bytes).ok()?;
+    aws_lc_rs::rand::fill(&mut bytes).ok()?;
     Some(BASE64_STANDARD.encode(bytes))
 }
 

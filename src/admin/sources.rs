@@ -1,7 +1,6 @@
 //! Where the admin listener's figures come from: what workers and token tasks leave in atomics and rings, and what the
 //! configuration in force says. Reading them waits for nobody.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,7 +19,6 @@ use crate::logging;
 use crate::metrics::Metrics;
 use crate::metrics::process::process;
 use crate::metrics::text::{Look, Reload, Store, Ticket, Token, UpstreamConnections};
-use crate::metrics::totals::Totals;
 use crate::proxy::budget::Budget;
 use crate::store::redis::Link;
 use crate::upstream::{ApiHost, BaseUrl};
@@ -76,6 +74,25 @@ pub struct Account {
     pub paths: Vec<String>,
 }
 
+impl InForce {
+    /// The account of that name.
+    pub fn account(&self, name: &str) -> Option<&Account> {
+        self.accounts.iter().find(|account| *account.name == *name)
+    }
+
+    /// What files were asked to do: operation, outcome, how often.
+    fn file_operations(&self) -> Vec<(&'static str, &'static str, u64)> {
+        let mut done = [("load", "ok", 0), ("publish", "failed", 0), ("publish", "ok", 0)];
+        for counts in self.accounts.iter().flat_map(Account::credentials).map(Reader::store) {
+            let counts = [&counts.loads, &counts.failed, &counts.published];
+            for ((.., sum), count) in done.iter_mut().zip(counts) {
+                *sum += count.load(Ordering::Relaxed);
+            }
+        }
+        done.to_vec()
+    }
+}
+
 impl Account {
     /// Its token, and its tickets.
     fn credentials(&self) -> impl Iterator<Item = &Reader> {
@@ -93,7 +110,7 @@ pub struct Sources {
     /// What the configuration in force says.
     pub in_force: ArcSwap<InForce>,
     /// The last reload, or the start.
-    pub last_reload: Mutex<view::Reload>,
+    last_reload: Mutex<view::Reload>,
     last_success: Mutex<SystemTime>,
     /// Counts of all workers.
     pub metrics: Arc<Metrics>,
@@ -163,7 +180,6 @@ impl Sources {
                 view::Store { kind: "file", up: !kept.any(|one| one.store().fails.load(Ordering::Relaxed)) }
             }
         };
-        let connections = self.upstream_connections(&self.metrics.totals());
         View {
             now,
             version: VERSION,
@@ -173,15 +189,14 @@ impl Sources {
             listening: in_force.listening.clone(),
             callers_need_key: in_force.callers_need_key,
             caller_connections: self.caller_connections.count() as u64,
-            upstream_connections: (connections.idle, connections.active),
+            upstream_connections: self.upstream_connections(&in_force),
             store,
             last_reload: lock(&self.last_reload).clone(),
             accounts,
         }
     }
 
-    fn upstream_connections(&self, totals: &Totals) -> UpstreamConnections {
-        let in_force = self.in_force.load();
+    fn upstream_connections(&self, in_force: &InForce) -> UpstreamConnections {
         let mut hosts: Vec<&Arc<ApiHost>> = Vec::new();
         for account in &in_force.accounts {
             if !hosts.iter().any(|known| Arc::ptr_eq(known, &account.host)) {
@@ -189,6 +204,7 @@ impl Sources {
             }
         }
         let open = hosts.iter().map(|host| host.open_connections() as u64).sum::<u64>();
+        let totals = self.metrics.totals();
         let active = totals.accounts.iter().map(|account| account.active).sum::<u64>().min(open);
         UpstreamConnections { idle: open - active, active }
     }
@@ -198,20 +214,10 @@ impl Sources {
         let view = self.view();
         let in_force = self.in_force.load();
         let mut totals = self.metrics.totals();
-        let mut operations =
-            BTreeMap::from([(("load", "ok"), 0), (("publish", "failed"), 0), (("publish", "ok"), 0)]);
         let mut tokens = Vec::with_capacity(in_force.accounts.len());
         for (one, shown) in in_force.accounts.iter().zip(&view.accounts) {
             tokens.push(token(one, shown));
             for reader in one.credentials() {
-                let counts = reader.store();
-                for (operation, count) in [
-                    (("load", "ok"), &counts.loads),
-                    (("publish", "ok"), &counts.published),
-                    (("publish", "failed"), &counts.failed),
-                ] {
-                    *operations.entry(operation).or_default() += count.load(Ordering::Relaxed);
-                }
                 // What a fetch was refused with is an errcode of the upstream's like any other.
                 if let Some(sums) = totals.accounts.iter_mut().find(|sums| sums.name == one.name) {
                     for (at, count) in reader.fetches().refused {
@@ -221,7 +227,7 @@ impl Sources {
             }
         }
         Look {
-            upstream_connections: self.upstream_connections(&totals),
+            upstream_connections: view.upstream_connections,
             totals,
             tokens,
             caller_connections: view.caller_connections,
@@ -232,10 +238,7 @@ impl Sources {
                 up: view.store.up,
                 operations: match &in_force.shared_store {
                     Some(link) => link.operations(),
-                    None => operations
-                        .into_iter()
-                        .map(|((operation, outcome), n)| (operation, outcome, n))
-                        .collect(),
+                    None => in_force.file_operations(),
                 },
             },
             process: process(),
@@ -250,7 +253,7 @@ impl Sources {
         loop {
             minute.tick().await;
             let totals = self.metrics.totals();
-            lock(&self.history).tick(SystemTime::now(), totals);
+            lock(&self.history).tick(totals);
         }
     }
 }

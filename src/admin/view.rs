@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::errcodes::{self, Entry, Facts, Lang, Product};
+use crate::metrics::text::UpstreamConnections;
 
 /// Where the process is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,8 +39,8 @@ pub struct View {
     pub callers_need_key: bool,
     /// Open connections of callers.
     pub caller_connections: u64,
-    /// Open connections to the upstream: ready for a call, with a call.
-    pub upstream_connections: (u64, u64),
+    /// Open connections to the upstream.
+    pub upstream_connections: UpstreamConnections,
     /// Where tokens outlive the process.
     pub store: Store,
     /// The last reload, or the start.

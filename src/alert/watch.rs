@@ -23,10 +23,9 @@ const SOON: Duration = Duration::from_secs(300);
 const FETCHER_GONE: Duration = Duration::from_secs(1200);
 
 /// What is told, and by whom.
-#[derive(Clone)]
 struct Told {
     robots: Vec<Robot>,
-    sender: Option<Sender>,
+    sender: Sender,
 }
 
 /// The task that watches; ends when dropped.
@@ -40,15 +39,15 @@ impl std::fmt::Debug for Told {
 }
 
 impl Alerts {
-    /// Starts on the current runtime, without robots.
-    pub fn start(sources: Arc<Sources>) -> Self {
-        let (told, new) = watch::channel(Arc::new(Told { robots: Vec::new(), sender: None }));
+    /// Starts on the current runtime, to tell these robots.
+    pub fn start(sources: Arc<Sources>, robots: Vec<Robot>, sender: Sender) -> Self {
+        let (told, new) = watch::channel(Arc::new(Told { robots, sender }));
         tokio::spawn(run(sources, new));
         Self(told)
     }
 
     /// Tells these robots from now on. What has been told stays told.
-    pub fn set(&self, robots: Vec<Robot>, sender: Option<Sender>) {
+    pub fn set(&self, robots: Vec<Robot>, sender: Sender) {
         self.0.send_replace(Arc::new(Told { robots, sender }));
     }
 }
@@ -58,13 +57,13 @@ async fn run(sources: Arc<Sources>, mut told: watch::Receiver<Arc<Told>>) {
     let mut look = interval(LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let Told { robots, sender } = Told::clone(&told.borrow_and_update());
-        let Some(sender) = sender.filter(|_| !robots.is_empty()) else {
+        let now = Arc::clone(&told.borrow_and_update());
+        if now.robots.is_empty() {
             if told.changed().await.is_err() {
                 return;
             }
             continue;
-        };
+        }
         tokio::select! {
             _ = look.tick() => {}
             changed = told.changed() => match changed {
@@ -76,8 +75,8 @@ async fn run(sources: Arc<Sources>, mut told: watch::Receiver<Arc<Told>>) {
         // A handful in ten minutes for each robot, each of which ends within two minutes.
         for message in decider.due(&wrong, Instant::now()) {
             let words = text::words(&message);
-            for robot in robots.iter().filter(|robot| robot.on.contains(&message.cause())) {
-                tokio::spawn(sender.clone().deliver(robot.clone(), words.clone()));
+            for robot in now.robots.iter().filter(|robot| robot.on.contains(&message.cause())) {
+                tokio::spawn(now.sender.clone().deliver(robot.clone(), words.clone()));
             }
         }
     }

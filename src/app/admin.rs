@@ -37,7 +37,7 @@ pub(super) struct BoundAdmin {
     socket: Socket,
     at: At,
     /// `http://ADDRESS`, or `unix:PATH`.
-    pub(super) shown: String,
+    shown: String,
     /// The file to remove at the end.
     file: Option<SocketFile>,
 }
@@ -59,6 +59,8 @@ impl Drop for SocketFile {
 /// A running admin listener; ends when dropped.
 pub(super) struct RunningAdmin {
     at: At,
+    /// `http://ADDRESS`, or `unix:PATH`.
+    pub(super) shown: String,
     _drain: DrainSender,
     _file: Option<SocketFile>,
 }
@@ -134,7 +136,8 @@ impl BoundAdmin {
         reload: mpsc::Sender<ReloadRequest>,
     ) -> Result<RunningAdmin, StartError> {
         let (sender, drain) = drain();
-        let (at, file, socket, sources) = (self.at, self.file, self.socket, Arc::clone(sources));
+        let Self { socket, at, shown, file } = self;
+        let sources = Arc::clone(sources);
         let serve = move || {
             let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
             let Ok(runtime) =
@@ -169,7 +172,7 @@ impl BoundAdmin {
         };
         let spawned = thread::Builder::new().name("admin".to_owned()).spawn(serve);
         spawned.map_err(|e| StartError::because(format_args!("cannot start the admin thread: {e}")))?;
-        Ok(RunningAdmin { at, _drain: sender, _file: file })
+        Ok(RunningAdmin { at, shown, _drain: sender, _file: file })
     }
 }
 

@@ -111,7 +111,6 @@ pub struct App {
     sources: Arc<Sources>,
     alerts: Alerts,
     admin: Option<RunningAdmin>,
-    admin_shown: Option<String>,
     /// By what the admin listener makes calls.
     admin_settings: watch::Sender<Option<Settings>>,
     reload_requests: Option<mpsc::Receiver<ReloadRequest>>,
@@ -172,7 +171,6 @@ impl App {
         );
         let (admin_settings, of_admin) = watch::channel(None);
         let (reload, reload_requests) = mpsc::channel(1);
-        let admin_shown = bound_admin.as_ref().map(|bound| bound.shown.clone());
         // It tells that accounts cannot serve yet, while they cannot.
         let running_admin = bound_admin
             .map(|bound| bound.start(&sources, of_admin, recorder(config.workers), reload))
@@ -200,8 +198,7 @@ impl App {
             };
             worker.start(index)?;
         }
-        let alerts = Alerts::start(Arc::clone(&sources));
-        alerts.set(config.alerts.clone(), sender(&config, &trust));
+        let alerts = Alerts::start(Arc::clone(&sources), config.alerts.clone(), sender(&config, &trust));
         let mut app = Self {
             fixed: Fixed::of(&config),
             shutdown_grace: config.shutdown_grace,
@@ -217,7 +214,6 @@ impl App {
             sources,
             alerts,
             admin: running_admin,
-            admin_shown,
             admin_settings,
             reload_requests: Some(reload_requests),
         };
@@ -230,7 +226,7 @@ impl App {
 
     /// Where the admin listener is: `http://ADDRESS` or `unix:PATH`.
     pub fn admin(&self) -> Option<&str> {
-        self.admin_shown.as_deref()
+        self.admin.as_ref().map(|running| running.shown.as_str())
     }
 
     /// The configuration in force key by key, for those who show it.
@@ -461,13 +457,10 @@ fn in_force(
     }
 }
 
-/// What messages to robots go out by, where there are any.
-fn sender(config: &Config, trust: &Trust) -> Option<Sender> {
-    if config.alerts.is_empty() {
-        return None;
-    }
+/// What messages to robots go out by.
+fn sender(config: &Config, trust: &Trust) -> Sender {
     let (egress, proxy) = (config.upstream.egress_ip, config.upstream.proxy.clone());
-    Some(Sender { trust: trust.clone(), egress, proxy })
+    Sender { trust: trust.clone(), egress, proxy }
 }
 
 fn values(settings: &[Setting]) -> Vec<serde_json::Value> {

@@ -30,7 +30,7 @@ const KEPT: usize = 1 << 20;
 static LOST: AtomicU64 = AtomicU64::new(0);
 
 /// Log lines that were lost since the process was started: stderr was too slow for them, or gone.
-pub(super) fn lost_lines() -> u64 {
+pub fn lost_lines() -> u64 {
     LOST.load(Ordering::Relaxed)
 }
 

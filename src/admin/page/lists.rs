@@ -12,6 +12,7 @@ use crate::admin::json::milliseconds;
 use crate::admin::view::View;
 use crate::calls::Call;
 use crate::errcodes::{Facts, Lang};
+use crate::metrics::text::UpstreamConnections;
 
 /// Callers that are shown; the rest is in the metrics.
 const CALLERS: usize = 12;
@@ -58,7 +59,7 @@ pub(super) fn callers(hour: &Minute, lang: Lang) -> Markup {
 }
 
 pub(super) fn connections(view: &View, lang: Lang) -> Markup {
-    let (idle, active) = view.upstream_connections;
+    let UpstreamConnections { idle, active } = view.upstream_connections;
     let row = |name: &str, value: Markup| html! { div { dt { (name) } dd { (value) } } };
     let hosts: BTreeSet<(&str, bool)> =
         view.accounts.iter().map(|a| (&*a.upstream.in_use, a.upstream.in_use != a.upstream.url)).collect();

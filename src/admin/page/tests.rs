@@ -10,6 +10,7 @@ use http::Method;
 use super::*;
 use crate::admin::view::{Account, Fetch, FetchError, Phase, Reload, State, Store, Ticket, Upstream};
 use crate::errcodes::{LABELS, Product};
+use crate::metrics::text::UpstreamConnections;
 use crate::metrics::totals::Times;
 use crate::stats::RequestStats;
 
@@ -120,7 +121,7 @@ fn view(accounts: Vec<Account>) -> View {
         listening: vec!["http://127.0.0.1:8080".to_owned()],
         callers_need_key: true,
         caller_connections: 37,
-        upstream_connections: (6, 2),
+        upstream_connections: UpstreamConnections { idle: 6, active: 2 },
         store: Store { kind: "file", up: true },
         last_reload: Reload { at: ago(3 * 86_400), ok: true, errors: Vec::new() },
         accounts,
@@ -260,7 +261,7 @@ fn all() -> Vec<(&'static str, View, Vec<Minute>, Vec<Call>)> {
     starting.uptime = Duration::from_secs(1);
     starting.egress_ip = None;
     starting.caller_connections = 0;
-    starting.upstream_connections = (0, 0);
+    starting.upstream_connections = UpstreamConnections::default();
     vec![
         ("well", view(vec![account("main", State::Fresh)]), minutes(), calls()),
         ("twenty", view(twenty.collect()), minutes(), calls()),

@@ -65,7 +65,7 @@ fn view(account: Account, store_up: bool) -> View {
         listening: Vec::new(),
         callers_need_key: false,
         caller_connections: 0,
-        upstream_connections: (0, 0),
+        upstream_connections: Default::default(),
         store: Store { kind: "file", up: store_up },
         last_reload: Reload { at: now(), ok: true, errors: Vec::new() },
         accounts: vec![account],
