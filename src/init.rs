@@ -14,7 +14,6 @@ use zeroize::Zeroizing;
 
 use crate::check::{self, Asked};
 use crate::config::{DEFAULT_FILE, Loader, appid, appsecret};
-use crate::secret::Secret;
 
 /// The file of the secret, beside the configuration.
 const SECRET_FILE: &str = "appsecret";
@@ -76,12 +75,12 @@ fn write(folder: &Path, input: &mut dyn BufRead, out: &mut dyn Write) -> Result<
     }
     drop(hidden);
     let secret = appsecret(secret?.trim()).map_err(InitError::Answer)?;
-    create(&secret_file, 0o600, &secret)?;
+    create(&secret_file, 0o600, secret.expose())?;
     let text = format!(
         "# Made by `wxgate init`. `wxgate config print` shows all that is in force.\n\nlisten = [\"127.0.0.1:8080\"]\n\n\
-         [[account]]\nappid  = \"{id}\"\nsecret = {{ file = \"{SECRET_FILE}\" }}\n"
+         [[account]]\nappid  = \"{id}\"\nsecret = {{ file = \"{SECRET_FILE}\" }}"
     );
-    create(&config, 0o644, &Secret::new(text))?;
+    create(&config, 0o644, &text)?;
     let _ = writeln!(
         out,
         "written: `{}`, and the AppSecret to `{}` (mode 0600); `wxgate serve` starts the proxy. The check:",
@@ -92,11 +91,11 @@ fn write(folder: &Path, input: &mut dyn BufRead, out: &mut dyn Write) -> Result<
 }
 
 /// Nobody else has the file before it is there with its mode.
-fn create(path: &Path, mode: u32, content: &Secret) -> Result<(), InitError> {
+fn create(path: &Path, mode: u32, lines: &str) -> Result<(), InitError> {
     let opened = OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
     let written = opened.and_then(|mut file| {
-        file.write_all(content.expose().as_bytes())?;
-        file.write_all(if content.expose().ends_with('\n') { b"" } else { b"\n" })?;
+        file.write_all(lines.as_bytes())?;
+        file.write_all(b"\n")?;
         file.sync_all()
     });
     written.map_err(|error| InitError::System("cannot write the files here", error))

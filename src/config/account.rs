@@ -9,6 +9,7 @@ use super::table::{Given, Table};
 use super::value::Value;
 use super::{Account, Product, app, keys, parse, secret_paths};
 use crate::proxy::route::{PathPattern, table_of};
+use crate::secret::Secret;
 use crate::upstream::BaseUrl;
 
 /// A value and the line to name when it clashes with another account's.
@@ -106,12 +107,12 @@ fn read_one<'r>(mut table: Table<'r>, default_url: &BaseUrl) -> Draft<'r> {
     if !keeps_token && tickets {
         let words =
             "of no use with token_api = \"none\": there is no token to ask for tickets with; remove it";
-        report.problem(table.line_of("tickets"), &table.path_of("tickets"), None, words);
+        table.problem("tickets", words);
     }
     let secret_paths = table.key("secret_paths", |v| secret_paths::read(v, table_of(kind, true), &paths));
     if !keeps_token && !secret_paths.is_empty() {
         let words = "of no use with token_api = \"none\": there is no secret to put in; remove it";
-        report.problem(table.line_of("secret_paths"), &table.path_of("secret_paths"), None, words);
+        table.problem("secret_paths", words);
     }
     let (refresh_given, mut refresh_on) = table.given_or_default("refresh_on", refresh_on);
     if !keeps_token && refresh_given == Given::Right {
@@ -204,16 +205,15 @@ impl Draft<'_> {
             false => format!("{} of {}", self.path, self.report.file().display()),
         }
     }
-}
 
-impl Draft<'_> {
     /// Whether both are WeCom's, whose applications share the company's corpid and each have a secret.
     fn is_another_application(&self, other: &Self) -> bool {
-        let app = |draft: &Self| {
-            let account = draft.account.as_ref().filter(|account| account.kind == Product::Wecom)?;
-            account.app.as_ref().map(|app| app.secret.clone())
-        };
-        app(self).zip(app(other)).is_some_and(|(this, other)| this != other)
+        self.wecom_secret().zip(other.wecom_secret()).is_some_and(|(this, other)| this != other)
+    }
+
+    fn wecom_secret(&self) -> Option<&Secret> {
+        let account = self.account.as_ref().filter(|account| account.kind == Product::Wecom)?;
+        account.app.as_ref().map(|app| &app.secret)
     }
 }
 

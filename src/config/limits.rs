@@ -22,7 +22,7 @@ pub(super) fn read(mut table: Table<'_>) -> Limits {
         let words = format!(
             "replay_per_request ({one}) must not be larger than replay_total ({all}): not one such body could be kept"
         );
-        table.report.problem(table.line_of(given), &table.path_of(given), None, words);
+        table.problem(given, words);
     }
     table.finish();
     Limits {

@@ -57,7 +57,7 @@ pub(super) fn read(mut table: Table<'_>, accounts: &[Account]) -> Store {
     };
     if let Some((there, missing)) = half {
         let words = format!("`{missing}` is missing beside it; want both, or none");
-        table.report.problem(table.line_of(there), &table.path_of(there), None, words);
+        table.problem(there, words);
     }
     table.finish();
     if !redis {
@@ -89,7 +89,7 @@ fn check_tls(table: &Table<'_>, settings: &RedisSettings) {
     if !settings.url.tls {
         for (key, _) in asked.iter().filter(|(_, given)| *given) {
             let words = "for TLS, and the `url` is without; want a `url` that begins with `rediss://`";
-            table.report.problem(table.line_of(key), &table.path_of(key), None, words);
+            table.problem(key, words);
         }
     } else if let Err(words) = usable_tls(settings) {
         table.report.problem(table.line_of("url"), &table.path, None, words);

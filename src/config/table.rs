@@ -96,8 +96,13 @@ impl<'r> Table<'r> {
     /// A key that the table must not have beside its others; `why` says so.
     pub(super) fn unwanted(&mut self, name: &str, why: &str) {
         if self.value(name).1.is_some() {
-            self.report.problem(self.line_of(name), &self.path_of(name), None, why);
+            self.problem(name, why);
         }
+    }
+
+    /// Something is wrong with a key that the file has or should have.
+    pub(super) fn problem(&self, name: &str, words: impl Into<String>) {
+        self.report.problem(self.line_of(name), &self.path_of(name), None, words);
     }
 
     /// A `[table]`, if the file has it.

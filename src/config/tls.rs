@@ -18,7 +18,7 @@ pub(super) fn read(top: &Table<'_>) -> Option<Tls> {
     let tls = Tls { listen, pem: ServerPem { cert, key, client_ca } };
     if let Err(error) = server_config(&tls.pem) {
         let key = error.key();
-        table.report.problem(table.line_of(key), &table.path_of(key), None, error.to_string());
+        table.problem(key, error.to_string());
     }
     Some(tls)
 }

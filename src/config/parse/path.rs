@@ -25,7 +25,7 @@ pub(in super::super) const ALLOW_WANTED: &str = r#""METHOD PATTERN" like "GET /c
 
 /// `""`, or the first part of a path.
 pub(in super::super) fn prefix(text: &str) -> Result<String, String> {
-    if text.is_empty() || (is_clean(text) && !text.ends_with('/') && !text.contains('*')) {
+    if text.is_empty() || whole(text).is_some() {
         return Ok(text.to_owned());
     }
     let bare = text.trim_end_matches(['*', '/']);
