@@ -89,6 +89,7 @@ fn token() -> Credential {
         7,
         Secret::new(value),
         Instant::now() + Duration::from_secs(7200),
+        Instant::now(),
     )
 }
 

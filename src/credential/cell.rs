@@ -51,7 +51,7 @@ pub(crate) struct Cell {
     pub(crate) store: StoreCounts,
     /// Seconds since 1970 at the last sign that something else fetches; 0: none.
     pub(crate) second_fetcher: AtomicU64,
-    /// Only `first` looks at it: bumped after each write of the cell.
+    /// Bumped after each write of the cell, for those who wait for another credential.
     written: watch::Sender<u64>,
     /// The newest generation with which a request was not refused. Readers write it.
     known_good: AtomicU64,

@@ -239,7 +239,7 @@ impl Refresher {
         if let Some(suspects) = self.machine.take_suspects() {
             cell.publish_suspects(suspects);
         }
-        let mut status = self.machine.status(&self.around.spec.appid);
+        let mut status = self.machine.status();
         status.task_restarts = self.restarts;
         cell.publish_status(status);
         // The log message of an event comes before its first consequence.

@@ -17,10 +17,6 @@ use crate::errcodes;
 pub struct CredentialStatus {
     /// Whose credential it is, and of which kind.
     pub id: CredentialId,
-    /// The account's appid.
-    pub appid: String,
-    /// Which call issues it: the policy's name.
-    pub issued_by: &'static str,
     /// How the token stands.
     pub state: CredentialState,
     /// The last generation issued, valid or not; 0 when there has never been one.

@@ -63,7 +63,7 @@ pub(crate) fn spawn_with(
     inherited: Option<StoredState>,
     wall: WallClock,
 ) -> (Reader, Task) {
-    let status = Machine::new(spec.id.clone(), spec.policy, spec.limit).status(&spec.appid);
+    let status = Machine::new(spec.id.clone(), spec.policy, spec.limit).status();
     let cell = Arc::new(Cell::new(status));
     let (sender, reports) = mpsc::channel(QUEUE);
     let (stop, stopped) = oneshot::channel();

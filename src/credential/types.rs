@@ -87,12 +87,10 @@ pub struct Credential {
 }
 
 impl Credential {
-    /// Takes the value over and encodes it; it is young from now on.
-    pub fn new(id: CredentialId, generation: u64, value: Secret, end: Instant) -> Self {
+    /// Takes the value over and encodes it; it was asked for `now`, and is young from then on.
+    pub fn new(id: CredentialId, generation: u64, value: Secret, end: Instant, now: Instant) -> Self {
         let mut encoded = String::with_capacity(3 * value.expose().len());
         percent::encode(value.expose(), &mut encoded);
-        let now = Instant::now();
-        let young_until = now + YOUNG;
         Self {
             id,
             generation,
@@ -101,7 +99,7 @@ impl Credential {
             encoded: Secret::new(encoded),
             end,
             asked: Some(now),
-            young_until,
+            young_until: now + YOUNG,
             evidence: Arc::default(),
         }
     }
@@ -303,6 +301,7 @@ mod tests {
                 1,
                 Secret::new(value.to_owned()),
                 Instant::now(),
+                Instant::now(),
             );
             assert_eq!(token.encoded.expose(), encoded);
         }
@@ -314,6 +313,7 @@ mod tests {
             CredentialId::access_token("main"),
             7,
             Secret::new("hunter2".to_owned()),
+            Instant::now(),
             Instant::now(),
         );
         let shown = format!("{token:?}");

@@ -56,13 +56,11 @@ impl StoredState {
             }
             (one, another) => one.is_none() && another.is_none(),
         };
-        let same_bucket = match (self.limits.bucket, other.limits.bucket) {
-            (Some(one), Some(another)) => one.is_like(another),
-            (one, another) => one == another,
-        };
+        // Where a refresh was taken between the two, that shows for longer than it takes to look.
+        let level = |state: &Self| state.limits.bucket.map(|bucket| bucket.level);
         let counted = |state: &Self| (state.generation, state.day, state.fetches);
         same_credential
-            && same_bucket
+            && level(self) == level(other)
             && counted(self) == counted(other)
             && self.limits.forced == other.limits.forced
             && self.limits.blame == other.limits.blame
@@ -124,13 +122,6 @@ pub struct StoredBucket {
     pub next_in: Duration,
     /// When these two were true.
     pub at: SystemTime,
-}
-
-impl StoredBucket {
-    /// Whether no refresh was taken between the two. Where one was, that shows for longer than it takes to look.
-    fn is_like(self, other: Self) -> bool {
-        self.level == other.level
-    }
 }
 
 /// One refresh with `force_refresh`.

@@ -140,7 +140,8 @@ impl Held {
         let (left, life) = usable(&stored, now)?;
         self.generation = self.generation.max(1);
         let age = now.wall.duration_since(stored.issued_at).unwrap_or_default();
-        let mut credential = Credential::new(self.id.clone(), self.generation, stored.value, now.mono + left)
+        let end = now.mono + left;
+        let mut credential = Credential::new(self.id.clone(), self.generation, stored.value, end, now.mono)
             .aged(age, now.mono);
         // Each answer has said the whole life.
         credential.asked = now.mono.checked_sub(life - left);
@@ -175,11 +176,9 @@ impl Held {
         now: Now,
     ) {
         self.generation = self.generation.saturating_add(1);
-        let credential = Credential::new(self.id.clone(), self.generation, value, now.mono + life);
-        let mut credential = credential.aged(Duration::ZERO, now.mono);
-        credential.asked = Some(now.mono);
+        let end = now.mono + life;
         let next = Live {
-            credential: Arc::new(credential),
+            credential: Arc::new(Credential::new(self.id.clone(), self.generation, value, end, now.mono)),
             life,
             issued_at: now.wall,
             expires_at: now.wall + life,

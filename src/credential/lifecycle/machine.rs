@@ -168,7 +168,7 @@ impl Machine {
     }
 
     /// What pages may show.
-    pub(crate) fn status(&self, appid: &str) -> CredentialStatus {
+    pub(crate) fn status(&self) -> CredentialStatus {
         let calm = self.waiters.wanted().is_none() && self.flight.is_none();
         let state = match (self.held.current(), self.schedule.trouble()) {
             (Some(_), None) if calm => CredentialState::Fresh,
@@ -180,8 +180,6 @@ impl Machine {
         let (day, fetches) = self.ledger.today();
         CredentialStatus {
             id: self.id.clone(),
-            appid: appid.to_owned(),
-            issued_by: self.policy.name,
             state,
             generation: self.held.generation(),
             held: self.held.times(),
@@ -370,9 +368,9 @@ impl Machine {
                 if !believed {
                     out.push(Action::Log(LogEvent::OddExpiresIn { said: expires_in, used: life }));
                 }
-                // What was refused and has ended meanwhile is not a newer one when it comes again.
                 // It is newer than the one it was to replace, whatever the clocks say.
                 let began = whole_millis(flight.over_began.map_or(began, |over| began.max(over + TICK)));
+                // What was refused and has ended meanwhile is not a newer one when it comes again.
                 if self.held.has(&value) {
                     self.same(flight, life, now, out);
                 } else if self.is_superseded(flight) && self.held.began_at().is_some_and(|held| held >= began)

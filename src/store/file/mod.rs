@@ -1,4 +1,5 @@
-//! The state file: `state_dir/<appid>.json`, mode 0600 in a folder of mode 0700.
+//! The state file: `state_dir/<appid>.json` (`<appid>-<kind>.json` for a ticket, `<corpid>_<account>.json` for WeCom), mode
+//! 0600 in a folder of mode 0700.
 //!
 //! A new content goes to a new name (created exclusively, 0600), is synced, renamed over the old one, and the
 //! folder is synced: a process that is killed in between leaves the old file or the new one, never a torn one. The

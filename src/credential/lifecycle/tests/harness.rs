@@ -309,6 +309,6 @@ impl Run {
     }
 
     pub(super) fn status(&self) -> CredentialStatus {
-        self.machine.status("wx1")
+        self.machine.status()
     }
 }
