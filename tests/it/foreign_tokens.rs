@@ -1,8 +1,7 @@
 //! Tokens that are not the account's, and calls whose answers repeat those that are: third-party platforms' own calls,
 //! `untouched`, and `openapi/rid/get`.
 
-use std::io::Write;
-
+use crate::request::gzip;
 use crate::support::fake::{Fake, Reply, token};
 use crate::support::gate::{Gate, Settings};
 
@@ -76,12 +75,6 @@ fn escaped(text: &str) -> String {
 
 fn percent(text: &str) -> String {
     text.bytes().map(|byte| format!("%{byte:02X}")).collect()
-}
-
-fn gzip(text: &[u8]) -> Vec<u8> {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
-    encoder.write_all(text).unwrap();
-    encoder.finish().unwrap()
 }
 
 #[tokio::test]

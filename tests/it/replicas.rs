@@ -56,6 +56,18 @@ async fn is_up(gate: &Gate) -> bool {
     status["store"]["up"] == true
 }
 
+/// Two replicas that share a store: one fetch for each generation, and both say that it is up.
+async fn two_share(wechat: &WeChat, store: &str) -> [Gate; 2] {
+    let gates = [with_admin(wechat, store).await, with_admin(wechat, store).await];
+    for round in 1..4 {
+        all_serve(&gates).await;
+        assert_eq!(fetches(wechat), round);
+        wechat.handle.steal_token();
+    }
+    assert!(is_up(&gates[0]).await && is_up(&gates[1]).await);
+    gates
+}
+
 /// What `wxgate check` ends with and says.
 async fn check(wechat: &WeChat, tables: String) -> (u8, String) {
     let dir = tempfile::tempdir().unwrap();

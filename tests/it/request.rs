@@ -49,7 +49,7 @@ async fn lonely(script: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> (Fak
     (fake, gate)
 }
 
-fn gzip(text: &[u8]) -> Vec<u8> {
+pub(crate) fn gzip(text: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     encoder.write_all(text).unwrap();
     encoder.finish().unwrap()

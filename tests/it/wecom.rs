@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde_json::{Value, json};
 
 use crate::admin::support::{get, json as body, post, ready, with};
+use wxgate_sandbox::Handle;
+
 use crate::support::fake::{Fake, Reply, token};
 use crate::support::gate::{CORPID, Gate, Settings};
 use crate::support::https::Response;
@@ -171,11 +173,12 @@ async fn a_message_is_sent_through_a_token_that_has_expired() {
     let wechat = WeChat::with(&["--wecom"]).await;
     let gate = Gate::with(&wechat.url, wecom()).await;
     let message = r#"{"touser":"zhangsan","msgtype":"text","agentid":1,"text":{"content":"您好"}}"#;
-    for (n, end) in [WeChat::expire, WeChat::steal, WeChat::expire].into_iter().enumerate() {
+    for (n, end) in [Handle::expire_token, Handle::steal_token, Handle::expire_token].into_iter().enumerate()
+    {
         let sent = gate.post("/cgi-bin/message/send", message).await;
         assert_eq!((sent.errcode(), sent.header("X-Wxgate-Retry")), (0, None));
         assert_eq!(wechat.handle.stats().fetches.token, n as u64 + 1);
-        end(&wechat);
+        end(&wechat.handle);
     }
     assert_eq!(gate.post("/cgi-bin/message/send", message).await.errcode(), 0);
     let stats = wechat.handle.stats();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::{PATH, admin, all_serve, check, fetches, is_up, with_admin};
+use super::{PATH, admin, all_serve, check, fetches, is_up, two_share, with_admin};
 use crate::support::child::{Child, serve};
 use crate::support::gate::{Settings, note_credential};
 use crate::support::https::Connection;
@@ -36,13 +36,7 @@ async fn a_user_with_a_password_from_a_file_needs_a_dozen_commands_and_its_own_k
     let store = table(&redis, "gateway", &right);
     let (code, said) = check(&wechat, store.clone()).await;
     assert_eq!(code, 0, "{said}");
-    let gates = [with_admin(&wechat, &store).await, with_admin(&wechat, &store).await];
-    for round in 1..4 {
-        all_serve(&gates).await;
-        assert_eq!(fetches(&wechat), round);
-        wechat.handle.steal_token();
-    }
-    assert!(is_up(&gates[0]).await && is_up(&gates[1]).await);
+    let _gates = two_share(&wechat, &store).await;
     for (user, password) in [("gateway", &wrong), ("nobody", &right)] {
         let store = table(&redis, user, password);
         let (code, said) = check(&wechat, store.clone()).await;

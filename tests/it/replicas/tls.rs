@@ -5,7 +5,7 @@ use std::path::Path;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use tempfile::TempDir;
 
-use super::{PATH, all_serve, check, fetches, is_up, with_admin};
+use super::{PATH, all_serve, check, fetches, is_up, two_share, with_admin};
 use crate::support::redis::Redis;
 use crate::support::until::until_async;
 use crate::support::wechat::WeChat;
@@ -50,13 +50,7 @@ async fn two_replicas_share_over_tls_and_check_says_that_it_works() {
     let (wechat, dir) = (WeChat::start().await, certificates());
     let redis = Redis::with_tls(dir.path(), &["--tls-auth-clients", "no"]).await;
     let store = table(&dir, &redis, &[("ca", "ca.pem")]);
-    let gates = [with_admin(&wechat, &store).await, with_admin(&wechat, &store).await];
-    for round in 1..4 {
-        all_serve(&gates).await;
-        assert_eq!(fetches(&wechat), round);
-        wechat.handle.steal_token();
-    }
-    assert!(is_up(&gates[0]).await && is_up(&gates[1]).await);
+    let _gates = two_share(&wechat, &store).await;
     let (code, said) = check(&wechat, store).await;
     assert_eq!(code, 0, "{said}");
     assert!(said.contains("the store rediss://127.0.0.1:") && said.contains("passes messages on"), "{said}");

@@ -25,7 +25,7 @@ pub(crate) const APPID: &str = wxgate_sandbox::DEFAULT_APPID;
 pub(crate) const SECRET: &str = wxgate_sandbox::DEFAULT_SECRET;
 
 /// The corpid that tests use with the sandbox as WeCom.
-pub(crate) const CORPID: &str = "ww0000000000000001";
+pub(crate) const CORPID: &str = wxgate_sandbox::DEFAULT_CORPID;
 
 /// A running proxy.
 pub(crate) struct Gate {

@@ -42,18 +42,6 @@ impl WeChat {
     }
 }
 
-impl WeChat {
-    /// The current tokens are over.
-    pub(crate) fn expire(&self) {
-        self.handle.expire_token();
-    }
-
-    /// The current tokens end early.
-    pub(crate) fn steal(&self) {
-        self.handle.steal_token();
-    }
-}
-
 impl Drop for WeChat {
     fn drop(&mut self) {
         self.task.abort();
