@@ -99,7 +99,7 @@ mod tests {
     #[test]
     fn fields_and_reason_have_the_placeholder_for_the_token() {
         let id = CredentialId::access_token("main");
-        let token = Credential::new(id, 1, Secret::new("T+/k".to_owned()), Instant::now());
+        let token = Credential::new(id, 1, Secret::new("T+/k".to_owned()), Instant::now(), Instant::now());
         let secret = Secret::new("s3cr3t+".to_owned());
         let hidden = Hidden { token: Some(&token), secret: Some(&secret) };
         let mut headers = map(&[("location", "/?a=T%252B%252Fk&s=s3cr3t%2b"), ("x", "short"), ("y", "T+/")]);
