@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::app::{Order, ReloadRequest, Reloaded, Reloads};
-use crate::config::{Loaded, Loader, Setting};
+use crate::config::{Loaded, Loader, Setting, changed};
 use crate::{logging, process};
 
 /// The exit code of a process that was ended in the middle of its requests.
@@ -224,20 +224,6 @@ impl Again {
             Err(_) => Err(vec!["wxgate is stopping".to_owned()]),
         }
     }
-}
-
-/// The keys whose values differ; secrets are masked, so a new one is not seen.
-fn changed(old: &[Setting], new: &[Setting]) -> Vec<String> {
-    let value = |settings: &[Setting], key: &str| {
-        settings.iter().find(|setting| setting.key == key).map(|setting| setting.value.clone())
-    };
-    let mut keys: Vec<&str> = Vec::new();
-    for setting in new.iter().chain(old) {
-        if !keys.contains(&setting.key.as_str()) && value(old, &setting.key) != value(new, &setting.key) {
-            keys.push(&setting.key);
-        }
-    }
-    keys.into_iter().map(str::to_owned).collect()
 }
 
 /// Without systemd there is nobody to tell.

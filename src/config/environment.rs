@@ -12,7 +12,7 @@ use super::error::{ConfigErrors, Problem, shown};
 use super::files::Files;
 use super::parse::address;
 use super::report::Finished;
-use super::settings::{self, ValueSource};
+use super::settings::{self, Content, ValueSource};
 use super::text::Text;
 use super::{ConfigSource, Env, Loaded, parse, secret, state_dir};
 use crate::secret::Secret;
@@ -55,9 +55,11 @@ pub(super) fn load(files: &Files, env: Env<'_>) -> Result<Loaded, ConfigErrors> 
     else {
         return Err(ConfigErrors::Wrong(reader.problems));
     };
-    let mut set = |key: &str, value: Json, name| {
-        settings::replace(&mut settings, key, value, ValueSource::Environment(name));
+    let mut set_with = |key: &str, value: Json, name, content| {
+        settings::replace(&mut settings, key, value, ValueSource::Environment(name), content);
     };
+    set_with("account[0].secret", "***".into(), secret_variable, Content::of(secret.expose()));
+    let mut set = |key: &str, value: Json, name| set_with(key, value, name, Content::default());
     if let Some(listen) = listen {
         set("listen", listen.iter().map(ToString::to_string).collect(), LISTEN);
         config.listen = listen;
@@ -73,7 +75,6 @@ pub(super) fn load(files: &Files, env: Env<'_>) -> Result<Loaded, ConfigErrors> 
     let (state_dir, variable) = state_dir;
     set("state_dir", state_dir.display().to_string().into(), variable);
     set("account[0].appid", appid.as_str().into(), APPID);
-    set("account[0].secret", "***".into(), secret_variable);
     config.state_dir = state_dir;
     for account in &mut config.accounts {
         if let Some(app) = &mut account.app {

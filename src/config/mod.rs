@@ -50,7 +50,7 @@ pub(crate) use parse::address::is_loopback;
 pub(crate) use parse::appid;
 pub use schema::schema;
 pub(crate) use secret::appsecret;
-pub use settings::{Setting, ValueSource, print};
+pub use settings::{Setting, ValueSource, changed, print};
 pub use store::Store;
 
 use files::Files;

@@ -14,7 +14,7 @@ use super::Env;
 use super::error::{Problem, shown_key};
 use super::files::Files;
 use super::keys::{Header, SECTIONS, Section, TOP};
-use super::settings::{Setting, ValueSource, replace};
+use super::settings::{Content, Setting, ValueSource, replace};
 use super::value::Value;
 use crate::regular_file::{Contents, ReadError};
 
@@ -80,13 +80,13 @@ impl<'a> Findings<'a> {
     }
 
     /// Notes what is in force.
-    pub(super) fn set(&self, key: String, value: Json, source: ValueSource) {
-        self.settings.borrow_mut().push(Setting { key, value, source });
+    pub(super) fn set(&self, key: String, value: Json, source: ValueSource, content: Content) {
+        self.settings.borrow_mut().push(Setting { key, value, source, content });
     }
 
     /// Notes that something other than the file decides about a key.
     pub(super) fn replace(&self, key: &str, value: Json, source: ValueSource) {
-        replace(&mut self.settings.borrow_mut(), key, value, source);
+        replace(&mut self.settings.borrow_mut(), key, value, source, Content::default());
     }
 
     pub(super) fn finish(self) -> Finished {
@@ -129,13 +129,16 @@ pub(super) struct Report<'a> {
     /// Where each line begins.
     lines: Vec<usize>,
     plain_secret: Cell<bool>,
+    /// Of the files that values name, with the lines that name them.
+    contents: RefCell<Vec<(usize, Content)>>,
 }
 
 impl<'a> Report<'a> {
     pub(super) fn new(file: &'a Path, text: &'a str, findings: &'a Findings<'a>) -> Self {
         let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
         let lines = std::iter::once(0).chain(ends.map(|(at, _)| at + 1)).collect();
-        Self { findings, file, shared_file: file.into(), text, lines, plain_secret: Cell::new(false) }
+        let (plain_secret, contents) = (Cell::new(false), RefCell::default());
+        Self { findings, file, shared_file: file.into(), text, lines, plain_secret, contents }
     }
 
     pub(super) fn env(&self) -> Env<'a> {
@@ -228,7 +231,17 @@ impl<'a> Report<'a> {
         path: &Path,
         most: usize,
     ) -> Result<Contents, ReadError> {
-        self.findings.files.read(self.place(value), path, most)
+        let contents = self.findings.files.read(self.place(value), path, most)?;
+        self.contents.borrow_mut().push((value.line(), Content::of(&*contents.bytes)));
+        Ok(contents)
+    }
+
+    /// What stands in the text at `span`, and in the files that it names.
+    pub(super) fn content(&self, span: &Range<usize>) -> Content {
+        let lines = self.line(span)..=self.line(&(span.end..span.end));
+        let contents = self.contents.borrow();
+        let named = contents.iter().filter(|(line, _)| lines.contains(line));
+        Content::of((self.text.get(span.clone()), named.map(|(_, content)| content.number()).collect::<Vec<_>>()))
     }
 
     /// Notes that what a value names is being read.

@@ -3,8 +3,9 @@
 //! `wxgate config print` shows it as text ([`print()`]); an admin listener may show it as JSON.
 
 use std::fmt;
+use std::hash::{BuildHasher, Hash, RandomState};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use serde::Serialize;
 use serde_json::Value as Json;
@@ -25,6 +26,39 @@ pub struct Setting {
     pub value: Json,
     /// Where it comes from.
     pub source: ValueSource,
+    /// Differs when what is masked, or the content of a file that the value names, differs.
+    #[serde(skip)]
+    pub(super) content: Content,
+}
+
+/// Tells contents apart without showing them: a hash with keys of this process alone.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Content(u64);
+
+impl Content {
+    pub(super) fn of(content: impl Hash) -> Self {
+        static KEYS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+        Self(KEYS.hash_one(content))
+    }
+
+    pub(super) fn number(self) -> u64 {
+        self.0
+    }
+}
+
+/// The keys whose values differ, those of secrets and of files that are named here too.
+pub fn changed(old: &[Setting], new: &[Setting]) -> Vec<String> {
+    let value = |settings: &[Setting], key: &str| {
+        let setting = settings.iter().find(|setting| setting.key == key);
+        setting.map(|setting| (setting.value.clone(), setting.content))
+    };
+    let mut keys: Vec<&str> = Vec::new();
+    for setting in new.iter().chain(old) {
+        if !keys.contains(&setting.key.as_str()) && value(old, &setting.key) != value(new, &setting.key) {
+            keys.push(&setting.key);
+        }
+    }
+    keys.into_iter().map(str::to_owned).collect()
 }
 
 impl Setting {
@@ -111,9 +145,15 @@ fn without_password(text: &str) -> String {
 }
 
 /// Replaces the value of a key that something other than the file decides.
-pub(super) fn replace(settings: &mut [Setting], key: &str, value: Json, source: ValueSource) {
+pub(super) fn replace(
+    settings: &mut [Setting],
+    key: &str,
+    value: Json,
+    source: ValueSource,
+    content: Content,
+) {
     if let Some(setting) = settings.iter_mut().find(|setting| setting.key == key) {
-        (setting.value, setting.source) = (value, source);
+        (setting.value, setting.source, setting.content) = (value, source, content);
     }
 }
 
@@ -121,7 +161,7 @@ pub(super) fn replace(settings: &mut [Setting], key: &str, value: Json, source: 
 pub fn print(settings: &[Setting]) -> String {
     let mut lines: Vec<(String, String)> = Vec::new();
     let mut section = TOP.to_owned();
-    for Setting { key, value, source } in settings {
+    for Setting { key, value, source, .. } in settings {
         let (of, name) = key.rsplit_once('.').unwrap_or((TOP, key));
         if of != section {
             let header = match of.split_once('[') {

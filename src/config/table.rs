@@ -11,7 +11,7 @@ use toml::de::DeTable;
 
 use super::keys::{self, Key, Section};
 use super::report::Report;
-use super::settings::{self, ValueSource};
+use super::settings::{self, Content, ValueSource};
 use super::value::{Value, json_of};
 
 /// One table of the file, or an empty one in place of a table that the file leaves out.
@@ -156,10 +156,11 @@ impl<'r> Table<'r> {
     pub(super) fn finish_with(&self, defaults: &[(&str, Json)]) {
         let path = self.report.findings.next_table(self.section);
         for key in self.section.keys {
-            let (value, source) = match self.entries.get(key.name) {
+            let (value, source, content) = match self.entries.get(key.name) {
                 Some(toml) => {
                     let (value, from) = settings::shown(key, toml.get_ref());
-                    (value, self.report.source(self.report.line(&toml.span()), from))
+                    let span = toml.span();
+                    (value, self.report.source(self.report.line(&span), from), self.report.content(&span))
                 }
                 None => {
                     let other = defaults.iter().find(|(name, _)| *name == key.name);
@@ -167,11 +168,11 @@ impl<'r> Table<'r> {
                         Some((_, value)) => Some(value.clone()),
                         None => key.default_value().map(|default| json_of(default.get_ref())),
                     };
-                    (default.unwrap_or_default(), ValueSource::Default)
+                    (default.unwrap_or_default(), ValueSource::Default, Content::default())
                 }
             };
             let name = if path.is_empty() { key.name.to_owned() } else { format!("{path}.{}", key.name) };
-            self.report.findings.set(name, value, source);
+            self.report.findings.set(name, value, source, content);
         }
         for name in self.entries.keys() {
             let known = self.section.names().any(|known| known == name.get_ref());

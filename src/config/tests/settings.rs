@@ -98,3 +98,44 @@ fn what_is_printed_can_be_read_again() {
     let again = load_text(&again).unwrap_or_else(|e| panic!("{e}\n{again}"));
     assert_eq!(again.config, load_text(text).unwrap().config);
 }
+
+#[test]
+fn a_secret_or_a_named_file_with_another_content_has_changed() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let read = |plain: &str, more: &str| {
+        let text = format!(
+            "state_dir = 's'\n{more}[[caller]]\nname = 'c'\nkey = [{{ file = 'one' }},\n{{ file = 'two' }}]\n\
+             [upstream]\nca = 'ca.pem'\n[[account]]\nappid = 'wx1'\nsecret = {{ file = 'appsecret' }}\n\
+             [[account]]\nname = 'b'\nprefix = '/b'\nappid = 'wx2'\nsecret = '{plain}'\n"
+        );
+        Config::from_toml(&text, &at("wxgate.toml"), &env_of(&[])).unwrap().settings
+    };
+    for name in ["one", "two", "appsecret"] {
+        std::fs::write(at(name), format!("of-{name}-0123456789")).unwrap();
+    }
+    std::fs::write(at("ca.pem"), include_str!("../../../certs/ca.pem")).unwrap();
+    let mut old = read("plain-1", "");
+    assert_eq!(changed(&old, &read("plain-1", "# one line more\n")), [""; 0]);
+    let text = serde_json::to_string(&old).unwrap();
+    for (name, key) in [
+        ("one", "caller[0].key"),
+        ("two", "caller[0].key"),
+        ("appsecret", "account[0].secret"),
+        ("ca.pem", "upstream.ca"),
+    ] {
+        let before = std::fs::read_to_string(at(name)).unwrap();
+        std::fs::write(at(name), before.clone() + if name == "ca.pem" { &before } else { "more" }).unwrap();
+        let new = read("plain-1", "");
+        assert_eq!(changed(&old, &new), [key], "{name}");
+        old = new;
+    }
+    assert_eq!(changed(&old, &read("plain-2", "")), ["account[1].secret"]);
+    assert_eq!(serde_json::to_string(&old).unwrap(), text, "nothing of it is shown");
+
+    let from_env = |secret| {
+        let env = [("WXGATE_APPID", "wx1"), ("WXGATE_SECRET", secret), ("WXGATE_STATE_DIR", "s")];
+        Config::load_in(dir.path(), None, &Files::default(), &env_of(&env)).unwrap().settings
+    };
+    assert_eq!(changed(&from_env("s3cret-1"), &from_env("s3cret-2")), ["account[0].secret"]);
+}
