@@ -110,16 +110,16 @@ impl Proxy {
     ) -> Result<Response<AnswerBody>, Refusal> {
         let Target { host, path, query } =
             admit::admit(&mut parts.method, &parts.uri, parts.version, &parts.headers)?;
-        let route = self.state.route(&host, &path);
+        let route = self.state.account_of(&host, &path).and_then(|addressed| {
+            stats.of_account(addressed.index);
+            addressed.route()
+        });
         let requested = route.as_ref().ok().map(|route| RequestedCall {
             account: &route.account.name,
             method: &parts.method,
             path: route.path,
             asks_for_token: matches!(route.action, Action::AnswerLocally(_)),
         });
-        if let Ok(route) = &route {
-            stats.of_account(route.index);
-        }
         let callers = &self.state.callers;
         let caller = authorize::authorize(callers, peer, &parts.headers, requested).inspect_err(|_| {
             // Whose call was refused is worth a name in the log.

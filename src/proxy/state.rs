@@ -162,13 +162,33 @@ impl ProxyState {
         self.callers.iter().position(|known| std::ptr::eq(known, caller))
     }
 
-    /// The account of a request and what is done with it. `host` and `path` come from the admit step.
+    /// The account of a request. `host` and `path` come from the admit step.
     ///
     /// # Errors
-    /// [`Refusal::NotFound`] when there is no such account, or the path may not be called.
-    pub fn route<'a>(&'a self, host: &str, path: &'a str) -> Result<Route<'a>, Refusal> {
+    /// [`Refusal::NotFound`] when there is no such account.
+    pub fn account_of<'a>(&'a self, host: &str, path: &'a str) -> Result<Addressed<'a>, Refusal> {
         let (index, path) = self.routes.find(host, path)?;
-        let account = &self.accounts[index];
+        Ok(Addressed { index, account: &self.accounts[index], path })
+    }
+}
+
+/// The account that a request is for.
+#[derive(Clone, Copy)]
+pub struct Addressed<'a> {
+    /// The account's place among all.
+    pub index: usize,
+    pub account: &'a Account,
+    /// Without the account's prefix.
+    pub path: &'a str,
+}
+
+impl<'a> Addressed<'a> {
+    /// What is done with the request.
+    ///
+    /// # Errors
+    /// [`Refusal::NotFound`] when the path may not be called.
+    pub fn route(self) -> Result<Route<'a>, Refusal> {
+        let Self { index, account, path } = self;
         Ok(Route { index, account, path, action: account.rules.action(path)? })
     }
 }

@@ -88,6 +88,7 @@ async fn calls_that_failed_or_were_healed_are_explained_in_both_languages() {
     let calls = english["calls"].as_array().unwrap();
     let of = |key: &str| calls.iter().map(|call| call[key].clone()).collect::<Vec<_>>();
     assert_eq!(of("path"), ["/elsewhere", "/cgi-bin/user/info", "/cgi-bin/user/get"]);
+    assert_eq!(of("account"), ["main"; 3]);
     assert_eq!(of("attempts"), [0, 1, 2]);
     assert_eq!(of("errcode"), [json!(40066), json!(40003), json!(null)]);
     assert_eq!(of("error"), [json!("not-found"), json!(null), json!(null)]);
@@ -210,12 +211,13 @@ async fn metrics_are_counted_and_an_account_that_is_gone_takes_its_series_along(
     let text = metrics().await;
     for line in [
         "wxgate_own_answers_total{code=\"not-found\"} 1",
+        "wxgate_requests_total{account=\"main\",caller=\"cms\",status=\"404\"} 1",
         "wxgate_upstream_errcode_total{account=\"main\",errcode=\"42001\"} 1",
         "wxgate_retries_total{account=\"main\",outcome=\"ok\"} 1",
         "wxgate_token_refreshes_total{account=\"main\",reason=\"forced\",outcome=\"ok\"} 1",
         "wxgate_token_fetches_today{account=\"main\"} 2",
         "wxgate_token_quota{account=\"main\"} 2000",
-        "wxgate_request_duration_seconds_count{account=\"main\"} 2",
+        "wxgate_request_duration_seconds_count{account=\"main\"} 3",
         "wxgate_upstream_request_duration_seconds_count{account=\"main\"} 3",
         "wxgate_upstream_errcode_total{account=\"shop\",errcode=\"40013\"} 1",
         "wxgate_config_last_reload_successful 1",
@@ -229,7 +231,7 @@ async fn metrics_are_counted_and_an_account_that_is_gone_takes_its_series_along(
     gate.reload(&wechat.url, &one).await;
     let text = metrics().await;
     assert!(!text.contains("\"shop\"") && !text.contains("\"cms\""), "{text}");
-    assert!(text.contains("wxgate_request_duration_seconds_count{account=\"main\"} 2\n"), "{text}");
+    assert!(text.contains("wxgate_request_duration_seconds_count{account=\"main\"} 3\n"), "{text}");
 }
 
 #[tokio::test]
