@@ -19,6 +19,8 @@ pub mod credential;
 mod deadline;
 pub mod demo;
 pub mod errcodes;
+#[doc(hidden)]
+pub mod header_case;
 mod health;
 #[doc(hidden)]
 pub mod http1;

@@ -241,7 +241,10 @@ impl<'a> Report<'a> {
         let lines = self.line(span)..=self.line(&(span.end..span.end));
         let contents = self.contents.borrow();
         let named = contents.iter().filter(|(line, _)| lines.contains(line));
-        Content::of((self.text.get(span.clone()), named.map(|(_, content)| content.number()).collect::<Vec<_>>()))
+        Content::of((
+            self.text.get(span.clone()),
+            named.map(|(_, content)| content.number()).collect::<Vec<_>>(),
+        ))
     }
 
     /// Notes that what a value names is being read.

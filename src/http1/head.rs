@@ -9,6 +9,7 @@ use std::mem::MaybeUninit;
 
 use super::chunks::is_token;
 use super::target::{check_query, why_not_in_path};
+use crate::header_case::HeaderCase;
 
 /// The fields one head may have; hyper's own limit.
 const MOST_FIELDS: usize = 100;
@@ -43,14 +44,14 @@ pub enum Framing {
 }
 
 /// What the listener has to know of a head.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Head {
     /// Where its body ends.
     pub framing: Framing,
     /// Whether hyper ends the connection behind the answer, because the caller asks for that in plain words.
     pub last: bool,
-    /// Whether all names are spelled `Like-This`.
-    pub title_case: bool,
+    /// How its names are spelled, unless all of them are `Like-This`.
+    pub case: Option<HeaderCase>,
 }
 
 /// What is known of a head's end.
@@ -166,9 +167,7 @@ pub fn read(head: &[u8]) -> Result<Head, HeadError> {
     // Nothing said is a word of its own; two lines are not plain.
     let mut options = None;
     let mut plain = true;
-    let mut title_case = true;
     for field in request.headers.iter() {
-        title_case &= is_title_case(field.name);
         if field.name.eq_ignore_ascii_case("content-length") {
             if length.is_some() {
                 return Err(SEVERAL_LENGTHS);
@@ -205,17 +204,8 @@ pub fn read(head: &[u8]) -> Result<Head, HeadError> {
             plain && (has(line, b"close") || request.version == Some(0) && !has(line, b"keep-alive"))
         }
     };
-    Ok(Head { framing, last, title_case })
-}
-
-/// Whether a name has capitals at the beginning of its words, and nowhere else.
-fn is_title_case(name: &str) -> bool {
-    let mut begins = true;
-    name.bytes().all(|byte| {
-        let wrong = if begins { byte.is_ascii_lowercase() } else { byte.is_ascii_uppercase() };
-        begins = byte == b'-';
-        !wrong
-    })
+    let case = HeaderCase::of(request.headers.iter().map(|field| field.name.as_bytes()));
+    Ok(Head { framing, last, case })
 }
 
 fn has(options: &[u8], name: &[u8]) -> bool {

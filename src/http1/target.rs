@@ -83,9 +83,7 @@ pub fn why_not_in_path(byte: u8) -> &'static str {
 /// # Errors
 /// For those bytes, and for bytes above ASCII that are not UTF-8.
 pub fn check_query(query: &[u8]) -> Result<(), BadTarget> {
-    // To its end in any case: without an early return the compiler looks at many bytes at a time.
-    if query.iter().fold(false, |found, &byte| found | !fits_query(byte)) {
-        let first = query.iter().copied().find(|&byte| !fits_query(byte)).unwrap_or_default();
+    if let Some(&first) = query.iter().find(|&&byte| !fits_query(byte)) {
         return Err(BadTarget(why_not_in_query(first)));
     }
     if !query.is_ascii() && std::str::from_utf8(query).is_err() {
@@ -98,8 +96,19 @@ pub fn check_query(query: &[u8]) -> Result<(), BadTarget> {
 
 /// Whether a byte may stand in a query; those above ASCII have to be UTF-8 besides.
 pub fn fits_query(byte: u8) -> bool {
-    !matches!(byte, 0..=b' ' | 0x7f | b'"' | b'<' | b'>' | b'#')
+    FITS_QUERY[usize::from(byte)]
 }
+
+/// One look-up for each byte of a query.
+static FITS_QUERY: [bool; 256] = {
+    let mut table = [true; 256];
+    let mut byte = 0;
+    while byte < 0x80 {
+        table[byte] = !matches!(byte as u8, 0..=b' ' | 0x7f | b'"' | b'<' | b'>' | b'#');
+        byte += 1;
+    }
+    table
+};
 
 /// Why a byte may not stand in a query, and the cure. For those alone that do not fit.
 pub fn why_not_in_query(byte: u8) -> &'static str {

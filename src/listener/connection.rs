@@ -13,7 +13,7 @@ use std::task::Poll;
 
 use futures_util::FutureExt;
 use http::header::{CONNECTION, CONTENT_LENGTH};
-use http::{Extensions, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -161,8 +161,7 @@ where
 fn http1(max_head: usize) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
-        .preserve_header_case(true)
-        // For the fields that wxgate writes itself; the upstream's keep their spelling.
+        // As most names are spelled; `header_case.rs` has the others.
         .title_case_headers(true)
         // The upstream's Date passes; wxgate adds no field.
         .auto_date_header(false)
@@ -182,10 +181,8 @@ fn answer<P, H: Handler<P>>(
 ) -> impl Future<Output = Result<Response<Answer<H::Body>>, Infallible>> + use<P, H> {
     let state = state.clone();
     state.begin();
-    if state.is_title_case() {
-        // hyper writes names so by itself. Its record of how they were spelled is kept here, and copied with each
-        // sending: 4 % of a call's instructions.
-        *request.extensions_mut() = Extensions::new();
+    if let Some(case) = state.take_case() {
+        request.extensions_mut().insert(case);
     }
     // Outside of the future, which need not hold the request.
     let life = match state.take_rejection() {
@@ -193,6 +190,9 @@ fn answer<P, H: Handler<P>>(
         None => Either::Right(handler.handle(request.map(CallerBody::of_http1), peer)),
     };
     life.map(|mut response| {
+        if let Some(case) = response.extensions_mut().remove() {
+            state.spell_answer(case);
+        }
         // hyper ends the connection behind an answer to a body that was not read, and says nothing of it.
         if state.owes_body() {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

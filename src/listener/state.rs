@@ -2,10 +2,11 @@
 //!
 //! hyper stands between them and lends its I/O to nobody, so this is shared. It holds facts and decides nothing.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use super::Rejection;
+use crate::header_case::HeaderCase;
 
 /// The state of one connection; all clones are the same.
 #[derive(Debug, Clone, Default)]
@@ -27,8 +28,10 @@ struct Facts {
     requests: Cell<usize>,
     /// How many heads have been let through since then.
     heads: Cell<usize>,
-    /// Whether all names in the last of them are spelled `Like-This`.
-    title_case: Cell<bool>,
+    /// How the names in the last of them are spelled.
+    case: RefCell<Option<HeaderCase>>,
+    /// How the names of the answer that hyper writes next are spelled.
+    answer_case: RefCell<Option<HeaderCase>>,
     /// Why the next request is to be rejected.
     rejection: Cell<Option<Rejection>>,
     expired: Cell<Option<Expired>>,
@@ -89,15 +92,29 @@ impl RequestState {
         self.0.heads.set(0);
     }
 
-    /// A head has been let through, with all names spelled `Like-This` or not.
-    pub(super) fn note_head(&self, title_case: bool) {
+    /// A head has been let through, with its names in this case.
+    pub(super) fn note_head(&self, case: Option<HeaderCase>) {
         self.0.heads.set(self.0.heads.get() + 1);
-        self.0.title_case.set(title_case);
+        self.0.case.replace(case);
     }
 
-    /// Whether all names in the head that was let through last are spelled `Like-This`.
-    pub(super) fn is_title_case(&self) -> bool {
-        self.0.title_case.get()
+    /// How the names in the head that was let through last are spelled, unless all of them are `Like-This`.
+    pub(super) fn take_case(&self) -> Option<HeaderCase> {
+        self.0.case.take()
+    }
+
+    /// The names of the answer that hyper writes next shall be spelled so. While hyper still has bytes of the answer
+    /// before it, nobody knows where the next one begins, and its names are spelled `Like-This`: that takes a caller
+    /// who sends requests ahead and does not read.
+    pub(super) fn spell_answer(&self, case: HeaderCase) {
+        if !self.is_blocked() {
+            self.0.answer_case.replace(Some(case));
+        }
+    }
+
+    /// How the names of the answer are to be spelled that hyper begins to write.
+    pub(super) fn take_answer_case(&self) -> Option<HeaderCase> {
+        self.0.answer_case.take()
     }
 
     /// Whether the body of the request that is being served has not been let through to its end. (hyper reads the

@@ -28,7 +28,7 @@ use crate::deadline::Deadline;
 
 /// What hyper reads ahead at most, in bytes. Its own limit is three times that: no faster, and larger answers
 /// would hold more memory and leave the processor's cache before they are passed on.
-const BUFFER: usize = 64 << 10;
+pub(super) const BUFFER: usize = 64 << 10;
 
 /// A connection is used for this long at most, so that a new address in DNS is followed while the old one still
 /// answers.
@@ -64,8 +64,7 @@ impl Connection {
         let tap = Tap::new(wire, Rc::clone(&traffic));
         let (sender, driver) = http1::Builder::new()
             .max_buf_size(BUFFER)
-            .preserve_header_case(true)
-            // For the fields that wxgate writes itself; the callers' keep their spelling.
+            // As most names are spelled; `header_case.rs` has the others.
             .title_case_headers(true)
             .handshake(TokioIo::new(tap))
             .await?;

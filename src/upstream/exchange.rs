@@ -81,6 +81,7 @@ pub(super) async fn exchange(
             return Err(Failed::unsent(Cause::BodyGone));
         };
         progress = request.body().progress();
+        connection.traffic.spell_request(request.extensions().get());
         connection.sender.try_send_request(request)
     });
     let (mut seen, mut patience) = (0, Patience::new(limit));
@@ -122,7 +123,12 @@ pub(super) async fn exchange(
     })
     .await;
     let (cause, unsent) = match outcome {
-        Some(Ok(response)) => return Ok((response, connection)),
+        Some(Ok(mut response)) => {
+            if let Some(case) = connection.traffic.take_answer_case() {
+                response.extensions_mut().insert(case);
+            }
+            return Ok((response, connection));
+        }
         Some(Err(mut failed)) => {
             let unsent = failed.take_message().map(Box::new);
             (Cause::Broken(failed.into_error()), unsent)

@@ -3,6 +3,7 @@
 //! One [`Upstream`] per worker and [`ApiHost`]. The hosts it talks to are fixed by the configuration; nothing that a
 //! caller sends can change them. Knows nothing of tokens and errcodes, and follows no redirect.
 
+mod answer_head;
 mod api_host;
 mod body;
 mod certificate;
@@ -12,7 +13,6 @@ mod dial;
 mod endpoint;
 mod exchange;
 mod in_flight;
-mod interim;
 mod one_call;
 mod outbound_proxy;
 mod pool;

@@ -3,7 +3,7 @@
 //! After a failed write the read decides: an upstream may answer early and close, and its answer is still in the
 //! kernel when the rest of the request can no longer be written.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -14,8 +14,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::client::TlsStream;
 use tokio_util::either::Either;
 
-use super::interim::{self, InterimCount};
+use super::answer_head::{self, AnswerHead};
 use super::tcp_info::TcpInfo;
+use crate::header_case::{CasedHead, HeaderCase};
 use crate::socket::Socket;
 
 /// Plain for loopback, TLS otherwise.
@@ -48,7 +49,11 @@ pub(super) struct Traffic {
     reads: Cell<u8>,
     /// How many bytes of TCP had been written before the request.
     before: Cell<u64>,
-    interim: Cell<InterimCount>,
+    /// hyper has bytes that could not be written.
+    blocked: Cell<bool>,
+    /// How the names of the request that hyper writes next are spelled.
+    request_case: RefCell<Option<HeaderCase>>,
+    answer: RefCell<AnswerHead>,
 }
 
 impl Traffic {
@@ -56,13 +61,24 @@ impl Traffic {
     pub(super) fn begin_exchange(&self) {
         self.written.set(false);
         self.read.set(false);
-        self.interim.set(InterimCount::default());
+        self.answer.replace(AnswerHead::default());
     }
 
     /// A new poll of the driver begins.
     pub(super) fn begin_poll(&self) {
         self.dry.set(false);
         self.reads.set(0);
+    }
+
+    /// The names of the request that hyper writes next shall be spelled so, if not as hyper spells them. (A request that
+    /// is written behind the rest of another has its names `Like-This`: nobody knows where it begins.)
+    pub(super) fn spell_request(&self, case: Option<&HeaderCase>) {
+        self.request_case.replace(case.filter(|_| !self.blocked.get()).cloned());
+    }
+
+    /// How the names of the answer are spelled, unless as hyper spells them.
+    pub(super) fn take_answer_case(&self) -> Option<HeaderCase> {
+        self.answer.borrow_mut().take_case()
     }
 
     /// With the next poll of the driver the connection ends if the peer has acknowledged nothing for
@@ -78,11 +94,13 @@ pub(super) struct Tap {
     traffic: Rc<Traffic>,
     /// How a write failed; there is no other one after it.
     broken: Option<ErrorKind>,
+    /// The beginning of a request whose names have a case of their own, while it is written.
+    head: Option<CasedHead>,
 }
 
 impl Tap {
     pub(super) fn new(wire: Wire, traffic: Rc<Traffic>) -> Self {
-        Self { wire, traffic, broken: None }
+        Self { wire, traffic, broken: None, head: None }
     }
 
     fn socket(&self) -> &Socket {
@@ -107,12 +125,9 @@ impl Tap {
     fn note_read(&self, bytes: &[u8]) -> io::Result<()> {
         self.traffic.read.set(true);
         self.traffic.reads.set(self.traffic.reads.get() + 1);
-        let mut interim = self.traffic.interim.get();
-        let allowed = interim.allows(bytes);
-        self.traffic.interim.set(interim);
-        match allowed {
+        match self.traffic.answer.borrow_mut().follow(bytes) {
             true => Ok(()),
-            false => Err(io::Error::other(format!("more than {} interim (1xx) answers", interim::MOST))),
+            false => Err(io::Error::other(format!("more than {} interim (1xx) answers", answer_head::MOST))),
         }
     }
 
@@ -191,18 +206,14 @@ impl Tap {
         if let Poll::Ready(Ok(1..)) = outcome {
             self.traffic.written.set(true);
         }
+        self.traffic.blocked.set(outcome.is_pending());
         self.note_write(outcome, cx)
     }
 }
 
 impl AsyncWrite for Tap {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        if self.broken.is_some() {
-            return Poll::Pending;
-        }
-        self.note_begin();
-        let outcome = Pin::new(&mut self.wire).poll_write(cx, buf);
-        self.noted(outcome, cx)
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
     }
 
     fn poll_write_vectored(
@@ -213,9 +224,13 @@ impl AsyncWrite for Tap {
         if self.broken.is_some() {
             return Poll::Pending;
         }
-        self.note_begin();
-        let outcome = Pin::new(&mut self.wire).poll_write_vectored(cx, bufs);
-        self.noted(outcome, cx)
+        let this = &mut *self;
+        this.note_begin();
+        if let (Some(case), [first, ..]) = (this.traffic.request_case.take(), bufs) {
+            this.head = Some(CasedHead::new(&case, first));
+        }
+        let outcome = CasedHead::poll_write(&mut this.head, Pin::new(&mut this.wire), cx, bufs);
+        this.noted(outcome, cx)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -23,6 +23,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::state::{Expired, Phase, RequestState};
 use super::transport::Transport;
 use super::{Limits, Rejection};
+use crate::header_case::CasedHead;
 use crate::http1::head;
 pub(super) use lent::Lent;
 use state::{FramingState, Verdict};
@@ -40,6 +41,8 @@ pub(super) struct StrictFraming<S> {
     approved: usize,
     /// Nothing more is let through.
     closed: Option<Closed>,
+    /// The beginning of an answer whose names have a case of their own, while it is written.
+    head: Option<CasedHead>,
     state: RequestState,
 }
 
@@ -62,6 +65,7 @@ impl<S: Transport> StrictFraming<S> {
             kept: BytesMut::new(),
             approved: 0,
             closed: None,
+            head: None,
             state,
         }
     }
@@ -79,7 +83,7 @@ impl<S: Transport> StrictFraming<S> {
     /// Lets nothing more through: hyper reads a request that stands for the rejected one.
     pub(super) fn reject(&mut self, rejection: Rejection) {
         self.state.reject(rejection);
-        self.state.note_head(false);
+        self.state.note_head(None);
         self.kept.clear();
         self.kept.extend_from_slice(REJECTED);
         self.approved = self.kept.len();
@@ -138,7 +142,7 @@ impl<S: Transport> StrictFraming<S> {
         let was_at_head = self.framing.is_at_head();
         let verdict = self.framing.consider(fresh.unwrap_or(&self.kept));
         if was_at_head && matches!(verdict, Verdict::Pass(_) | Verdict::Rewrite(..)) {
-            self.state.note_head(self.framing.is_title_case());
+            self.state.note_head(self.framing.take_case());
         }
         verdict
     }
@@ -273,10 +277,8 @@ impl<S: Transport> AsyncRead for StrictFraming<S> {
 }
 
 impl<S: Transport> AsyncWrite for StrictFraming<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.foresee_end();
-        let outcome = Pin::new(&mut self.io).poll_write(cx, buf);
-        self.written(outcome)
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
     }
 
     fn poll_write_vectored(
@@ -284,9 +286,13 @@ impl<S: Transport> AsyncWrite for StrictFraming<S> {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.foresee_end();
-        let outcome = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
-        self.written(outcome)
+        let this = &mut *self;
+        this.foresee_end();
+        if let (Some(case), [first, ..]) = (this.state.take_answer_case(), bufs) {
+            this.head = Some(CasedHead::new(&case, first));
+        }
+        let outcome = CasedHead::poll_write(&mut this.head, Pin::new(&mut this.io), cx, bufs);
+        this.written(outcome)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -2,6 +2,7 @@
 //!
 //! It sees bytes and reads none: neither sockets nor timers are known here.
 
+use crate::header_case::HeaderCase;
 use crate::http1::chunks::Chunks;
 use crate::http1::head::{self, Framing, Head, HeadError};
 use crate::http1::lenient;
@@ -21,7 +22,7 @@ pub(super) struct FramingState {
     bare_line_feed: bool,
     max_head: usize,
     last: bool,
-    title_case: bool,
+    case: Option<HeaderCase>,
 }
 
 #[derive(Debug)]
@@ -58,7 +59,7 @@ impl FramingState {
             bare_line_feed: false,
             max_head,
             last: false,
-            title_case: false,
+            case: None,
         }
     }
 
@@ -72,9 +73,9 @@ impl FramingState {
         self.last
     }
 
-    /// Whether all names in the head that went through last are spelled `Like-This`.
-    pub(super) fn is_title_case(&self) -> bool {
-        self.title_case
+    /// How the names in the head that went through last are spelled, unless all of them are `Like-This`.
+    pub(super) fn take_case(&mut self) -> Option<HeaderCase> {
+        self.case.take()
     }
 
     /// Whether the next byte belongs to a head.
@@ -165,7 +166,7 @@ impl FramingState {
     fn begin_body(&mut self, head: Head) {
         self.first = false;
         self.last = head.last;
-        self.title_case = head.title_case;
+        self.case = head.case;
         self.position = match head.framing {
             Framing::Sized(0) => Position::Head,
             Framing::Sized(length) => Position::Sized(length),

@@ -1,6 +1,6 @@
 //! What the caller gets to see of an upstream's head: fields and reason phrase.
 //!
-//! Pure edits. Names keep the upstream's spelling (hyper carries it beside the map), values stay byte for byte, but
+//! Pure edits. Names keep the upstream's spelling (`header_case.rs`), values stay byte for byte, but
 //! for the token.
 
 use http::Extensions;

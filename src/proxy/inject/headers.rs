@@ -1,6 +1,6 @@
 //! Which header fields of a caller the upstream gets.
 //!
-//! A pure edit of a header map. Names keep the caller's spelling (hyper carries it beside the map), values stay byte
+//! A pure edit of a header map. Names keep the caller's spelling (`header_case.rs`), values stay byte
 //! for byte; the one exception are codings that wxgate could not look into.
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};

@@ -5,6 +5,7 @@ use std::mem;
 use http::uri::PathAndQuery;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header};
 
+use crate::header_case::HeaderCase;
 use crate::proxy::buffer::Buffered;
 use crate::proxy::fields;
 use crate::secret::Secret;
@@ -19,7 +20,8 @@ pub(super) struct Head<'a> {
     pub(super) method: &'a Method,
     pub(super) version: Version,
     pub(super) headers: HeaderMap,
-    pub(super) extensions: Extensions,
+    /// How its names are spelled, unless all of them are `Like-This`.
+    pub(super) case: Option<HeaderCase>,
 }
 
 impl<'a> Head<'a> {
@@ -32,7 +34,7 @@ impl<'a> Head<'a> {
         for name in strip {
             headers.remove(name);
         }
-        Self { method, version, headers: mem::take(headers), extensions: mem::take(extensions) }
+        Self { method, version, headers: mem::take(headers), case: extensions.remove() }
     }
 }
 
@@ -44,8 +46,7 @@ pub(super) struct Call<'a> {
     pub(super) query: Option<&'a str>,
     /// What the upstream gets to see of the caller's fields.
     headers: HeaderMap,
-    /// Where hyper keeps the spelling of the caller's header names.
-    extensions: Extensions,
+    case: Option<HeaderCase>,
     pub(super) body: Buffered,
     /// The API host that it is sent to.
     pub(super) upstream: &'a Upstream,
@@ -67,7 +68,7 @@ impl<'a> Call<'a> {
         body: Buffered,
         upstream: &'a Upstream,
     ) -> Self {
-        let Head { method, version, mut headers, extensions } = head;
+        let Head { method, version, mut headers, case } = head;
         // An HTTP/2 body needs no field to announce it.
         let announced = fields::has(&headers, &header::CONTENT_LENGTH)
             || fields::has(&headers, &header::TRANSFER_ENCODING)
@@ -80,7 +81,7 @@ impl<'a> Call<'a> {
         if !given && (announced || body.length() > 0) {
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.length()));
         }
-        Self { method, path, query, headers, extensions, body, upstream, secret: None }
+        Self { method, path, query, headers, case, body, upstream, secret: None }
     }
 
     /// The same, with this AppSecret in it.
@@ -112,7 +113,9 @@ impl<'a> Call<'a> {
         if let Some(host) = host {
             request.headers_mut().insert(header::HOST, host.clone());
         }
-        *request.extensions_mut() = self.extensions.clone();
+        if let Some(case) = &self.case {
+            request.extensions_mut().insert(case.clone());
+        }
         Some(request)
     }
 }

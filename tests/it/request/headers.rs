@@ -126,6 +126,60 @@ async fn names_keep_their_spelling_whatever_came_before_on_the_connection() {
     }
 }
 
+/// Each answer of a connection anew, behind interim answers, and with bodies of all kinds.
+#[tokio::test]
+async fn an_answers_names_keep_their_spelling_whatever_is_around_them() {
+    let large = "x".repeat(300_000);
+    let answers = [
+        "HTTP/1.1 200 OK\r\nETag: 1\r\ncontent-length: 2\r\n\r\n{}".to_owned(),
+        "HTTP/1.1 200 OK\r\nEtag: Etag:\r\nContent-Length: 2\r\n\r\n{}".to_owned(),
+        "HTTP/1.1 103 Early Hints\r\nlink: a\r\n\r\nHTTP/1.1 200 OK\r\nX-WX: 1\r\nX-Wx: 2\r\nContent-Length: 0\r\n\r\n"
+            .to_owned(),
+        format!("HTTP/1.1 200 OK\r\nx-one: 1\r\nContent-Length: {}\r\n\r\n{large}", large.len()),
+        "HTTP/1.1 200 OK\r\nX-oNe: 1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n".to_owned(),
+        "HTTP/1.1 404 Not Found\r\nCONTENT-LENGTH: 0\r\n\r\n".to_owned(),
+    ];
+    let right = [
+        &["ETag: 1", "content-length: 2"][..],
+        &["Etag: Etag:", "Content-Length: 2"],
+        &["X-WX: 1", "X-Wx: 2", "Content-Length: 0"],
+        &["x-one: 1", "Content-Length: 300000"],
+        &["X-oNe: 1"],
+        &["CONTENT-LENGTH: 0"],
+    ];
+    let count = std::sync::atomic::AtomicUsize::new(0);
+    let fake = Fake::answering(move |_| {
+        let next = count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Reply::Bytes(answers[next % answers.len()].clone().into())
+    })
+    .await;
+    let gate = Gate::before(&fake.url()).await;
+    let post = "POST /cgi-bin/x HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\nab";
+    let get = "GET /cgi-bin/x HTTP/1.1\r\nhost: h\r\n\r\n";
+    for (request, together) in [(get, false), (post, false), (get, true)] {
+        let mut raw = Raw::to(gate.addr).await;
+        if together {
+            raw.write(request.repeat(right.len())).await;
+        }
+        for fields in right {
+            if !together {
+                raw.write(request.to_owned()).await;
+            }
+            let answer = loop {
+                let answer = raw.answer(false).await;
+                if answer.status != 100 {
+                    break answer;
+                }
+            };
+            let seen: Vec<_> =
+                answer.headers.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+            for field in fields {
+                assert!(seen.iter().any(|seen| seen == field), "{field} in {seen:?}, together: {together}");
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn codings_that_hide_an_errcode_are_not_offered() {
     for (sent, right) in [
