@@ -25,8 +25,14 @@ MOST_THEFTS = 6
 
 
 def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
+    # Below the ports of outgoing connections: one of those would keep a replica that was killed from its port.
+    while True:
+        port = random.randrange(10_000, 32_000)
+        try:
+            socket.create_server(("127.0.0.1", port)).close()
+            return port
+        except OSError:
+            pass
 
 
 def ask(port, path, method="GET", timeout=3):

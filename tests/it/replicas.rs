@@ -21,7 +21,7 @@ use crate::support::wechat::WeChat;
 const PATH: &str = "/cgi-bin/user/get";
 
 async fn replica(wechat: &WeChat, redis: &Redis) -> Gate {
-    let (tables, top) = (redis.table(), "workers = 1\n".to_owned());
+    let (tables, top) = (redis.patient_table(), "workers = 1\n".to_owned());
     Gate::with(&wechat.url, Settings { tables, top, ..Settings::default() }).await
 }
 
@@ -58,7 +58,8 @@ async fn is_up(gate: &Gate) -> bool {
 
 /// Two replicas that share a store: one fetch for each generation, and both say that it is up.
 async fn two_share(wechat: &WeChat, store: &str) -> [Gate; 2] {
-    let gates = [with_admin(wechat, store).await, with_admin(wechat, store).await];
+    let store = format!("{store}timeout = \"2s\"\n");
+    let gates = [with_admin(wechat, &store).await, with_admin(wechat, &store).await];
     for round in 1..4 {
         all_serve(&gates).await;
         assert_eq!(fetches(wechat), round);

@@ -125,7 +125,7 @@ async fn no_secret_of_a_caller_and_no_token_is_logged_whatever_goes_wrong() {
     let dir = tempfile::tempdir().unwrap();
     let settings = Settings {
         account: "paths = [\"/cgi-bin/\", \"/sns/\"]".to_owned(),
-        upstream: "response_timeout = \"1s\"".to_owned(),
+        upstream: "response_timeout = \"3s\"".to_owned(),
         ..Settings::default()
     };
     let mut child = Child::start(&mut serve(dir.path(), &fake.url(), &settings));

@@ -13,6 +13,7 @@ use crate::support::child::{Child, Ended, run, serve, wxgate};
 use crate::support::fake::{Fake, Reply};
 use crate::support::gate::{Settings, note_credential};
 use crate::support::https::{Connection, request};
+use crate::support::port::port;
 use crate::support::until::{until, until_async};
 
 /// The status and the text of one answer to a `GET`.
@@ -83,7 +84,7 @@ async fn from_the_first_moment_of_a_stop_it_is_not_ready_and_admin_answers_to_th
     let fake = Fake::answering(move |_| Reply::Held(released.clone(), late.clone())).await;
     let dir = tempfile::tempdir().unwrap();
     let mut settings = with_admin("listen = \"127.0.0.1:0\"");
-    settings.top = "shutdown_delay = \"300ms\"".to_owned();
+    settings.top = "shutdown_delay = \"3s\"".to_owned();
     let mut child = Child::start(&mut serve(dir.path(), &fake.url(), &settings));
     let (admin, callers) = (admin_addr(&child).await, child.addr().await);
     let ask = async |target: &str| get(TcpStream::connect(admin).await.unwrap(), target).await;
@@ -119,8 +120,8 @@ async fn health_says_why_wxgate_is_not_ready_or_cannot_be_asked() {
     note_credential(KEY);
     let dir = tempfile::tempdir().unwrap();
     let refused = Fake::scripted(|_| Reply::errcode(40125), |_| Reply::json("{}")).await;
-    // A free port that the file can name: health reads no log.
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    // One that the file can name: health reads no log.
+    let port = port();
     std::fs::write(dir.path().join("admin.key"), KEY).unwrap();
     let settings = with_admin(&format!("listen = \"0.0.0.0:{port}\"\nkey = {{ file = \"admin.key\" }}"));
     let child = Child::start(&mut serve(dir.path(), &refused.url(), &settings));

@@ -2,6 +2,7 @@
 //! reader.
 
 use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
 use std::process::Stdio;
 
 use serde_json::Value;
@@ -11,6 +12,7 @@ use crate::support::child::{Child, serve};
 use crate::support::fake::{Fake, Reply};
 use crate::support::gate::Settings;
 use crate::support::https::{Connection, request};
+use crate::support::port::port;
 use crate::support::until::{until, until_some};
 
 #[tokio::test]
@@ -174,7 +176,7 @@ async fn signals_raise_the_level_and_reset_it() {
     let fake = Fake::answering(|_| Reply::json("{}")).await;
     let dir = tempfile::tempdir().unwrap();
     // At this level the log does not say where it listens.
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let port = SocketAddr::from(([127, 0, 0, 1], port()));
     let settings = Settings { top: format!("listen = [\"{port}\"]"), ..Settings::default() };
     let mut child = Child::start(serve(dir.path(), &fake.url(), &settings).env("WXGATE_LOG", "warn"));
     until("it listens", || std::net::TcpStream::connect(port).is_ok()).await;

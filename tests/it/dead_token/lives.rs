@@ -27,7 +27,7 @@ async fn a_caller_that_leaves_during_a_refresh_does_not_cancel_it() {
     let gate = Gate::before(&wechat.url).await;
     assert_eq!(gate.get("/cgi-bin/user/get").await.errcode(), 0);
     wechat.handle.expire_token();
-    fail_fetches(&wechat, How::Hang(Duration::from_millis(700)));
+    fail_fetches(&wechat, How::Hang(Duration::from_secs(3)));
     let addr = gate.addr;
     let leaving = tokio::spawn(async move {
         let mut connection = Connection::plain(addr).await;
@@ -55,7 +55,7 @@ async fn those_who_stay_get_the_token_that_one_who_left_had_asked_for() {
     let gate = Gate::before(&wechat.url).await;
     assert_eq!(gate.get("/cgi-bin/user/get").await.errcode(), 0);
     wechat.handle.steal_token();
-    fail_fetches(&wechat, How::Hang(Duration::from_millis(700)));
+    fail_fetches(&wechat, How::Hang(Duration::from_secs(3)));
     let addr = gate.addr;
     let call = |marker: &'static str| {
         tokio::spawn(async move { call_and_check(&mut Connection::plain(addr).await, marker).await })

@@ -68,7 +68,7 @@ async fn a_password_that_is_changed_while_it_runs_costs_no_caller_an_answer_and_
     let file = dir.path().join("password");
     std::fs::write(&file, PASSWORD).unwrap();
     let store = format!(
-        "[store]\nkind = \"redis\"\nurl = \"redis://127.0.0.1:{}\"\npassword = {{ file = {file:?} }}\n",
+        "[store]\nkind = \"redis\"\nurl = \"redis://127.0.0.1:{}\"\npassword = {{ file = {file:?} }}\ntimeout = \"2s\"\n",
         redis.port
     );
     let gates = [with_admin(&wechat, &store).await, with_admin(&wechat, &store).await];

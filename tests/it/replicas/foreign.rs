@@ -32,7 +32,8 @@ async fn a_value_that_wxgate_did_not_write_is_left_alone() {
 }
 
 async fn with_secret(wechat: &WeChat, redis: &Redis, secret: &str) -> Gate {
-    let settings = Settings { tables: redis.table(), secret: Some(secret.to_owned()), ..Settings::default() };
+    let settings =
+        Settings { tables: redis.patient_table(), secret: Some(secret.to_owned()), ..Settings::default() };
     Gate::with(&wechat.url, settings).await
 }
 

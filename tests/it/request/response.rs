@@ -358,7 +358,7 @@ async fn an_answer_that_stalls_is_broken_off() {
         Reply::Then(head.into(), Arc::clone(&never), Vec::new())
     })
     .await;
-    let upstream = "response_timeout = \"300ms\"".to_owned();
+    let upstream = "response_timeout = \"1s\"".to_owned();
     let gate =
         Gate::with(&fake.url(), crate::support::gate::Settings { upstream, ..Default::default() }).await;
     let response = gate.get("/cgi-bin/json").await;

@@ -10,6 +10,7 @@ pub(crate) mod gate;
 pub(crate) mod https;
 pub(crate) mod nobody;
 pub(crate) mod outbound;
+pub(crate) mod port;
 pub(crate) mod raw;
 pub(crate) mod redis;
 pub(crate) mod until;

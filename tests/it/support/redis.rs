@@ -1,6 +1,5 @@
 //! A real redis-server on loopback with nothing in it, which ends with the test.
 
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -8,6 +7,7 @@ use std::time::Duration;
 use redis::{Client, Connection};
 use tempfile::TempDir;
 
+use super::port::port;
 use super::until::until_some;
 
 /// A running server; stops when dropped.
@@ -62,8 +62,7 @@ impl Redis {
     }
 
     fn idle() -> Self {
-        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        Self { port: free, dir: TempDir::new().unwrap(), options: Vec::new(), process: None }
+        Self { port: port(), dir: TempDir::new().unwrap(), options: Vec::new(), process: None }
     }
 
     /// Starts it on the same port, empty.
@@ -102,9 +101,15 @@ impl Redis {
         format!("redis://127.0.0.1:{}/0", self.port)
     }
 
-    /// The table that makes a wxgate use it.
+    /// The table that makes a wxgate use it, as it is by default.
     pub(crate) fn table(&self) -> String {
         format!("[store]\nkind = \"redis\"\nurl = \"{}\"\n", self.url())
+    }
+
+    /// The same for tests that count fetches: on a busy machine a command may take longer than the default allows, and
+    /// then a replica fetches for itself, as it should.
+    pub(crate) fn patient_table(&self) -> String {
+        self.table() + "timeout = \"2s\"\n"
     }
 
     /// An operator's connection.

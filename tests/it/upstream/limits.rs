@@ -26,7 +26,7 @@ async fn calls_beyond_max_connections_wait_and_are_then_busy() {
         Reply::Held(released.clone(), bytes)
     })
     .await;
-    let gate = Gate::with(&fake.url(), limited("max_connections = 3\nconnect_timeout = \"700ms\"")).await;
+    let gate = Gate::with(&fake.url(), limited("max_connections = 3\nconnect_timeout = \"2s\"")).await;
     let mut held = Vec::new();
     for count in 1..=3 {
         let mut caller = Raw::to(gate.addr).await;
@@ -36,7 +36,7 @@ async fn calls_beyond_max_connections_wait_and_are_then_busy() {
     }
     let begun = Instant::now();
     let busy = gate.get("/cgi-bin/x").await;
-    assert!(begun.elapsed() >= Duration::from_millis(700), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() >= Duration::from_secs(2), "{:?}", begun.elapsed());
     assert_refused(&busy, 503, -1, "busy", "the fourth");
     assert_eq!(fake.calls(), 3);
     // One that still waits gets the first connection that is free.
