@@ -7,15 +7,13 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use wxgate::config::Config;
 use wxgate::proxy::authorize::{RequestedCall, authorize};
 
 use crate::support::child::{Child, wxgate};
 use crate::support::gate::{APPID, Gate, SECRET, Settings, note_credential};
+use crate::support::thief::Thief;
 use crate::support::until::{until, until_some};
 use crate::support::wechat::WeChat;
 
@@ -141,25 +139,6 @@ async fn the_page_with_the_js_sdk_gets_its_signature_and_nothing_else() {
     assert!(output(other, "curl").await.contains("\"errcode\":48001"));
 }
 
-/// Steals the token whenever the current one has opened a call, but no more often than forced refreshes last.
-fn thief(wechat: &WeChat) -> (Arc<AtomicBool>, tokio::task::JoinHandle<usize>) {
-    const MOST: usize = 9;
-    let (stop, handle) = (Arc::new(AtomicBool::new(false)), wechat.handle.clone());
-    let stopped = Arc::clone(&stop);
-    let task = tokio::spawn(async move {
-        let mut thefts = 0;
-        while thefts < MOST && !stopped.load(Ordering::Relaxed) {
-            if handle.stats().per_token.last().is_some_and(|token| token.calls > 0) {
-                handle.steal_token();
-                thefts += 1;
-            }
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        thefts
-    });
-    (stop, task)
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_old_php_app_gets_the_same_through_the_proxy_as_from_the_api() {
     let desk = desk();
@@ -193,19 +172,17 @@ async fn an_old_php_app_notices_no_theft_behind_the_proxy_and_fails_without_it()
 
     let wechat = WeChat::start().await;
     let gate = Gate::before(&wechat.url).await;
-    let (stop, thief_at_work) = thief(&wechat);
+    let thief = Thief::of(&wechat);
     let through = app(&format!("http://{}", gate.addr), desk.path()).await;
-    stop.store(true, Ordering::Relaxed);
-    let thefts = thief_at_work.await.unwrap();
+    let thefts = thief.thefts().await;
     println!("{thefts} thefts during one run");
-    assert!(thefts >= 3, "{thefts}");
+    assert!(thefts >= 2, "{thefts}");
     assert_eq!(without_rid(&through), without_rid(&expected));
 
     let alone = WeChat::start().await;
-    let (stop, thief_at_work) = thief(&alone);
+    let thief = Thief::of(&alone);
     let robbed = app(&alone.url, desk.path()).await;
-    stop.store(true, Ordering::Relaxed);
-    assert_eq!(thief_at_work.await.unwrap(), 1, "the app never fetches again by itself");
+    assert_eq!(thief.thefts().await, 1, "the app never fetches again by itself");
     assert!(robbed.contains("\"errcode\":40001"), "{robbed}");
 }
 

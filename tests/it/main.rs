@@ -11,6 +11,7 @@ mod benches;
 mod callers;
 mod central;
 mod check;
+mod clients;
 mod command_line;
 mod dead_token;
 mod demo;
