@@ -134,6 +134,7 @@ fn rules(host: Option<String>, prefix: &str) -> Rules {
         untouched: Vec::new(),
         secret_paths: Vec::new(),
         tickets: false,
+        sealed: Vec::new(),
         table: table_of(Product::Weixin, true),
     }
 }

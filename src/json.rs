@@ -62,6 +62,17 @@ impl<'a> Object<'a> {
         Members { text: self.0, at: 0, ended: false }
     }
 
+    /// The same object without the members of these names, and without white space between those that are left.
+    pub fn without(self, names: &[&str]) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.0.len() + 1);
+        for member in self.members().filter(|member| !names.iter().any(|name| member.is(name))) {
+            out.push(if out.is_empty() { b'{' } else { b',' });
+            out.extend([b"\"", member.name, b"\":", member.value].concat());
+        }
+        out.extend_from_slice(if out.is_empty() { b"{}" } else { b"}" });
+        out
+    }
+
     /// The raw value of a member; as in PHP's `json_decode`, the last of several.
     pub fn get(self, name: &str) -> Option<&'a [u8]> {
         self.members().filter(|member| member.is(name)).last().map(|member| member.value)
@@ -331,6 +342,22 @@ mod tests {
         ] {
             let found = with_members(text.as_bytes(), &[("a", "\"1\""), ("s", "\"2\"")]);
             assert_eq!(found.map(|text| String::from_utf8(text).unwrap()).as_deref(), right, "{text}");
+        }
+    }
+
+    #[test]
+    fn members_are_left_out_and_the_rest_stays_as_it_is() {
+        for (text, right) in [
+            ("{}", "{}"),
+            (r#"{"a":1,"s":"x"}"#, "{}"),
+            (
+                r#" {"a":1, "b" : [1, {"a":2}] ,"\u0073":2,"\u00e9":"\/"} x"#,
+                r#"{"b":[1, {"a":2}],"\u00e9":"\/"}"#,
+            ),
+            (r#"{"b":12345678901234567890,"a":"","c":null}"#, r#"{"b":12345678901234567890,"c":null}"#),
+        ] {
+            let left = Object::find(text.as_bytes()).unwrap().without(&["a", "s"]);
+            assert_eq!(String::from_utf8(left).unwrap(), right, "{text}");
         }
     }
 

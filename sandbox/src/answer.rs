@@ -51,6 +51,11 @@ impl Answer {
         Self { status: StatusCode::OK, mime, body, attachment: Some(file_name), more: Vec::new() }
     }
 
+    /// What it says, and its type.
+    pub(crate) fn content(&self) -> (&[u8], &str) {
+        (&self.body, &self.mime)
+    }
+
     pub(crate) fn status(&self) -> StatusCode {
         self.status
     }

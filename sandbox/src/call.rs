@@ -32,6 +32,11 @@ impl Call {
         Self { parts, body, peer, query }
     }
 
+    /// The same call with another body, and its query for nothing but the token.
+    pub(crate) fn with_body(&self, body: Vec<u8>) -> Self {
+        Self { parts: self.parts.clone(), body: Body::Whole(body.into()), peer: self.peer, query: Vec::new() }
+    }
+
     pub(crate) fn path(&self) -> &str {
         self.parts.uri.path()
     }

@@ -10,6 +10,7 @@ use serde_json::json;
 use crate::answer::{Answer, JSON};
 use crate::call::{Body, Call};
 use crate::failures::Failure;
+use crate::secure::{ApiKeys, SealedAnswers};
 use crate::tokens::Lag;
 use crate::world::World;
 
@@ -29,6 +30,8 @@ pub(crate) fn answer(world: &mut World, call: &Call) -> Answer {
         (&Method::POST, "/sandbox/expire-token") => done(json!(world.expire_tokens(appid))),
         (&Method::POST, "/sandbox/fail") => fail(world, &call.body),
         (&Method::POST, "/sandbox/lag") => lag(world, &call.body),
+        (&Method::POST, "/sandbox/sealed") => sealed(world, &call.body),
+        (&Method::GET | &Method::HEAD, "/sandbox/sealed") => Answer::json(&json!(ApiKeys::default())),
         (&Method::GET | &Method::HEAD, "/sandbox/stats") => match serde_json::to_string(&world.stats()) {
             Ok(stats) => Answer::of(StatusCode::OK, JSON, stats),
             Err(e) => refused(StatusCode::INTERNAL_SERVER_ERROR, &e.to_string()),
@@ -36,7 +39,7 @@ pub(crate) fn answer(world: &mut World, call: &Call) -> Answer {
         (&Method::GET | &Method::HEAD, "/sandbox/last") => Answer::json(&world.tally.last()),
         _ => refused(
             StatusCode::NOT_FOUND,
-            "POST steal-token, expire-token, fail, lag; GET stats, last; `wxgate sandbox --help` explains them",
+            "POST steal-token, expire-token, fail, lag, sealed; GET sealed, stats, last; `wxgate sandbox --help` explains them",
         ),
     }
 }
@@ -69,6 +72,32 @@ fn lag(world: &mut World, body: &Body) -> Answer {
         Ok(_) => refused(StatusCode::BAD_REQUEST, "`share` must be a number from 0 to 1"),
         Err(words) => refused(StatusCode::BAD_REQUEST, &words),
     }
+}
+
+fn sealed(world: &mut World, body: &Body) -> Answer {
+    const FORM: &str = r#"expected {"count": 1, "how": "tampered"}, where `count` may be left out"#;
+    let order = match body {
+        Body::Whole(bytes) => {
+            serde_json::from_slice::<SealedOrder>(bytes).map_err(|e| format!("{e}; {FORM}"))
+        }
+        Body::TooLarge => Err("the body is too long".to_owned()),
+    };
+    match (order, &mut world.secure) {
+        (Ok(SealedOrder { how, count }), Some(secure)) => {
+            secure.order(how, count.unwrap_or(1));
+            Answer::json(&json!({ "errcode": 0, "errmsg": "ok" }))
+        }
+        (Ok(_), None) => refused(StatusCode::CONFLICT, "it was started without --api-security"),
+        (Err(words), _) => refused(StatusCode::BAD_REQUEST, &words),
+    }
+}
+
+/// The body of `POST /sandbox/sealed`.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SealedOrder {
+    how: SealedAnswers,
+    count: Option<u32>,
 }
 
 /// The body of `POST /sandbox/lag`.

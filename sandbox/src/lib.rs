@@ -11,6 +11,7 @@
 //! api/       one function per interface
 //! world      the state behind one lock
 //! tokens     lives and deaths of tokens (pure)      fetch   quotas and modes of handing them out (pure)
+//! secure     the API security mode: signatures and encryption
 //! failures   what a test ordered to go wrong        stats   what is counted
 //! call, upload, media, answer, spelling, errors, clock, options, tls
 //! ```
@@ -29,6 +30,7 @@ mod fetch;
 mod media;
 mod options;
 mod request;
+mod secure;
 mod serve;
 mod spelling;
 mod stats;
@@ -50,6 +52,7 @@ use tokio_rustls::TlsAcceptor;
 pub use failures::{Failure, How};
 pub use fetch::Fetches;
 pub use options::{DEFAULT_APPID, DEFAULT_CORPID, DEFAULT_SECRET, Options};
+pub use secure::{ApiKeys, SealedAnswers};
 pub use stats::{Connections, Stats, TokenStats};
 pub use tokens::Lag;
 
@@ -103,6 +106,9 @@ impl Sandbox {
         let whitelist = options.allow_ips.iter().map(IpAddr::to_canonical).collect();
         let mut world = world::World::new(accounts, lives, whitelist, options.api_quota);
         world.wecom = options.wecom;
+        if options.api_security {
+            world.secure = Some(secure::Secure::new().map_err(Error::Usage)?);
+        }
         let world = Arc::new(Mutex::new(world));
         let spelling = spelling::wechats().await;
         Ok(Self { listener, addr, site: serve::Site { world, tls, spelling } })
@@ -155,6 +161,13 @@ impl Handle {
     /// From now on, nodes that lag refuse tokens; a share of 0 ends it.
     pub fn lag(&self, lag: Lag) {
         serve::lock(&self.world).tokens.lag = lag;
+    }
+
+    /// The next `count` answers that are encrypted are like this.
+    pub fn sealed_answers(&self, how: SealedAnswers, count: u32) {
+        if let Some(secure) = &mut serve::lock(&self.world).secure {
+            secure.order(how, count);
+        }
     }
 
     /// Lets this much time pass at once, for tokens, quotas and tickets.

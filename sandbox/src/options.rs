@@ -26,6 +26,11 @@ Calls that steer it (no token needed; ?appid=APPID restricts the first two to on
   POST /sandbox/lag            {\"share\": 0.3, \"ms\": 1000}
                                that part of the calls meets a node that refuses a token (40001) until it is so old;
                                without `ms` always; a share of 0 ends it
+  POST /sandbox/sealed         {\"count\": 1, \"how\": \"tampered\"}
+                               with --api-security: the next `count` (default 1) encrypted answers are \"unsigned\",
+                               \"tampered\", signed with a \"foreign_key\" or under a \"foreign_number\", \"stale\",
+                               \"changing\" (of certificates) or {\"errcode\": N}
+  GET  /sandbox/sealed         with --api-security: the keys of an app, which are public, as JSON
   GET  /sandbox/stats          fetches, calls, calls per token, errors, peer addresses, connections
   GET  /sandbox/last           the last 100 requests with their headers, tokens and secrets masked
 
@@ -81,6 +86,11 @@ pub struct Options {
     /// another application
     #[arg(long)]
     pub wecom: bool,
+
+    /// Ask for the API security mode (服务端 API 签名与加密): plain calls of the interfaces that support it are refused,
+    /// encrypted and signed ones answered so, with the keys of `GET /sandbox/sealed`
+    #[arg(long, conflicts_with = "wecom")]
+    pub api_security: bool,
 }
 
 impl Default for Options {
@@ -98,6 +108,7 @@ impl Default for Options {
             key: None,
             plain: false,
             wecom: false,
+            api_security: false,
         }
     }
 }
@@ -190,6 +201,7 @@ mod tests {
             "/sandbox/fail",
             "hang_ms",
             "/sandbox/lag",
+            "/sandbox/sealed",
             "/sandbox/stats",
             "/sandbox/last",
         ] {

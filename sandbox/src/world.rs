@@ -14,6 +14,7 @@ use crate::errors::{Refusal, refuse};
 use crate::failures::Failures;
 use crate::fetch::Ledger;
 use crate::media::MediaStore;
+use crate::secure::Secure;
 use crate::stats::{Stats, Tally, TokenStats};
 use crate::tokens::{Kind, Tokens, Worth};
 
@@ -45,6 +46,8 @@ pub(crate) struct World {
     pub(crate) tally: Tally,
     /// Whether it plays WeCom.
     pub(crate) wecom: bool,
+    /// With which keys it plays the API security mode.
+    pub(crate) secure: Option<Secure>,
     whitelist: Vec<IpAddr>,
     api_quota: u64,
 }
@@ -77,6 +80,7 @@ impl World {
             failures: Failures::default(),
             tally: Tally::default(),
             wecom: false,
+            secure: None,
             whitelist,
             api_quota,
         }

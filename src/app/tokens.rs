@@ -14,6 +14,7 @@ use crate::credential::{
     self, CredentialId, CredentialKind, IssuerClient, Policy, Reader, Task, TaskSpec, policy,
 };
 use crate::proxy::route::{Rules, table_of};
+use crate::proxy::signing::Signing;
 use crate::proxy::{Account, OwnToken};
 use crate::secret::Secret;
 use crate::store::file::FileStore;
@@ -207,9 +208,11 @@ impl Tokens {
                 untouched: account.untouched.clone(),
                 secret_paths: account.secret_paths.clone(),
                 tickets: account.tickets,
+                sealed: account.signing.as_ref().map(|keys| keys.paths.clone()).unwrap_or_default(),
                 table: table_of(account.kind, token.is_some()),
             },
             token,
+            signing: account.signing.clone().map(Signing::new),
         }
     }
 

@@ -120,6 +120,7 @@ impl fmt::Display for Summary<'_> {
             secret_paths,
             upstream,
             refresh_on,
+            signing,
         } = self.0;
         write!(f, "account `{name}`: ")?;
         match (app, kind) {
@@ -147,6 +148,9 @@ impl fmt::Display for Summary<'_> {
         if !secret_paths.is_empty() {
             let paths: Vec<_> = secret_paths.iter().map(|entry| entry.path.as_str()).collect();
             write!(f, ", puts the secret into {}", paths.join(" "))?;
+        }
+        if let Some(keys) = signing {
+            write!(f, ", encrypts and signs calls with the symmetric key {}", keys.key_number)?;
         }
         if refresh_on.is_empty() && app.is_some() {
             f.write_str(", never refreshed by an errcode")?;

@@ -7,7 +7,7 @@ use super::parse::{address, path};
 use super::report::Report;
 use super::table::{Given, Table};
 use super::value::Value;
-use super::{Account, Product, app, keys, parse, secret_paths};
+use super::{Account, Product, app, keys, parse, secret_paths, signing};
 use crate::proxy::route::{PathPattern, table_of};
 use crate::secret::Secret;
 use crate::upstream::BaseUrl;
@@ -114,6 +114,7 @@ fn read_one<'r>(mut table: Table<'r>, default_url: &BaseUrl) -> Draft<'r> {
         let words = "of no use with token_api = \"none\": there is no secret to put in; remove it";
         table.problem("secret_paths", words);
     }
+    let signing = signing::read(&table, kind, keeps_token, &paths);
     let (refresh_given, mut refresh_on) = table.given_or_default("refresh_on", refresh_on);
     if !keeps_token && refresh_given == Given::Right {
         let words = "without effect with token_api = \"none\": nothing is sent a second time";
@@ -132,6 +133,7 @@ fn read_one<'r>(mut table: Table<'r>, default_url: &BaseUrl) -> Draft<'r> {
         }
     }
 
+    let signing = signing.and_then(|signing| signing.finish());
     let account = app.map(|app| Account {
         name: name.value.clone(),
         kind,
@@ -144,6 +146,7 @@ fn read_one<'r>(mut table: Table<'r>, default_url: &BaseUrl) -> Draft<'r> {
         tickets,
         secret_paths,
         refresh_on,
+        signing,
     });
     let (name, name_given) = ((name_given != Given::Wrong).then_some(name), name_given != Given::No);
     Draft { report, path, line, name, name_given, appid, hosts, prefix, routes_known, account }

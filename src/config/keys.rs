@@ -14,6 +14,7 @@ mod alert;
 mod caller;
 mod forms;
 mod limits;
+mod signing;
 mod store;
 mod tls;
 mod top;
@@ -38,6 +39,7 @@ pub(super) static SECTIONS: &[Section] = &[
     upstream::SECTION,
     limits::SECTION,
     account::SECTION,
+    signing::SECTION,
     caller::SECTION,
     alert::SECTION,
     store::SECTION,
@@ -65,6 +67,8 @@ pub(super) enum Header {
     Many,
     /// `[[name]]`, perhaps none.
     Any,
+    /// `[name.inner]` behind a `[[name]]`; without it there is no such thing.
+    Inner,
 }
 
 /// One text in the two languages of the documents. Plain text; Markdown's backticks for code.
@@ -114,6 +118,8 @@ pub(super) enum Kind {
     Text(Form),
     /// A path that takes the AppSecret, or a table that says how it names it.
     SecretPath,
+    /// A table of PEM files, or of tables that say where the PEM is, by the numbers of the certificates in it.
+    Certificates,
     /// A path; a relative one starts from the file's folder.
     Path,
     /// A text in quotes, or a table that says where the text is.
@@ -212,15 +218,18 @@ impl Section {
 
     /// What may stand in it: the names of its keys, and at the top those of the other sections.
     pub(super) fn names(&self) -> impl Iterator<Item = &'static str> {
-        let sections = SECTIONS.iter().map(|section| section.name).filter(|name| !name.is_empty());
-        self.keys.iter().map(|key| key.name).chain(sections.filter(|_| self.name == TOP))
+        let sections = SECTIONS.iter().filter_map(|section| match section.name.split_once('.') {
+            None => (self.name == TOP && section.name != TOP).then_some(section.name),
+            Some((outer, inner)) => (self.name == outer).then_some(inner),
+        });
+        self.keys.iter().map(|key| key.name).chain(sections)
     }
 
     /// Its header as a file has it: `[upstream]`, `[[account]]`.
     pub(super) fn shown(&self) -> String {
         match self.header {
             Header::None => String::new(),
-            Header::Once | Header::Optional => format!("[{}]", self.name),
+            Header::Once | Header::Optional | Header::Inner => format!("[{}]", self.name),
             Header::Many | Header::Any => format!("[[{}]]", self.name),
         }
     }

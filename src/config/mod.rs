@@ -22,6 +22,7 @@ mod schema;
 mod secret;
 mod secret_paths;
 mod settings;
+mod signing;
 mod store;
 mod table;
 mod text;
@@ -59,6 +60,7 @@ use crate::alert::Robot;
 pub use crate::logging::LogFormat;
 use crate::proxy::route::{PathPattern, SecretPath};
 pub use crate::proxy::settings::{Allow, Caller, Limits, Rate};
+pub use crate::proxy::signing::keys::Keys as SigningKeys;
 use crate::secret::Secret;
 use crate::tls::{Pem, ServerPem};
 use crate::upstream::tls::Trust;
@@ -309,6 +311,8 @@ pub struct Account {
     pub secret_paths: Vec<SecretPath>,
     /// The errcodes that mean a dead token.
     pub refresh_on: Vec<i64>,
+    /// What calls are encrypted and signed with.
+    pub signing: Option<SigningKeys>,
 }
 
 /// What a token is issued for.

@@ -65,6 +65,13 @@ impl<'a> Findings<'a> {
     pub(super) fn next_table(&self, section: &'static Section) -> String {
         match section.header {
             Header::None | Header::Once | Header::Optional => section.name.to_owned(),
+            // Of the outer table that came last.
+            Header::Inner => {
+                let (outer, inner) = section.name.split_once('.').unwrap_or((section.name, ""));
+                let tables = self.tables.borrow();
+                let count = tables.iter().find(|(name, _)| *name == outer).map_or(1, |(_, count)| *count);
+                format!("{outer}[{}].{inner}", count - 1)
+            }
             Header::Many | Header::Any => {
                 let mut tables = self.tables.borrow_mut();
                 let known = tables.iter().position(|(name, _)| *name == section.name);

@@ -15,6 +15,8 @@ pub fn schema() -> Value {
         match section.header {
             Header::None => properties.extend(keys(section)),
             Header::Once | Header::Optional => drop(properties.insert(section.name.to_owned(), table)),
+            // Stands within its outer one.
+            Header::Inner => {}
             Header::Many | Header::Any => {
                 let tables = json!({ "type": "array", "items": table, "description": section.text.en });
                 properties.insert(section.name.to_owned(), tables);
@@ -39,10 +41,18 @@ fn table(section: &'static Section) -> Value {
         .filter(|key| matches!(key.default, Default::Required))
         .map(|key| key.name)
         .collect();
+    let mut properties = keys(section);
+    for other in SECTIONS {
+        if let Some((outer, inner)) = other.name.split_once('.')
+            && outer == section.name
+        {
+            properties.insert(inner.to_owned(), table(other));
+        }
+    }
     let mut schema = json!({
         "type": "object",
         "description": section.text.en,
-        "properties": keys(section),
+        "properties": properties,
         "required": required,
         "additionalProperties": false,
     });
@@ -101,6 +111,9 @@ fn of_kind(kind: &Kind) -> Map<String, Value> {
                 "additionalProperties": false,
             },
         ] }),
+        Kind::Certificates => {
+            json!({ "type": "object", "minProperties": 1, "additionalProperties": secret() })
+        }
         Kind::Path => json!({ "type": "string", "minLength": 1 }),
         // A secret is a text where PEM has a path: the shape is the same.
         Kind::Secret | Kind::Pem => secret(),

@@ -54,6 +54,9 @@ pub(super) const PROXY_URL: Purpose = Purpose {
 pub(super) const CALLER_KEY: Purpose =
     Purpose { name: "key", source: "a long random text that only this caller knows" };
 
+/// What calls are encrypted with.
+pub(super) const SIGNING_KEY: Purpose =
+    Purpose { name: "symmetric key", source: "the 44 characters that the console shows for AES256_GCM" };
 /// Where a group robot is told.
 pub(super) const ROBOT_URL: Purpose =
     Purpose { name: "url", source: "the webhook that the service shows for the robot" };

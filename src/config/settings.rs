@@ -127,6 +127,15 @@ pub(super) fn shown(key: &Key, value: &DeValue<'_>) -> (Json, Option<String>) {
             (list.iter().map(|_| Json::from(MASK)).collect(), None)
         }
         (Kind::Secret | Kind::OneOrMore(Kind::Secret), _) => (MASK.into(), elsewhere),
+        (Kind::Certificates, DeValue::Table(table)) => {
+            let shown = |value: &DeValue<'_>| match value {
+                DeValue::String(path) => Json::from(path.as_ref()),
+                _ => MASK.into(),
+            };
+            let certificates =
+                table.iter().map(|(number, value)| (number.get_ref().as_ref(), shown(value.get_ref())));
+            (certificates.collect(), None)
+        }
         (_, DeValue::Table(_)) => (MASK.into(), elsewhere),
         (_, DeValue::String(text)) => (without_password(text).into(), None),
         (_, value) => (json_of(value), None),
@@ -165,7 +174,10 @@ pub fn print(settings: &[Setting]) -> String {
         let (of, name) = key.rsplit_once('.').unwrap_or((TOP, key));
         if of != section {
             let header = match of.split_once('[') {
-                Some((name, _)) => format!("\n[[{name}]]"),
+                Some((name, rest)) => match rest.split_once("].") {
+                    Some((_, inner)) => format!("\n[{name}.{inner}]"),
+                    None => format!("\n[[{name}]]"),
+                },
                 None => format!("\n[{of}]"),
             };
             lines.push((header, String::new()));
@@ -188,7 +200,10 @@ pub fn print(settings: &[Setting]) -> String {
 
 /// What a key without a value comes to.
 fn unset(section: &str, name: &str) -> &'static str {
-    let section = section.split('[').next().unwrap_or_default();
+    let section = match section.split_once('[') {
+        Some((outer, rest)) => format!("{outer}{}", rest.split_once(']').map_or("", |(_, inner)| inner)),
+        None => section.to_owned(),
+    };
     let key = SECTIONS.iter().find(|known| known.name == section).and_then(|section| section.key(name));
     match key.map(|key| key.default) {
         Some(Default::Unset(text)) => text.en,

@@ -110,6 +110,12 @@ impl<'r> Table<'r> {
         self.tables(name).and_then(|value| value.table(keys::section(name)))
     }
 
+    /// A table of this one, if the file has it: `[account.signing]`.
+    pub(super) fn inner(&self, name: &str) -> Option<Table<'r>> {
+        let section = keys::section(&format!("{}.{name}", self.section.name));
+        self.tables(name).and_then(|value| value.table(section))
+    }
+
     /// A `[table]` all of whose keys have defaults; read from nothing where the file leaves it out.
     pub(super) fn table_or_defaults(&self, name: &str, empty: &'r Spanned<DeTable<'r>>) -> Table<'r> {
         let found = self.table(name);

@@ -125,6 +125,16 @@ pub(super) const OWN: &[(&str, Entry)] = &[
         ),
     ),
     (
+        "signing",
+        row(
+            0,
+            "WeChat's answer to an encrypted call is not signed and encrypted as the account's keys have it, so it was not passed on.",
+            "The errmsg names the cause; `wxgate check` says when platform certificates end. The call may have been executed.",
+            "微信对加密调用的响应未通过验签或无法解密，因此没有转发。",
+            "errmsg 写明了原因；`wxgate check` 会显示平台证书的有效期。该调用可能已经执行。",
+        ),
+    ),
+    (
         "busy",
         row(
             0,

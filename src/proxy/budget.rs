@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::refusal::Refusal;
 use super::settings::Caller;
 
 /// Shares of configured callers, in their order; further ones use them a second time.
@@ -116,6 +117,33 @@ impl Share {
     pub(super) fn give_back(&self, bytes: usize) {
         self.budget.shares[self.index].fetch_sub(bytes, Ordering::Relaxed);
         self.budget.used.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+/// Bytes that something else than a request's body takes of a share, until it is dropped.
+#[derive(Debug)]
+pub struct Room {
+    share: Share,
+    bytes: usize,
+}
+
+impl Room {
+    pub(super) fn new(share: Share) -> Self {
+        Self { share, bytes: 0 }
+    }
+
+    /// Takes so many more.
+    pub(super) fn grow(&mut self, bytes: usize) -> Result<(), Refusal> {
+        let full = "too many bodies are held at this moment to check this answer; try again, or raise limits.replay_total";
+        self.share.reserve(bytes).map_err(|_| Refusal::Busy(full))?;
+        self.bytes += bytes;
+        Ok(())
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.share.give_back(self.bytes);
     }
 }
 

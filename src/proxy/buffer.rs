@@ -12,10 +12,11 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use hyper::body::{Body, Frame};
 
-use super::budget::{Exhausted, Share};
+use super::budget::{Exhausted, Room, Share};
 use super::refusal::Refusal;
 use super::secret_call;
 use super::settings::Limits;
+use super::signing;
 use super::token_answer;
 use crate::deadline::Deadline;
 use crate::listener::CallerBody;
@@ -89,6 +90,25 @@ impl Buffered {
             (held.length, held.chunks) = (body.len(), vec![body.into()]);
         }
         Ok(self)
+    }
+
+    /// Another body, held beside this one for the same caller.
+    ///
+    /// # Errors
+    /// [`Refusal::Busy`] when it does not fit into `replay_total`.
+    pub fn beside(&self, body: Vec<u8>) -> Result<Self, Refusal> {
+        Self::whole(&body.into(), self.share().clone())
+    }
+
+    /// Room beside it for what else is held for the same call.
+    pub fn room(&self) -> Room {
+        Room::new(self.share().clone())
+    }
+
+    fn share(&self) -> &Share {
+        match self {
+            Self::Whole(held) | Self::Streamed { beginning: held, .. } => &held.share,
+        }
     }
 
     /// The body for a sending; a stream's is gone after the first.
@@ -181,6 +201,17 @@ impl BodyLimits {
             max: token_answer::LONGEST_BODY as u64,
             too_large: "the body of a call for a token is larger than 64 KiB; send appid and secret alone",
             buffered: token_answer::LONGEST_BODY,
+            pause: limits.idle_timeout,
+        }
+    }
+
+    /// Those of a call that is encrypted.
+    pub fn of_sealed_call(limits: &Limits) -> Self {
+        Self {
+            max: signing::LONGEST_BODY as u64,
+            too_large: "the body of a call that `signing.paths` names is larger than 1 MiB, more than wxgate encrypts; send less, \
+                        or sign it yourself",
+            buffered: signing::LONGEST_BODY,
             pause: limits.idle_timeout,
         }
     }

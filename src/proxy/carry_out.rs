@@ -67,6 +67,14 @@ impl Proxy {
                 let mut call = Call::new(head, target, body, upstream);
                 Box::pin(self.with_clean_answer(own, &mut call, stats)).await
             }
+            (Action::InjectAndSeal { reveals }, Some(own)) => match &account.signing {
+                Some(signing) => {
+                    let whose = (account, own, signing);
+                    Box::pin(self.with_seal(whose, reveals, head, target, body, upstream, stats)).await
+                }
+                // There is no such action without keys.
+                None => Err(Refusal::Unsigned),
+            },
             (Action::Inject | Action::InjectUnlessForeign, Some(own)) => {
                 self.with_token(own, &mut Call::new(head, target, body, upstream), stats).await
             }

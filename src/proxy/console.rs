@@ -18,7 +18,7 @@ use super::carry_out::Granted;
 use super::inject::Head;
 use super::refusal::Refusal;
 use super::tally::Tally;
-use super::{Proxy, own_calls, refused};
+use super::{Proxy, own_calls, refused, signing};
 
 /// What is to be called.
 #[derive(Debug, Clone)]
@@ -74,6 +74,7 @@ impl Proxy {
             admit::admit(&mut parts.method, &parts.uri, parts.version, &parts.headers)?;
         let account = &self.state.accounts[index];
         let action = own_calls::settled(account.rules.action(&path)?, query, account.token.as_ref());
+        let action = signing::settled(action, &parts.method, &parts.headers);
         let share = self.state.budget.share(&self.state.callers, None, IpAddr::V4(Ipv4Addr::LOCALHOST));
         let body = Buffered::whole(&body, share)?;
         let (upstream, path) = (&*self.upstreams[index], &*path);

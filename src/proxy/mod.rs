@@ -26,6 +26,7 @@ pub mod route;
 mod secret_call;
 mod send;
 pub mod settings;
+pub mod signing;
 mod state;
 mod tally;
 mod ticket;
@@ -133,13 +134,15 @@ impl Proxy {
         }
         let Route { index, account, path, action } = route?;
         let action = own_calls::settled(action, query, account.token.as_ref());
+        let action = signing::settled(action, &parts.method, &parts.headers);
         // What is rare is boxed, here and below: a future is as large as the largest of its ways.
-        let body = match body.is_end_stream() {
+        let body = match body.is_end_stream() && !matches!(action, Action::InjectAndSeal { .. }) {
             true => Buffered::empty(self.state.budget.no_share()),
             false => {
                 let limits = match action {
                     Action::AnswerLocally(_) => BodyLimits::of_token_call(&self.state.limits),
                     Action::PutSecret(_) => BodyLimits::of_secret_call(&self.state.limits),
+                    Action::InjectAndSeal { .. } => BodyLimits::of_sealed_call(&self.state.limits),
                     Action::Inject
                     | Action::InjectUnlessForeign
                     | Action::InjectAndClean

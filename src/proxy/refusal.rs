@@ -48,6 +48,15 @@ pub enum Refusal {
         /// The upstream's own text, cleaned of control characters.
         errmsg: String,
     },
+    /// The call could not be encrypted and signed.
+    Unsigned,
+    /// The answer is not what WeChat encrypts and signs.
+    Unverified {
+        /// WeChat's number for the same trouble with a call.
+        errcode: i64,
+        /// What is wrong with the answer, and what to do.
+        why: String,
+    },
     /// More than wxgate is allowed to hold at once.
     Busy(&'static str),
     /// A caller has used up its `rate` or `concurrent`.
@@ -85,6 +94,8 @@ impl Refusal {
             Self::UpstreamTimeout => (StatusCode::GATEWAY_TIMEOUT, -1, "upstream-timeout"),
             Self::NoToken { .. } => (StatusCode::SERVICE_UNAVAILABLE, -1, "no-token"),
             Self::TokenRefused { errcode, .. } => (StatusCode::BAD_GATEWAY, *errcode, "token-refused"),
+            Self::Unsigned => (StatusCode::BAD_GATEWAY, 40234, "signing"),
+            Self::Unverified { errcode, .. } => (StatusCode::BAD_GATEWAY, *errcode, "signing"),
             Self::Busy(_) => (StatusCode::SERVICE_UNAVAILABLE, -1, "busy"),
             Self::Limited { .. } => (StatusCode::TOO_MANY_REQUESTS, 45011, "limited"),
         };
@@ -107,6 +118,12 @@ impl Refusal {
             Self::UpstreamTimeout => Cow::Borrowed(
                 "the WeChat API did not answer in time; try again, or raise upstream.response_timeout",
             ),
+            Self::Unsigned => {
+                Cow::Borrowed("the call could not be encrypted and signed for WeChat; nothing was sent")
+            }
+            Self::Unverified { why, .. } => Cow::Owned(format!(
+                "WeChat's answer to this call is not passed on: {why}. The call may have been executed"
+            )),
             Self::TokenRefused { errmsg, .. } => Cow::Owned(format!(
                 "the WeChat API refuses to issue a token ({errmsg}); the log and `wxgate check` say what to do"
             )),
@@ -117,6 +134,7 @@ impl Refusal {
     pub fn cause(&self) -> Option<&str> {
         match self {
             Self::UpstreamUnreachable { cause, .. } | Self::NoToken { cause, .. } => Some(cause),
+            Self::Unverified { why, .. } => Some(why),
             _ => None,
         }
     }
@@ -148,6 +166,8 @@ mod tests {
             (Refusal::NoToken { what: "x", cause: String::new() }, 503, -1, "no-token"),
             (Refusal::TokenRefused { errcode: 40013, errmsg: String::new() }, 502, 40013, "token-refused"),
             (Refusal::Busy("x"), 503, -1, "busy"),
+            (Refusal::Unsigned, 502, 40234, "signing"),
+            (Refusal::Unverified { errcode: 40235, why: String::new() }, 502, 40235, "signing"),
             (Refusal::Limited { what: "x", retry_after: 1 }, 429, 45011, "limited"),
         ];
         for (refusal, status, errcode, code) in rows {

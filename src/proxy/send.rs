@@ -41,6 +41,7 @@ impl Proxy {
         };
         let target = PathAndQuery::from_maybe_shared(Bytes::from(target))
             .map_err(|_| Refusal::BadRequest("path and query are too long".into()))?;
+        call.seal()?;
         stats.sent();
         let (method, upstream) = (call.method, call.upstream);
         let hidden = Hidden { token, secret: call.secret };
@@ -51,7 +52,11 @@ impl Proxy {
         let response = upstream.send(resend_as, |host| call.request(&target, host)).await;
         let took = sent.elapsed();
         stats.upstream += took;
-        let Inspected { answer, errcode, explanation } = inspect::inspect(response?, hidden, method).await?;
+        let response = response?;
+        let Inspected { answer, errcode, explanation } = match &call.sealed {
+            None => inspect::inspect(response, hidden, method).await?,
+            Some(sealed) => Box::pin(sealed.inspect(response, hidden)).await?,
+        };
         stats.exchanged(took, errcode, explanation);
         Ok(Attempt { answer, errcode, sent })
     }

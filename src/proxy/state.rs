@@ -12,6 +12,7 @@ use super::central::Handed;
 use super::refusal::Refusal;
 use super::route::{Action, Routes, Rules};
 use super::settings::{Caller, Limits};
+use super::signing::Signing;
 use crate::credential::{CredentialKind, Reader};
 use crate::errcodes::Product;
 use crate::metrics::{AccountCounts, Metrics};
@@ -28,6 +29,8 @@ pub struct Account {
     pub rules: Rules,
     /// `None` where callers keep their own.
     pub token: Option<OwnToken>,
+    /// What its calls are encrypted and signed with.
+    pub signing: Option<Signing>,
 }
 
 /// The token that wxgate keeps for an account.

@@ -1,13 +1,14 @@
-//! What an operator wants to know of the certificate that an API host showed: when it ends, and for which names it is.
+//! What an operator wants to know of a certificate: when it ends, and for which names it is; and the key in it.
 //!
-//! Reads DER of certificates that rustls has verified already, and decides nothing by it. (The crates for X.509 bring a
-//! dozen others along; this needs two fields.)
+//! Reads DER of certificates that rustls has verified already, or that the operator has named as WeChat's, and decides
+//! nothing by it. (The crates for X.509 bring a dozen others along; this needs three fields.)
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::SystemTime;
 
 /// Tags of DER.
 const INTEGER: u8 = 0x02;
+const BIT_STRING: u8 = 0x03;
 const OCTET_STRING: u8 = 0x04;
 const OBJECT_ID: u8 = 0x06;
 const UTC_TIME: u8 = 0x17;
@@ -20,6 +21,9 @@ const IP_ADDRESS: u8 = 0x87;
 
 /// The object id of subjectAltName, 2.5.29.17.
 const SUBJECT_ALT_NAME: &[u8] = &[0x55, 0x1d, 0x11];
+
+/// The object id of rsaEncryption, 1.2.840.113549.1.1.1.
+const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
 
 /// Names that are kept.
 const MOST_NAMES: usize = 100;
@@ -35,18 +39,35 @@ pub struct Certificate {
 
 impl Certificate {
     /// Reads it; `None` when it is not as X.509 has it.
-    pub(super) fn read(der: &[u8]) -> Option<Self> {
-        let mut fields = Der(Der(Der(der).take(SEQUENCE)?).take(SEQUENCE)?);
-        fields.skip(VERSION);
-        fields.take(INTEGER)?;
-        // The signature's algorithm and the issuer.
-        fields.take(SEQUENCE)?;
-        fields.take(SEQUENCE)?;
+    pub fn read(der: &[u8]) -> Option<Self> {
+        let mut fields = fields_from_validity(der)?;
         let mut validity = Der(fields.take(SEQUENCE)?);
         validity.next()?;
         let (tag, text) = validity.next()?;
         Some(Self { ends: time(tag, text)?, names: names(fields).unwrap_or_default() })
     }
+
+    /// The public key of a certificate in DER as PKCS#1 has it; `None` where it is no RSA key.
+    pub fn rsa_key(der: &[u8]) -> Option<&[u8]> {
+        let mut fields = fields_from_validity(der)?;
+        // The validity and the subject.
+        fields.take(SEQUENCE)?;
+        fields.take(SEQUENCE)?;
+        let mut key = Der(fields.take(SEQUENCE)?);
+        let algorithm = Der(key.take(SEQUENCE)?).take(OBJECT_ID)?;
+        let (unused, key) = key.take(BIT_STRING)?.split_first()?;
+        (algorithm == RSA && *unused == 0).then_some(key)
+    }
+}
+
+fn fields_from_validity(der: &[u8]) -> Option<Der<'_>> {
+    let mut fields = Der(Der(Der(der).take(SEQUENCE)?).take(SEQUENCE)?);
+    fields.skip(VERSION);
+    fields.take(INTEGER)?;
+    // The signature's algorithm and the issuer.
+    fields.take(SEQUENCE)?;
+    fields.take(SEQUENCE)?;
+    Some(fields)
 }
 
 /// Subject and key come first, then perhaps two ids, then the extensions.
@@ -164,12 +185,13 @@ mod tests {
         let der = certificate(&["api.weixin.qq.com"], 2030);
         for end in 0..der.len() {
             assert_eq!(Certificate::read(&der[..end]), None, "{end}");
+            assert_eq!(Certificate::rsa_key(&der[..end]), None, "{end}");
         }
         for at in 0..der.len() {
             for byte in [0, 0x7f, 0x80, 0x83, 0xff] {
                 let mut der = der.clone();
                 der[at] = byte;
-                let _ = Certificate::read(&der);
+                let _ = (Certificate::read(&der), Certificate::rsa_key(&der));
             }
         }
     }

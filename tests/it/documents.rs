@@ -42,6 +42,13 @@ fn the_readmes_configurations_are_right() {
             for file in ["server.pem", "server.key"] {
                 std::fs::copy(root().join("certs").join(file), dir.path().join(file)).unwrap();
             }
+            let signing = dir.path().join("signing");
+            std::fs::create_dir(&signing).unwrap();
+            for file in ["app.key", "platform.pem"] {
+                std::fs::copy(root().join("certs/signing").join(file), signing.join(file)).unwrap();
+            }
+            std::fs::write(signing.join("aes.key"), "otUpngOjU+nVQaWJIC3D/yMLV17RKaP6t4Ot9tbnzLY=\n")
+                .unwrap();
             let env = |key: &str| match key {
                 "SHOP_SECRET" => Some("fedcba9876543210fedcba9876543210".into()),
                 "HOME" => Some(dir.path().into()),

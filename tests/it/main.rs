@@ -26,6 +26,7 @@ mod replicas;
 mod request;
 mod secret_paths;
 mod secrets;
+mod signing;
 mod tickets;
 mod tls;
 mod token;

@@ -123,6 +123,16 @@ pub(super) fn qrcode(_: &mut World, _: usize, call: &Call) -> Outcome {
     Ok(Answer::json(&body))
 }
 
+/// `POST /wxa/getuserriskrank`: nobody is a risk.
+pub(super) fn risk_rank(_: &mut World, _: usize, call: &Call) -> Outcome {
+    let order = call.json()?;
+    text(&order, "openid").ok_or_else(|| refuse(40003))?;
+    text(&order, "client_ip").ok_or_else(|| refuse(40097))?;
+    Ok(Answer::json(&json!({
+        "errcode": 0, "errmsg": "getuserriskrank succ", "risk_rank": 0, "unoin_id": fastrand::u32(..),
+    })))
+}
+
 /// `POST /wxa/getwxacodeunlimit`: a picture, or an error as JSON.
 pub(super) fn wxa_code(_: &mut World, _: usize, call: &Call) -> Outcome {
     let order = call.json_without_escapes()?;

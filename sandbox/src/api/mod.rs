@@ -12,9 +12,10 @@ pub(crate) mod wecom;
 
 use http::StatusCode;
 
-use crate::answer::Answer;
+use crate::answer::{Answer, JSON};
 use crate::call::Call;
 use crate::errors::{Refusal, refuse, refuse_ip};
+use crate::secure;
 use crate::world::World;
 
 /// What an interface returns.
@@ -40,6 +41,7 @@ const INTERFACES: &[(&str, Handler)] = &[
     ("/cgi-bin/get_api_domain_ip", content::api_ips),
     ("/cgi-bin/qrcode/create", content::qrcode),
     ("/cgi-bin/clear_quota", quota::clear),
+    ("/wxa/getuserriskrank", content::risk_rank),
     ("/wxa/getwxacodeunlimit", content::wxa_code),
     ("/datacube/getusersummary", content::user_summary),
 ];
@@ -108,7 +110,15 @@ pub(super) fn answer(world: &mut World, call: &Call) -> Outcome {
             if *name != "/cgi-bin/clear_quota" {
                 world.spend(account, name)?;
             }
-            handler(world, account, call)
+            match secure::open(world, account, call)? {
+                None => handler(world, account, call),
+                Some(opened) => {
+                    let outcome = handler(world, account, &opened);
+                    let answer = outcome
+                        .unwrap_or_else(|refusal| Answer::of(StatusCode::OK, JSON, refusal.body(world.now)));
+                    secure::seal(world, account, path, &answer)
+                }
+            }
         }
     }
 }

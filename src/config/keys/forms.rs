@@ -35,4 +35,5 @@ pub(super) const API_URL: Kind = form("URL", "URL", r"^https?://[^/?#@]+/?$");
 pub(super) const RATE: Kind = form("N/s or N/min", "N/s 或 N/min", "^[0-9]+/(s|min)$");
 pub(super) const HEADER_NAME: Kind = form("name of a header", "请求头名称", "^[A-Za-z0-9!#$%&'*+.^_`|~-]+$");
 pub(super) const FILES: Kind = form("path, `*` for any file name", "路径，`*` 匹配任意文件名", "^.+$");
+pub(super) const KEY_NUMBER: Kind = form("number of a key", "密钥编号", "^[A-Za-z0-9_-]{1,128}$");
 pub(super) const LINE: Kind = form("text", "文本", "^.*$");

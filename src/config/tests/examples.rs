@@ -66,6 +66,7 @@ fn the_defaults_are_those_of_the_manual() {
         tickets: false,
         secret_paths: Vec::new(),
         refresh_on: vec![40001, 40014, 42001],
+        signing: None,
     };
     assert_eq!(config.accounts, [account]);
 }

@@ -67,6 +67,13 @@ fn a_secret_is_shown_nowhere() {
         format!("{ACCOUNT}[store]\nurl = 'redis://:{m}@h'"),
         format!("{ACCOUNT}[store]\nkind = 'redis'\nurl = {{ plain = '{m}' }}"),
         format!("{ACCOUNT}[store]\nuri = 'redis://:{m}@h'"),
+        format!("{ACCOUNT}[account.signing]\nkey = '{m}'\nprivate_key = '{m}'"),
+        format!(
+            "{ACCOUNT}[account.signing]\nkey = {{ env = 'X' }}\nprivate_key = {{ env = 'X' }}\nkey_number = 1"
+        ),
+        format!("{ACCOUNT}[account.signing]\nprivate_key = '-----BEGIN RSA PRIVATE KEY-----{m}'"),
+        format!("{ACCOUNT}[account.signing]\ncertificates = {{ '{m}' = 'x' }}"),
+        format!("{ACCOUNT}[account.signing]\ncertificates = {{ 7 = '-----BEGIN {m}' }}"),
         format!("{ACCOUNT}[secret]\nvalue = '{m}'"),
     ];
     for text in texts {

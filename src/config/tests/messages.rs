@@ -679,3 +679,100 @@ fn robots() {
         );
     }
 }
+
+#[test]
+fn keys_of_the_api_security_mode() {
+    let with = |name: &str, value: &str| {
+        let others = SIGNING.lines().filter(|line| !line.starts_with(&format!("{name} = ")));
+        let others: Vec<_> = others.collect();
+        format!("{ACCOUNT}{}\n{name} = {value}\n", others.join("\n"))
+    };
+    let keys = load_text(&format!("{ACCOUNT}{SIGNING}")).unwrap().config.accounts[0].signing.clone().unwrap();
+    assert_eq!((keys.url.as_str(), keys.certificates.len()), ("https://api.weixin.qq.com", 1));
+    assert!(keys.paths.len() > 20 && !keys.paths.iter().any(|path| path.covers("/wxa/getwxacodeunlimit")));
+    let certificate = "certs/signing/platform.pem";
+    for (name, value, words) in [
+        ("encryption", "'AES256_GCM'", ""),
+        ("encryption", "'SM4_GCM'", "want \"AES256_GCM\": wxgate does not speak SM4_GCM"),
+        ("encryption", "'AES'", "found \"AES\", want \"AES256_GCM\""),
+        ("signature", "'sm2WithSM3'", "want \"RSAwithSHA256\": wxgate does not speak SM2withSM3"),
+        ("key_number", "'a|b'", "want the number that the console shows"),
+        ("key", "'MDEyMzQ1Njc4OWFiY2RlZg=='", "has 16 bytes, as SM4_GCM has them"),
+        ("key", "'MDEyMzQ1Njc4OWFiY2RlZmc='", "has 17 bytes; AES256_GCM takes 32"),
+        ("key", "'not-base64'", "the symmetric key is not base64"),
+        ("key", "''", "the symmetric key is empty"),
+        ("private_key", "'certs/server.key'", "this is no RSA private key"),
+        ("private_key", "'certs/signing/platform.key'", ""),
+        ("private_key", "'certs/signing/app.pub'", "holds no private key"),
+        ("private_key", "'nowhere.pem'", "cannot read the file named here"),
+        ("private_key", "'-----BEGIN RSA PRIVATE KEY-----'", "found a text, want the path of a PEM file"),
+        ("certificates", "'certs/signing/platform.pem'", "want a table with at least one certificate"),
+        ("certificates", "{}", "found an empty table, want a table with at least one"),
+        (
+            "certificates",
+            &format!("{{ 'a b' = '{certificate}' }}"),
+            "a key that is no number of a certificate",
+        ),
+        ("certificates", &format!("{{ 7 = '{certificate}', 8 = {{ file = '{certificate}' }} }}"), ""),
+        (
+            "certificates",
+            "{ 7 = 'certs/server.pem' }",
+            "certificates.7: this is no certificate with an RSA key",
+        ),
+        (
+            "certificates",
+            "{ 7 = 'certs/signing/app.key' }",
+            "certificates.7: `certs/signing/app.key` holds no certificate",
+        ),
+        (
+            "certificates",
+            "{ 7 = 'nowhere.pem' }",
+            "certificates.7: found \"nowhere.pem\", want a PEM file that can be read",
+        ),
+        ("paths", "[]", "found an empty array, want at least one path"),
+        ("paths", "['wxa']", "paths[0]: found \"wxa\", want a path like"),
+        ("url", "'api.weixin.qq.com'", "signing.url: found \"api.weixin.qq.com\", want"),
+        ("keynumber", "'1'", "signing.keynumber: unknown key, did you mean `key_number`?"),
+    ] {
+        let said = complaints(&with(name, value));
+        match words {
+            "" => assert_eq!(said, [""; 0], "{name} = {value}"),
+            words => assert!(said.len() == 1 && said[0].contains(words), "{name} = {value}: {said:?}"),
+        }
+    }
+    let missing = complaints(&format!("{ACCOUNT}[account.signing]\n"));
+    let required = ["key_number", "key", "private_key", "certificates"];
+    assert_eq!(missing.len(), 4, "{missing:?}");
+    for (said, name) in missing.iter().zip(required) {
+        assert!(said.contains(&format!("signing.{name}: missing, and required: {name} = ")), "{said}");
+    }
+    for (account, words) in [
+        ("[[account]]\ntoken_api = 'none'\n", "signing: of no use with token_api = \"none\""),
+        (
+            "[[account]]\nkind = 'wecom'\nappid = 'ww1'\nsecret = 's'\n",
+            "signing: of no use with kind = \"wecom\"",
+        ),
+    ] {
+        let said = complaints(&format!("{account}{SIGNING}"));
+        assert!(said.len() == 1 && said[0].contains(words), "{said:?}");
+    }
+    assert_eq!(
+        complaints(&format!("{ACCOUNT}signing = 1\n")),
+        ["wxgate.toml:4: account[0].signing: found a number, want a table: `[account.signing]`"]
+    );
+    let shown = print(
+        &load_text(&format!(
+            "{ACCOUNT}{SIGNING}[[account]]\nname='b'\nappid='wx2'\nsecret='x'\nprefix='/b'\n"
+        ))
+        .unwrap()
+        .settings,
+    );
+    let at = |text: &str| shown.find(text).unwrap_or_else(|| panic!("{text}: {shown}"));
+    assert!(
+        at("[[account]]") < at("[account.signing]")
+            && at("[account.signing]") < shown.rfind("[[account]]").unwrap()
+    );
+    assert!(at("key = \"***\"") > 0 && at("# private_key_number: not sent") > 0, "{shown}");
+    assert!(at("certificates = { 79ba700ea147819f640941bceb38b1d1 = \"certs/signing/platform.pem\" }") > 0);
+    assert!(at("\"/wxa/getuserriskrank\"") > 0);
+}

@@ -18,6 +18,13 @@ use super::*;
 /// An account that nothing is wrong with.
 const ACCOUNT: &str = "[[account]]\nappid = \"wx1\"\nsecret = \"s3cret\"\n";
 
+/// The table of an account's keys for the API security mode; its files are those of the repository.
+const SIGNING: &str = "[account.signing]\n\
+    key_number = \"fa05fe1e5bcc79b81ad5ad4b58acf787\"\n\
+    key = \"otUpngOjU+nVQaWJIC3D/yMLV17RKaP6t4Ot9tbnzLY=\"\n\
+    private_key = \"certs/signing/app.key\"\n\
+    certificates = { 79ba700ea147819f640941bceb38b1d1 = \"certs/signing/platform.pem\" }\n";
+
 /// An environment of its own; HOME is always there.
 fn env_of(pairs: &[(&str, &str)]) -> impl Fn(&str) -> Option<OsString> + use<> {
     let mut map = HashMap::from([("HOME".to_owned(), "/home/wx".to_owned())]);

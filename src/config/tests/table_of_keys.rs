@@ -25,6 +25,10 @@ fn with(section: &Section, line: &str) -> String {
         format!("url = 'https://{host}/k'\n{}", if name == "kind" { "" } else { "kind = 'wecom'\n" })
     };
     match section.header {
+        Header::Inner => {
+            let keys = SIGNING.lines().filter(|line| !line.starts_with(&format!("{name} ")));
+            format!("{ACCOUNT}{}\n{line}\n", keys.collect::<Vec<_>>().join("\n"))
+        }
         Header::Any if section.name == "alert" && name != "url" => {
             let kind = line.split('"').nth(1).unwrap_or_default();
             format!("{ACCOUNT}[[alert]]\n{}{line}\n", robot(kind))
@@ -58,8 +62,8 @@ fn names_are_unique_and_shown_in_messages() {
 /// What is in the table without a reader would be accepted and have no effect.
 #[test]
 fn a_reader_asks_for_each_key() {
-    let tables =
-        ["[tls]", "[admin]", "[[caller]]", "[[alert]]"].map(|header| format!("{header}\nname = 'a'\n"));
+    let tables = ["[account.signing]", "[tls]", "[admin]", "[[caller]]", "[[alert]]"]
+        .map(|header| format!("{header}\nname = 'a'\n"));
     let text = format!("{ACCOUNT}{}", tables.concat());
     let env = env_of(&[]);
     let text = text::Text { path: "wxgate.toml".into(), text: text.into(), exposed: false };

@@ -56,6 +56,8 @@ fn ends_connection(refusal: &Refusal) -> bool {
         | Refusal::UpstreamTimeout
         | Refusal::NoToken { .. }
         | Refusal::TokenRefused { .. }
+        | Refusal::Unsigned
+        | Refusal::Unverified { .. }
         | Refusal::Busy(_)
         | Refusal::Limited { .. } => false,
     }

@@ -8,6 +8,8 @@ use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Uri,
 use crate::header_case::HeaderCase;
 use crate::proxy::buffer::Buffered;
 use crate::proxy::fields;
+use crate::proxy::refusal::Refusal;
+use crate::proxy::signing::SealedCall;
 use crate::secret::Secret;
 use crate::upstream::{RequestBody, Upstream};
 
@@ -52,6 +54,8 @@ pub(super) struct Call<'a> {
     pub(super) upstream: &'a Upstream,
     /// The AppSecret that was put in. Such a call is sent once: its code works once.
     pub(super) secret: Option<&'a Secret>,
+    /// What it is made of where it is encrypted for each sending.
+    pub(super) sealed: Option<Box<SealedCall<'a>>>,
 }
 
 /// Whether a Content-Length is this one, written as wxgate would write it.
@@ -81,12 +85,26 @@ impl<'a> Call<'a> {
         if !given && (announced || body.length() > 0) {
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.length()));
         }
-        Self { method, path, query, headers, case, body, upstream, secret: None }
+        Self { method, path, query, headers, case, body, upstream, secret: None, sealed: None }
     }
 
     /// The same, with this AppSecret in it.
     pub(super) fn with_secret(self, secret: &'a Secret) -> Self {
         Self { secret: Some(secret), ..self }
+    }
+
+    /// The same, whose body is this one encrypted; its answer shall come uncompressed, since it is signed so.
+    pub(super) fn with_seal(mut self, sealed: SealedCall<'a>) -> Self {
+        self.ask_for_no_coding();
+        Self { sealed: Some(Box::new(sealed)), ..self }
+    }
+
+    /// Encrypts and signs it for one sending, if it is such a call.
+    pub(super) fn seal(&mut self) -> Result<(), Refusal> {
+        if let Some(sealed) = &self.sealed {
+            self.body = sealed.seal(&mut self.headers)?;
+        }
+        Ok(())
     }
 
     /// Its answer shall come uncompressed.

@@ -41,21 +41,13 @@ pub(super) fn inspect<'a>(
     // Taken apart before the future begins: what it is handed as a whole it would hold to its end.
     let (mut parts, mut body) = response.into_parts();
     async move {
-        if parts.status == StatusCode::SWITCHING_PROTOCOLS {
-            return Err(faults::unreachable_upstream(
-                "the WeChat API switched to a protocol that nobody asked for",
-                "unasked-for 101 Switching Protocols".to_owned(),
-            ));
-        }
+        switches_nothing(&parts)?;
         let bodiless = *method == Method::HEAD || body.is_end_stream();
         let coding = match bodiless {
             true => None,
             false => errcode::can_be_error(&parts.headers, body.size_hint().exact()),
         };
-        headers::to_caller(&mut parts.headers, hidden);
-        headers::mask_reason(&mut parts.extensions, hidden);
-        // An HTTP/1.0 upstream must not make the caller's answer HTTP/1.0.
-        parts.version = Version::HTTP_11;
+        to_caller(&mut parts, hidden);
         let Some(coding) = coding else {
             return Ok(Inspected::unread(parts, AnswerBody::stream(Bytes::new(), body)));
         };
@@ -75,6 +67,35 @@ pub(super) fn inspect<'a>(
         }
         Ok(Inspected::read(parts, coding, beginning.freeze(), hidden))
     }
+}
+
+/// As [`inspect`] for an answer whose whole body is here, however long it is.
+pub(super) fn whole(mut parts: Parts, body: Bytes, hidden: Hidden<'_>) -> Result<Inspected, Refusal> {
+    switches_nothing(&parts)?;
+    let coding = Coding::of(&parts.headers);
+    to_caller(&mut parts, hidden);
+    Ok(match coding {
+        Some(coding) => Inspected::read(parts, coding, body, hidden),
+        None => Inspected::unread(parts, AnswerBody::whole(body)),
+    })
+}
+
+fn switches_nothing(parts: &Parts) -> Result<(), Refusal> {
+    match parts.status {
+        StatusCode::SWITCHING_PROTOCOLS => Err(faults::unreachable_upstream(
+            "the WeChat API switched to a protocol that nobody asked for",
+            "unasked-for 101 Switching Protocols".to_owned(),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Makes a head fit for the caller.
+fn to_caller(parts: &mut Parts, hidden: Hidden<'_>) {
+    headers::to_caller(&mut parts.headers, hidden);
+    headers::mask_reason(&mut parts.extensions, hidden);
+    // An HTTP/1.0 upstream must not make the caller's answer HTTP/1.0.
+    parts.version = Version::HTTP_11;
 }
 
 impl Inspected {

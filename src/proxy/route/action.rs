@@ -15,6 +15,11 @@ pub enum Action {
     InjectUnlessForeign,
     /// As [`Action::Inject`], and the answer is cleaned of every token that wxgate remembers.
     InjectAndClean,
+    /// As [`Action::Inject`], or where it `reveals` as [`Action::InjectAndClean`], encrypted and signed.
+    InjectAndSeal {
+        /// Whether its answer can repeat the token of an earlier call.
+        reveals: bool,
+    },
     /// Forward it as it is: it carries credentials of its own.
     PassThrough,
     /// Put appid and AppSecret in, by this entry of the account's `secret_paths`, and send it once.
@@ -86,6 +91,8 @@ pub struct PathTable {
     pub signatures: &'static [(&'static str, Signature)],
     /// Calls that take appid and AppSecret in known places.
     pub secret_paths: &'static [KnownSecretPath],
+    /// Calls that are encrypted and signed where the account has keys for it and does not say which: patterns.
+    pub sealed: &'static [&'static str],
 }
 
 /// A call of which WeChat's documentation says that it takes appid and AppSecret.

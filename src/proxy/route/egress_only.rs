@@ -11,4 +11,5 @@ pub(super) static EGRESS_ONLY: PathTable = PathTable {
     tickets: &[],
     signatures: &[],
     secret_paths: &[],
+    sealed: &[],
 };

@@ -50,6 +50,8 @@ pub struct Rules {
     pub secret_paths: Vec<SecretPath>,
     /// Whether calls for tickets are answered here, and signatures made.
     pub tickets: bool,
+    /// What is encrypted and signed.
+    pub sealed: Vec<PathPattern>,
     /// The paths of the account's product.
     pub table: &'static PathTable,
 }
@@ -86,6 +88,11 @@ impl Rules {
                 && let Some(entry) = self.table.tickets.iter().position(|entry| entry.path == path)
             {
                 return Ok(Action::Ticket(entry));
+            }
+            if matches!(action, Action::Inject | Action::InjectAndClean)
+                && self.sealed.iter().any(|entry| entry.covers(path))
+            {
+                return Ok(Action::InjectAndSeal { reveals: action == Action::InjectAndClean });
             }
             return Ok(action);
         }
@@ -182,6 +189,7 @@ mod tests {
             untouched: Vec::new(),
             secret_paths: Vec::new(),
             tickets: false,
+            sealed: Vec::new(),
             table: &WEIXIN,
         }
     }
@@ -253,6 +261,23 @@ mod tests {
         let untouched = vec![PathPattern::parse("/cgi-bin/ticket/*").unwrap()];
         let rules = Rules { untouched, ..with };
         assert_eq!(rules.action("/cgi-bin/ticket/getticket"), Ok(Action::PassThrough));
+    }
+
+    #[test]
+    fn calls_are_sealed_where_they_take_the_token() {
+        let sealed = WEIXIN.sealed.iter().map(|text| PathPattern::parse(text).unwrap()).collect();
+        let untouched = vec![PathPattern::parse("/wxa/plugin").unwrap()];
+        let rules = Rules { sealed, untouched, ..rules(&[], "", &["/"]) };
+        for (path, right) in [
+            ("/wxa/msg_sec_check", Action::InjectAndSeal { reveals: false }),
+            ("/cgi-bin/openapi/rid/get", Action::InjectAndSeal { reveals: true }),
+            ("/datacube/getweanalysisappidvisitpage", Action::InjectAndSeal { reveals: false }),
+            ("/wxa/plugin", Action::PassThrough),
+            ("/wxa/getwxacodeunlimit", Action::Inject),
+            ("/cgi-bin/token", Action::AnswerLocally(LocalAnswer::Token)),
+        ] {
+            assert_eq!(rules.action(path), Ok(right), "{path}");
+        }
     }
 
     #[test]

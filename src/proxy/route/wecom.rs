@@ -19,4 +19,5 @@ pub(super) static WECOM: PathTable = PathTable {
     ],
     signatures: &[("/wxgate/jssdk", Signature::JsSdk)],
     secret_paths: &[],
+    sealed: &[],
 };

@@ -37,4 +37,33 @@ pub(super) static WEIXIN: PathTable = PathTable {
         KnownSecretPath { path: "/cgi-bin/clear_quota/v2", secret: "appsecret", token: false },
         KnownSecretPath { path: "/donut/code2verifyinfo", secret: "appsecret", token: true },
     ],
+    // The POST calls whose pages say so, and those of same-city delivery, which always want it. Not among them are the
+    // three that answer with a picture (getwxacode, getwxacodeunlimit, createwxaqrcode): nobody documents what an
+    // encrypted picture looks like, and without the console's switch they come in plain.
+    sealed: &[
+        "/cgi-bin/clear_quota",
+        "/cgi-bin/openapi/quota/get",
+        "/cgi-bin/openapi/rid/get",
+        "/cgi-bin/message/custom/send",
+        "/cgi-bin/message/subscribe/send",
+        "/cgi-bin/message/wxopen/updatablemsg/send",
+        "/cgi-bin/express/intracity/*",
+        "/cgi-bin/soter/verify_signature",
+        "/wxa/business/checkencryptedmsg",
+        "/wxa/business/getuserphonenumber",
+        "/wxa/business/performance/boot",
+        "/wxa/devplugin",
+        "/wxa/getpluginopenpid",
+        "/wxa/getuserriskrank",
+        "/wxa/media_check_async",
+        "/wxa/msg_sec_check",
+        "/wxa/plugin",
+        "/wxa/servicemarket",
+        "/wxaapi/log/get_performance",
+        "/wxaapi/log/jserr_detail",
+        "/wxaapi/log/jserr_list",
+        "/wxaapi/newtmpl/addtemplate",
+        "/wxaapi/newtmpl/deltemplate",
+        "/datacube/getweanalysisappid*",
+    ],
 };
