@@ -30,6 +30,11 @@ impl HeaderCase {
         Some(Self(all.into()))
     }
 
+    /// That of a head with these names, each with a colon behind it.
+    pub(crate) fn noted(names: &[u8]) -> Self {
+        Self(Bytes::copy_from_slice(names))
+    }
+
     /// Spells the names in a head as they were: those of one name that comes several times in their order. What is new
     /// there stays as it is.
     pub fn restore(&self, head: &mut [u8]) {

@@ -1,13 +1,16 @@
 //! Follows the heads that an upstream sends, below hyper: counts interim (1xx) answers, of which hyper reads over any
 //! number without a word, and notes how the names of the final head are spelled.
 
-use crate::header_case::HeaderCase;
+use crate::header_case::{HeaderCase, is_title_case};
 
 /// How many interim answers may come before the final one.
 pub(super) const MOST: u8 = 16;
 
-/// A head of so many bytes is too large for hyper, which ends the connection.
+/// Names of so many bytes make a head that is too large for hyper, which ends the connection.
 const LONGEST: usize = super::connection::BUFFER;
+
+/// So much memory a connection keeps for the names of its next answer.
+const KEPT: usize = 512;
 
 /// `HTTP/1.1 1xx`: where the first digit of the status stands.
 const DIGIT: usize = 9;
@@ -15,75 +18,129 @@ const DIGIT: usize = 9;
 /// Where the answer of one exchange has got to.
 #[derive(Debug, Default)]
 pub(super) struct AnswerHead {
+    place: Place,
     interim: u8,
-    /// The beginning of a head that has not come to its end.
-    partial: Vec<u8>,
-    /// How much of it has been searched for its end.
-    searched: usize,
-    /// The final head has come.
-    over: bool,
+    /// Those of this head, each with its colon.
+    names: Vec<u8>,
+    /// Whether all of them are spelled as hyper spells them, so far.
+    usual: bool,
+    /// Whether another head follows this one.
+    is_interim: bool,
     case: Option<HeaderCase>,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Place {
+    /// This byte of a status line.
+    Status {
+        at: usize,
+        interim: bool,
+    },
+    /// A name, which begins here among the names.
+    Name {
+        begin: usize,
+    },
+    Value,
+    /// Behind the final head.
+    Body,
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Self::Status { at: 0, interim: false }
+    }
+}
+
 impl AnswerHead {
-    /// Looks at the next bytes; whether there are no more than [`MOST`] interim answers.
-    pub(super) fn follow(&mut self, bytes: &[u8]) -> bool {
-        if self.over {
-            return true;
-        }
-        if self.partial.is_empty() {
-            return self.follow_heads(bytes);
-        }
-        let mut all = std::mem::take(&mut self.partial);
-        all.extend_from_slice(bytes);
-        self.follow_heads(&all)
+    /// An answer is awaited.
+    pub(super) fn begin(&mut self) {
+        self.names.clear();
+        self.names.shrink_to(KEPT);
+        (self.place, self.interim, self.case) = (Place::default(), 0, None);
     }
 
-    fn follow_heads(&mut self, mut bytes: &[u8]) -> bool {
-        while let Some(end) = end_of_head(bytes, std::mem::take(&mut self.searched)) {
-            let (head, rest) = bytes.split_at(end);
-            bytes = rest;
-            match head.get(DIGIT) {
-                // An empty line before a status line is skipped.
-                None => {}
-                Some(b'1') if self.interim == MOST => return false,
-                Some(b'1') => self.interim += 1,
-                Some(_) => {
-                    self.over = true;
-                    self.case = HeaderCase::of(names(head));
-                    return true;
+    /// Looks at the next bytes; whether there are no more than [`MOST`] interim answers.
+    pub(super) fn follow(&mut self, mut bytes: &[u8]) -> bool {
+        while !bytes.is_empty() {
+            let used = match self.place {
+                Place::Status { at, interim } => self.follow_status(at, interim, bytes),
+                Place::Name { begin } => self.follow_name(begin, bytes),
+                Place::Value => self.follow_value(bytes),
+                Place::Body => return true,
+            };
+            if self.interim > MOST {
+                return false;
+            }
+            bytes = &bytes[used..];
+        }
+        true
+    }
+
+    fn follow_status(&mut self, mut at: usize, mut interim: bool, bytes: &[u8]) -> usize {
+        for (used, byte) in bytes.iter().enumerate() {
+            match byte {
+                b'\r' => {}
+                // Empty lines before a status line are skipped.
+                b'\n' if at == 0 => {}
+                b'\n' => {
+                    self.interim += u8::from(interim);
+                    self.is_interim = interim;
+                    (self.place, self.usual) = (Place::Name { begin: 0 }, true);
+                    self.names.clear();
+                    return used + 1;
+                }
+                byte => {
+                    interim |= at == DIGIT && *byte == b'1';
+                    at += 1;
                 }
             }
         }
-        self.searched = bytes.len();
-        self.over = bytes.len() > LONGEST;
-        if !self.over {
-            self.partial = bytes.to_vec();
+        self.place = Place::Status { at, interim };
+        bytes.len()
+    }
+
+    fn follow_name(&mut self, begin: usize, bytes: &[u8]) -> usize {
+        let end = bytes.iter().position(|byte| matches!(byte, b':' | b'\n'));
+        self.names.extend_from_slice(&bytes[..end.unwrap_or(bytes.len())]);
+        if self.names.len() > LONGEST {
+            self.place = Place::Body;
+            return bytes.len();
         }
-        true
+        let Some(end) = end else { return bytes.len() };
+        let name = &self.names[begin..];
+        if bytes[end] == b':' {
+            self.usual &= is_title_case(name);
+            self.names.push(b':');
+            self.place = Place::Value;
+        } else if matches!(name, [] | [b'\r']) {
+            self.names.truncate(begin);
+            self.end_head();
+        } else {
+            // No field.
+            self.names.truncate(begin);
+        }
+        end + 1
+    }
+
+    fn follow_value(&mut self, bytes: &[u8]) -> usize {
+        let Some(end) = memchr::memchr(b'\n', bytes) else { return bytes.len() };
+        self.place = Place::Name { begin: self.names.len() };
+        end + 1
+    }
+
+    fn end_head(&mut self) {
+        if self.is_interim {
+            self.place = Place::default();
+            return;
+        }
+        self.place = Place::Body;
+        self.case = (!self.usual).then(|| HeaderCase::noted(&self.names));
     }
 
     /// How the names of the final head are spelled, unless all of them are spelled as hyper spells them.
     pub(super) fn take_case(&mut self) -> Option<HeaderCase> {
         self.case.take()
     }
-}
-
-/// Where the first head ends, its empty line included; a line may end in a bare line feed. `from`: the line feeds
-/// before it are known not to end it.
-fn end_of_head(bytes: &[u8], from: usize) -> Option<usize> {
-    let ends = |at: &usize| matches!(&bytes[..*at], [] | [b'\r'] | [.., b'\n'] | [.., b'\n', b'\r']);
-    memchr::memchr_iter(b'\n', &bytes[from..]).map(|at| from + at).find(ends).map(|at| at + 1)
-}
-
-/// What stands before the colon of each line but the first.
-fn names(head: &[u8]) -> impl Iterator<Item = &[u8]> + Clone {
-    let mut rest = head;
-    std::iter::from_fn(move || {
-        rest = &rest[memchr::memchr(b'\n', rest)? + 1..];
-        let name = &rest[..memchr::memchr(b':', rest)?];
-        Some(name)
-    })
 }
 
 #[cfg(test)]
@@ -129,11 +186,16 @@ mod tests {
     }
 
     #[test]
-    fn a_head_without_an_end_is_kept_up_to_a_bound() {
-        let mut head = AnswerHead::default();
-        for _ in 0..LONGEST / 16 + 9 {
-            assert!(head.follow(b"0123456789abcdef"));
+    fn what_a_head_without_an_end_takes_has_a_bound() {
+        for piece in [&b"0123456789abcdef"[..], b"Name: value\r\n", b"\r\n", b"name\n"] {
+            let mut head = AnswerHead::default();
+            head.follow(b"HTTP/1.1 200 OK\r\n");
+            for _ in 0..LONGEST / 4 {
+                assert!(head.follow(piece));
+            }
+            assert!(head.names.capacity() <= 4 * LONGEST, "{}", piece.escape_ascii());
+            head.begin();
+            assert!(head.names.capacity() <= KEPT);
         }
-        assert!(head.over && head.partial.capacity() <= 2 * LONGEST);
     }
 }

@@ -61,7 +61,7 @@ impl Traffic {
     pub(super) fn begin_exchange(&self) {
         self.written.set(false);
         self.read.set(false);
-        self.answer.replace(AnswerHead::default());
+        self.answer.borrow_mut().begin();
     }
 
     /// A new poll of the driver begins.
