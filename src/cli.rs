@@ -11,7 +11,7 @@ use tokio::runtime::Builder;
 
 use crate::app::App;
 use crate::config::{self, Loader};
-use crate::signals::{Again, Signals, tell_systemd};
+use crate::signals::{Again, Signals, keep_watchdog, tell_systemd};
 use crate::{check, demo, health, init, logging, process};
 
 /// A clean stop.
@@ -189,6 +189,7 @@ async fn serve(args: ServeArgs) -> u8 {
     app.show(&loaded.settings);
     let again = Again::new(config, watch, loaded.settings, app.reloads());
     tell_systemd(&[NotifyState::Ready]);
+    keep_watchdog();
     match app.run(signals.orders(Some(again))).await {
         Ok(()) => CLEAN,
         Err(error) => say(FAILED, format_args!("{error}")),
@@ -225,3 +226,6 @@ fn say(code: u8, text: std::fmt::Arguments<'_>) -> u8 {
     let _ = writeln!(std::io::stderr(), "wxgate: {text}");
     code
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! Signals of the system, turned into orders for a running proxy: SIGTERM and SIGINT stop it, SIGHUP has it read
-//! its configuration again, a second stop ends the process at once, SIGUSR1 and SIGUSR2 change the level of the log. Knows
-//! no command line.
+//! its configuration again, a second stop ends the process at once, SIGUSR1 and SIGUSR2 change the level of the log. What
+//! systemd wants to hear of it is said here. Knows no command line.
 
 use std::io::Write;
 use std::time::Duration;
@@ -224,6 +224,19 @@ impl Again {
             Err(_) => Err(vec!["wxgate is stopping".to_owned()]),
         }
     }
+}
+
+/// From now on systemd hears twice in each `WatchdogSec=` that the thread that calls this goes on; it ends and restarts
+/// a wxgate that does not. The word goes out from another thread, since systemd may be slow to take it.
+pub(crate) fn keep_watchdog() {
+    let Some(limit) = sd_notify::watchdog_enabled().filter(|limit| !limit.is_zero()) else { return };
+    tokio::spawn(async move {
+        loop {
+            // An error means that the process is ending.
+            let _ = tokio::task::spawn_blocking(|| tell_systemd(&[NotifyState::Watchdog])).await;
+            tokio::time::sleep(limit / 2).await;
+        }
+    });
 }
 
 /// Without systemd there is nobody to tell.

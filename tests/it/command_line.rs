@@ -5,6 +5,7 @@ mod hardening;
 mod kills;
 mod log;
 mod starts;
+mod systemd;
 mod usage;
 
 use std::path::Path;

@@ -1,8 +1,6 @@
 //! What happens up to the first request, and what the log then says of it.
 
 use std::net::TcpListener;
-use std::os::unix::net::UnixDatagram;
-use std::time::Duration;
 
 use serde_json::Value;
 
@@ -110,28 +108,6 @@ async fn a_state_directory_that_cannot_be_written_is_exit_code_1() {
     let ended = run(&mut wxgate(dir.path(), &["serve"])).await;
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
     assert!(ended.stderr.contains("state_dir") && ended.stderr.contains("state/below"), "{}", ended.stderr);
-}
-
-#[tokio::test]
-async fn systemd_is_told_when_it_is_ready_and_when_it_stops() {
-    let fake = Fake::answering(|_| Reply::json("{}")).await;
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("notify.socket");
-    let socket = UnixDatagram::bind(&path).unwrap();
-    socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    let mut child =
-        Child::start(serve(dir.path(), &fake.url(), &Settings::default()).env("NOTIFY_SOCKET", &path));
-    let told = |socket: &UnixDatagram| {
-        let mut buffer = [0; 512];
-        let length = socket.recv(&mut buffer).expect("a message within 20 s");
-        String::from_utf8(buffer[..length].to_vec()).unwrap()
-    };
-    assert_eq!(told(&socket).trim(), "READY=1");
-    // Not before it listens.
-    assert!(child.stderr().contains("(callers)") || child.line("(callers)").await.contains("listening"));
-    child.signal("TERM");
-    assert_eq!(told(&socket).trim(), "STOPPING=1");
-    assert_eq!(child.code().await, 0);
 }
 
 #[tokio::test]
