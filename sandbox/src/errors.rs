@@ -99,6 +99,7 @@ pub(crate) fn text(code: i64) -> &'static str {
         48006 => "forbid to clear quota because of reaching the limit",
         50001 => "user unauthorized",
         50002 => "user limited",
+        76003 => "invalid cgi_path",
         _ => "sandbox error",
     }
 }

@@ -30,7 +30,12 @@ const OLDEST: u64 = 300;
 const MOST_NONCES: usize = 100_000;
 
 /// The interfaces of the sandbox that WeChat encrypts.
-const INTERFACES: &[&str] = &["/cgi-bin/message/custom/send", "/cgi-bin/clear_quota", "/wxa/getuserriskrank"];
+const INTERFACES: &[&str] = &[
+    "/cgi-bin/message/custom/send",
+    "/cgi-bin/clear_quota",
+    "/cgi-bin/openapi/quota/get",
+    "/wxa/getuserriskrank",
+];
 
 const APP_PUBLIC: &str = include_str!("../certs/signing/app.pub");
 const PLATFORM_KEY: &str = include_str!("../certs/signing/platform.key");

@@ -90,6 +90,12 @@ fn account(account: &Account) -> Value {
             "tls_expires_at": account.upstream.tls_expires_at.map(time),
         },
     });
+    if !account.certificates.is_empty() {
+        let certificates = account.certificates.iter();
+        let certificates =
+            certificates.map(|one| json!({ "number": one.number, "expires_at": time(one.expires_at) }));
+        value["signing"] = json!({ "certificates": certificates.collect::<Vec<_>>() });
+    }
     if !account.tickets.is_empty() {
         value["tickets"] = account.tickets.iter().map(ticket).collect();
     }

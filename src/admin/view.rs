@@ -118,6 +118,8 @@ pub struct Account {
     pub token_api: &'static str,
     /// How its token stands.
     pub state: State,
+    /// What answers are checked with, where its calls are encrypted.
+    pub certificates: Vec<PlatformCertificate>,
     /// The last generation; `None` where no token is kept.
     pub generation: Option<u64>,
     /// How long ago the valid token was issued.
@@ -194,6 +196,15 @@ pub struct FetchError {
     pub errcode: i64,
     /// WeChat's words, or wxgate's own.
     pub errmsg: String,
+}
+
+/// A certificate that answers of the API security mode are checked with.
+#[derive(Debug, Clone)]
+pub struct PlatformCertificate {
+    /// Its number in WeChat's console.
+    pub number: String,
+    /// When it ends.
+    pub expires_at: SystemTime,
 }
 
 /// The API host of an account.

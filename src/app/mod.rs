@@ -30,6 +30,7 @@ use crate::listener::drain::{DrainSender, drain};
 use crate::listener::{self, Bound, Connections, SharedTls};
 use crate::metrics::Metrics;
 use crate::proxy::budget::Budget;
+use crate::proxy::signing::Signing;
 use crate::proxy::{Account, ProxyState, Recorder};
 use crate::store::redis::Link;
 use crate::upstream::ApiHost;
@@ -441,6 +442,7 @@ fn in_force(
             token_api,
             token: account.token.as_ref().map(|token| token.reader.clone()),
             tickets: account.token.as_ref().map(|token| token.tickets.clone()).unwrap_or_default(),
+            certificates: account.signing.iter().flat_map(Signing::certificates).collect(),
             host: Arc::clone(host),
             prefix: account.rules.prefix.clone(),
             host_name: account.rules.hosts.first().cloned(),

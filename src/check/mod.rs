@@ -9,6 +9,7 @@ mod machine;
 mod network;
 mod robots;
 mod secrets;
+mod signing;
 mod state;
 
 use std::fmt;
@@ -43,6 +44,7 @@ pub async fn command(loaded: &Loaded, asked: Asked, out: &mut dyn Write) -> u8 {
     let config = &loaded.config;
     configuration(loaded, &mut report);
     secrets::look(loaded, &mut report);
+    signing::certificates(&config.accounts, &mut report);
     machine::listeners(config, state::in_use(config).await, &mut report);
     machine::open_files(config, &mut report);
     machine::egress(config, &mut report);

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, header};
 use http_body_util::{BodyExt, Limited};
 
-use super::Report;
+use super::{Report, signing};
 use crate::config::{Account, App, Config, Product, TokenApi};
 use crate::credential::{FetchAnswer, FetchMode, IssuerClient, advice, issuer};
 use crate::proxy::inspect::{LIMIT, errcode::errcode};
@@ -61,7 +61,11 @@ pub(super) async fn look(config: &Config, trust: &Trust, report: &mut Report<'_>
             Product::Weixin => issuer::stable::issuer(client),
             Product::Wecom => issuer::gettoken::issuer(client),
         };
-        credentials(account, app, &issuer.fetch(FetchMode::Normal).await, report);
+        let answer = issuer.fetch(FetchMode::Normal).await;
+        credentials(account, app, &answer, report);
+        if let FetchAnswer::Issued { value, .. } = &answer {
+            signing::call(account, app, value, &host, report).await;
+        }
     }
 }
 

@@ -228,9 +228,9 @@ pub(super) const TABLE: &[Entry] = &[
     row(
         40232,
         "This interface wants a signature.",
-        "Sign the request, or switch API encryption off in the console (小程序 → 开发设置).",
+        "Let wxgate sign such calls (`[account.signing]`), or switch API encryption off in the console (小程序 → 开发设置).",
         "该接口要求签名。",
-        "请为请求签名，或者在小程序后台关闭 API 加密。",
+        "可以由 wxgate 签名（`[account.signing]`），或者在小程序后台关闭 API 加密。",
     ),
     row(
         40233,
@@ -242,9 +242,9 @@ pub(super) const TABLE: &[Entry] = &[
     row(
         40234,
         "The signature is wrong.",
-        "The signed URL must be WeChat's own (https://api.weixin.qq.com/…), not that of the proxy: some SDKs sign the host that they call.",
+        "The signed URL must be WeChat's own (https://api.weixin.qq.com/…), not that of the proxy: some SDKs sign the host that they call. Where wxgate signs, its `private_key` must be the other half of the console's public key.",
         "签名错误。",
-        "参与签名的 URL 必须是微信官方地址（https://api.weixin.qq.com/…），而不是代理地址；有些 SDK 签的是实际调用的地址。",
+        "参与签名的 URL 必须是微信官方地址（https://api.weixin.qq.com/…），而不是代理地址；有些 SDK 签的是实际调用的地址。由 wxgate 签名时，`private_key` 必须与后台配置的公钥成对。",
     ),
     row(
         40235,
@@ -284,9 +284,9 @@ pub(super) const TABLE: &[Entry] = &[
     row(
         40240,
         "The signed time is too old.",
-        "Set the caller's clock right.",
+        "Set the clock of the machine that signs right.",
         "签名的时间戳过期。",
-        "请校准调用方的时钟。",
+        "请校准签名所在机器的时钟。",
     ),
     row(
         40243,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::process::Command;
+use wxgate_sandbox::ApiKeys;
 
 use crate::support::fake::{Fake, Reply};
 use crate::support::gate::{APPID, Gate, SECRET, Settings, note_credential};
@@ -410,4 +411,47 @@ async fn a_wrong_configuration_is_another_exit_code() {
     let said = run(Command::new(env!("CARGO_BIN_EXE_wxgate")).arg("check").arg("--config").arg(&file)).await;
     assert_eq!((said.code, said.stdout.as_str()), (Some(2), ""), "{said:?}");
     assert!(said.stderr.contains("listne"), "{said:?}");
+}
+
+#[tokio::test]
+async fn the_api_security_mode_is_tried_with_one_call() {
+    let wechat = WeChat::with(&["--api-security"]).await;
+    let certs = Path::new(env!("CARGO_MANIFEST_DIR")).join("certs/signing");
+    let keys = ApiKeys::default();
+    let site = |private_key: &str, number: &str, key_number: &str| {
+        note_credential(keys.key);
+        Site {
+            tables: format!(
+                "[account.signing]\nkey_number = {key_number:?}\nkey = {:?}\nprivate_key = {:?}\n\
+                 certificates = {{ {number} = {:?} }}\n",
+                keys.key,
+                certs.join(private_key),
+                certs.join("platform.pem")
+            ),
+            ..Site::before(&wechat.url)
+        }
+    };
+    let said = site("app.key", keys.certificate_number, keys.key_number).check(&[]).await;
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(said.has("ok", &["account `main`", "platform certificate", "valid until 2126-"]), "{said:?}");
+    assert!(said.has("ok", &["WeChat takes encrypted calls, and its answer is signed"]), "{said:?}");
+    ended_nobodys_token(&said, &wechat);
+    for (private_key, number, key_number, words) in [
+        (
+            "platform.key",
+            keys.certificate_number,
+            keys.key_number,
+            &["40234", "other half of the console's public key"],
+        ),
+        ("app.key", keys.certificate_number, "1", &["40235", "Check the symmetric key and its number"]),
+        (
+            "app.key",
+            "7",
+            keys.key_number,
+            &["answer to an encrypted call is not good", keys.certificate_number],
+        ),
+    ] {
+        let said = site(private_key, number, key_number).check(&[]).await;
+        assert!(said.code == Some(1) && said.has("FAIL", words), "{said:?}");
+    }
 }

@@ -141,6 +141,13 @@ async fn an_answer_that_is_not_good_is_never_passed_on() {
     let last = &calls["calls"][0];
     let said = last["error"].as_str().unwrap_or_default();
     assert!(last["path"] == RISK && said.starts_with("signing: it was signed 3600 seconds ago"), "{last}");
+    let status = admin::support::json(&admin::support::get(&gate, "/status").await);
+    let certificate = &status["accounts"][0]["signing"]["certificates"][0];
+    let number = ApiKeys::default().certificate_number;
+    assert!(
+        certificate["number"] == number && certificate["expires_at"] == "2126-11-02T20:31:12Z",
+        "{status}"
+    );
     // While certificates change, the old one is as good as ever.
     wechat.handle.sealed_answers(SealedAnswers::Changing, 1);
     assert_plain(&gate.post(RISK, ORDER).await);

@@ -41,6 +41,7 @@ const INTERFACES: &[(&str, Handler)] = &[
     ("/cgi-bin/get_api_domain_ip", content::api_ips),
     ("/cgi-bin/qrcode/create", content::qrcode),
     ("/cgi-bin/clear_quota", quota::clear),
+    ("/cgi-bin/openapi/quota/get", quota::get),
     ("/wxa/getuserriskrank", content::risk_rank),
     ("/wxa/getwxacodeunlimit", content::wxa_code),
     ("/datacube/getusersummary", content::user_summary),

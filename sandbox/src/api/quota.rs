@@ -1,6 +1,9 @@
 //! `clear_quota` in its two forms: with the account's token, and with appid and secret.
 
+use serde_json::json;
+
 use super::{Outcome, ok};
+use crate::answer::Answer;
 use crate::call::{Call, text};
 use crate::clock::beijing_month;
 use crate::errors::refuse;
@@ -32,6 +35,15 @@ pub(super) fn clear_with_secret(world: &mut World, call: &Call) -> Outcome {
         return Err(refuse(40125));
     }
     spend_and_clear(world, account)
+}
+
+/// `POST /cgi-bin/openapi/quota/get` with `{"cgi_path": …}`: nothing of it is used up.
+pub(super) fn get(_: &mut World, _: usize, call: &Call) -> Outcome {
+    let body = call.json()?;
+    text(&body, "cgi_path").filter(|path| path.starts_with('/')).ok_or_else(|| refuse(76003))?;
+    Ok(Answer::json(&json!({
+        "errcode": 0, "errmsg": "ok", "quota": { "daily_limit": 100_000, "used": 0, "remain": 100_000 },
+    })))
 }
 
 fn spend_and_clear(world: &mut World, account: usize) -> Outcome {

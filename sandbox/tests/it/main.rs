@@ -11,6 +11,7 @@ mod checks;
 mod interfaces;
 mod media;
 mod options;
+mod secure;
 mod steering;
 mod tokens;
 mod wecom;

@@ -46,6 +46,7 @@ fn account(name: &str, state: State) -> Account {
         last_error: None,
         fetches,
         tickets: Vec::new(),
+        certificates: Vec::new(),
         second_fetcher: None,
         upstream: Upstream {
             url: "https://api.weixin.qq.com".to_owned(),

@@ -43,6 +43,7 @@ fn account(outcomes: &[&'static str], left: Option<u64>) -> Account {
         last_error: error,
         fetches,
         tickets: Vec::new(),
+        certificates: Vec::new(),
         second_fetcher: None,
         upstream: Upstream {
             url: "https://api.weixin.qq.com".to_owned(),

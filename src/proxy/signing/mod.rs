@@ -7,6 +7,7 @@
 
 pub mod keys;
 pub mod open;
+pub mod probe;
 pub mod seal;
 
 #[cfg(test)]
@@ -15,6 +16,7 @@ mod tests;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
+use aws_lc_rs::error::Unspecified;
 use aws_lc_rs::rand;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
@@ -62,6 +64,11 @@ impl Signing {
     /// With these keys.
     pub fn new(keys: Keys) -> Self {
         Self { keys, said: AtomicU64::new(0) }
+    }
+
+    /// What answers are checked with: number and end of each certificate.
+    pub fn certificates(&self) -> impl Iterator<Item = (String, SystemTime)> + '_ {
+        self.keys.certificates.iter().map(|certificate| (certificate.number.clone(), certificate.ends))
     }
 }
 
@@ -136,26 +143,8 @@ impl SealedCall<'_> {
 
     /// The body for one sending, and the fields that go with it.
     pub(super) fn seal(&self, headers: &mut HeaderMap) -> Result<Buffered, Refusal> {
-        let keys = &self.signing.keys;
-        let (mut iv, mut nonce) = ([0; 12], [0; 16]);
-        let random = rand::fill(&mut iv).and_then(|()| rand::fill(&mut nonce));
-        let nonce = STANDARD_NO_PAD.encode(nonce);
-        let stamp = Stamp { seconds: now(), nonce: &nonce, iv };
-        let sealed = random.and_then(|()| seal::seal(keys, self.subject(), &self.plain.concat(), stamp));
-        let sealed = sealed.map_err(|_| Refusal::Unsigned)?;
-        let number = keys.private_key_number.as_deref();
-        for (name, value) in [
-            ("wechatmp-appid", Some(self.appid)),
-            ("wechatmp-timestamp", Some(&*stamp.seconds.to_string())),
-            ("wechatmp-signature", Some(&*sealed.signature)),
-            ("wechatmp-serial", number),
-        ] {
-            let value = value.and_then(|value| HeaderValue::from_str(value).ok());
-            value.map(|value| headers.insert(name, value));
-        }
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(sealed.body.len()));
-        self.plain.beside(sealed.body)
+        let body = sealed_now(&self.signing.keys, self.subject(), &self.plain.concat(), headers);
+        self.plain.beside(body.map_err(|_| Refusal::Unsigned)?)
     }
 
     /// Looks into the answer: checked and decrypted, or an error that WeChat answers before it decrypts.
@@ -224,6 +213,33 @@ impl SealedCall<'_> {
             );
         }
     }
+}
+
+/// The body of a call that is sent now, and the fields that go with it.
+fn sealed_now(
+    keys: &Keys,
+    subject: Subject<'_>,
+    plain: &[u8],
+    headers: &mut HeaderMap,
+) -> Result<Vec<u8>, Unspecified> {
+    let (mut iv, mut nonce) = ([0; 12], [0; 16]);
+    rand::fill(&mut iv)?;
+    rand::fill(&mut nonce)?;
+    let nonce = STANDARD_NO_PAD.encode(nonce);
+    let stamp = Stamp { seconds: now(), nonce: &nonce, iv };
+    let sealed = seal::seal(keys, subject, plain, stamp)?;
+    for (name, value) in [
+        ("wechatmp-appid", Some(subject.appid)),
+        ("wechatmp-timestamp", Some(&*stamp.seconds.to_string())),
+        ("wechatmp-signature", Some(&*sealed.signature)),
+        ("wechatmp-serial", keys.private_key_number.as_deref()),
+    ] {
+        let value = value.and_then(|value| HeaderValue::from_str(value).ok());
+        value.map(|value| headers.insert(name, value));
+    }
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(sealed.body.len()));
+    Ok(sealed.body)
 }
 
 /// Seconds since 1970.

@@ -1,0 +1,80 @@
+//! One encrypted call, for `wxgate check`: whether the keys are those that WeChat has.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request};
+use http_body_util::Full;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
+use super::keys::Keys;
+use super::open::{Unverified, is_signed, open};
+use super::seal::Subject;
+use super::{now, sealed_now};
+use crate::proxy::inject::query;
+use crate::proxy::inspect::errcode;
+use crate::secret::Secret;
+use crate::upstream::ApiHost;
+
+/// A call that changes nothing: how often another may be made.
+const PATH: &str = "/cgi-bin/openapi/quota/get";
+const BODY: &[u8] = br#"{"cgi_path":"/cgi-bin/message/custom/send"}"#;
+
+const LONGEST_ANSWER: usize = 64 << 10;
+
+/// What came of it.
+#[derive(Debug)]
+pub enum Probe {
+    /// WeChat has decrypted it, and its answer is good.
+    Accepted {
+        /// The certificate that replaces the one that it was checked with.
+        replaced_by: Option<String>,
+    },
+    /// WeChat answered with an error before it decrypted.
+    Refused {
+        /// Never 0.
+        errcode: i64,
+        /// Its words.
+        errmsg: String,
+    },
+    /// Its answer is not good.
+    Unverified(Unverified),
+    /// There was no answer; why not.
+    Failed(String),
+}
+
+/// Makes the call with this token.
+pub async fn probe(keys: &Keys, appid: &str, token: &Secret, host: &ApiHost) -> Probe {
+    let url = format!("{}{PATH}", keys.url);
+    let subject = Subject { url: &url, appid };
+    let encoded = utf8_percent_encode(token.expose(), NON_ALPHANUMERIC).to_string();
+    let target = query::with_token(PATH, None, encoded.as_bytes());
+    let mut request = Request::new(Full::from(Bytes::new()));
+    *request.method_mut() = Method::POST;
+    let target = http::uri::PathAndQuery::from_maybe_shared(Bytes::from(target));
+    let sealed = sealed_now(keys, subject, BODY, request.headers_mut());
+    let (Ok(target), Ok(body)) = (target, sealed) else {
+        return Probe::Failed("the call could not be made".to_owned());
+    };
+    *request.uri_mut() = target.into();
+    *request.body_mut() = Full::from(body);
+    let limit = host.settings().response_timeout.min(Duration::from_secs(30));
+    let answer = match host.call(request, limit, LONGEST_ANSWER).await {
+        Ok(answer) => answer,
+        Err(error) => return Probe::Failed(error.to_string()),
+    };
+    if is_signed(answer.headers()) {
+        return match open(keys, subject, answer.headers(), answer.body(), now()) {
+            Ok(opened) => Probe::Accepted { replaced_by: opened.replaced_by },
+            Err(why) => Probe::Unverified(why),
+        };
+    }
+    match errcode::errcode(answer.body()) {
+        Some(errcode) if errcode != 0 => {
+            let errmsg = errcode::explanation(answer.body()).errmsg;
+            Probe::Refused { errcode, errmsg: errmsg.map(String::from).unwrap_or_default() }
+        }
+        _ if !answer.status().is_success() => Probe::Failed(format!("it answered with {}", answer.status())),
+        _ => Probe::Unverified(Unverified::NotSigned),
+    }
+}
