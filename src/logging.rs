@@ -1,4 +1,4 @@
-//! Where log lines go and what they look like: stderr, text for people or JSON for machines. docs/logging.md has the keys.
+//! Where log lines go and what they look like: stderr, text for people or JSON for machines. docs/en/logging.md has the keys.
 //!
 //! Lines are written by a thread of their own, so that a slow terminal or a full pipe never holds a request;
 //! when that thread cannot keep up, lines are dropped rather than requests. Only wxgate's own events are

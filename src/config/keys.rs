@@ -2,7 +2,7 @@
 //!
 //! Everything that tells about a key takes it from here: the reader its defaults, ranges and hints at misspelt
 //! keys, `wxgate config print` and `wxgate config schema` what they show, and the generated documents
-//! (`examples/full.toml`, `docs/configuration.md`). What a value means to the program is the business of the readers
+//! (`examples/full.toml`, `docs/en/configuration.md`). What a value means to the program is the business of the readers
 //! beside it.
 //!
 //! A new key takes an entry here, a line in the reader of its section, and

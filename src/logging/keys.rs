@@ -1,5 +1,5 @@
 //! The one table of keys that a log line can have: its name in JSON and text, its name in the Elastic Common Schema,
-//! and what it says. The documents are made from it (`docs/logging.md`); a test finds each key that an event uses and
+//! and what it says. The documents are made from it (`docs/en/logging.md`); a test finds each key that an event uses and
 //! the table lacks.
 
 /// One key.
@@ -266,7 +266,7 @@ mod tests {
 
     const EN: Words = Words {
         title: "Logs",
-        other: "[简体中文](logging.zh-CN.md)",
+        other: "[简体中文](../zh/logging.md)",
         introduction: "Lines go to stderr, one for each event. `log_format` chooses `text`, `json` or `ecs` (the names of the \
              Elastic Common Schema); `auto` is text on a terminal and JSON otherwise. A key without a value is left out. No \
              token, secret, key of a caller or query string is ever logged, at any level.\n\n`WXGATE_LOG` sets the level at \
@@ -283,7 +283,7 @@ mod tests {
 
     const ZH: Words = Words {
         title: "日志",
-        other: "[English](logging.md)",
+        other: "[English](../en/logging.md)",
         introduction: "日志写到 stderr，每个事件一行。`log_format` 可选 `text`、`json` 或 `ecs`（Elastic Common Schema 的字段名）；\
              `auto` 在终端上为文本，否则为 JSON。没有值的键不写出。任何级别的日志都不含凭据、密钥、调用方密钥和查询参数。\n\n\
              启动时的级别由 `WXGATE_LOG` 设置：`error`、`warn`、`info`、`debug` 或 `trace`。运行中 SIGUSR1 将级别提高一档，持续五分钟\
@@ -309,7 +309,7 @@ mod tests {
 
     #[test]
     fn documents_are_made_from_the_table_of_log_keys() {
-        for (name, words) in [("docs/logging.md", &EN), ("docs/logging.zh-CN.md", &ZH)] {
+        for (name, words) in [("docs/en/logging.md", &EN), ("docs/zh/logging.md", &ZH)] {
             let (path, text) = (Path::new(env!("CARGO_MANIFEST_DIR")).join(name), document(words));
             if std::env::var_os("WXGATE_WRITE_DOCUMENTS").is_some() {
                 std::fs::write(&path, &text).unwrap();

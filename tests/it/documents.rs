@@ -96,8 +96,8 @@ fn files_that_documents_link_to_exist() {
         "examples/php/README.md",
         "examples/easywechat/README.md",
         "examples/wechatpy/README.md",
-        "docs/configuration.md",
-        "docs/configuration.zh-CN.md",
+        "docs/en/configuration.md",
+        "docs/zh/configuration.md",
     ] {
         let text = document(name);
         let folder = Path::new(name).parent().unwrap();

@@ -17,8 +17,8 @@ fn documents_are_made_from_the_table_of_keys() {
     for (name, text) in [
         ("examples/full.toml", full()),
         ("examples/wxgate.schema.json", schema),
-        ("docs/configuration.md", reference(&EN)),
-        ("docs/configuration.zh-CN.md", reference(&ZH)),
+        ("docs/en/configuration.md", reference(&EN)),
+        ("docs/zh/configuration.md", reference(&ZH)),
     ] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
         if std::env::var_os("WXGATE_WRITE_DOCUMENTS").is_some() {
@@ -121,7 +121,7 @@ struct Language {
 const EN: Language = Language {
     of: |text| text.en,
     title: "Configuration",
-    introduction: "[简体中文](configuration.zh-CN.md)\n\nEvery key of `wxgate.toml`, in the order of [full.toml](../examples/full.toml), which has them all with their \
+    introduction: "[简体中文](../zh/configuration.md)\n\nEvery key of `wxgate.toml`, in the order of [full.toml](../../examples/full.toml), which has them all with their \
         defaults. Sizes are like `\"16MiB\"` or `\"500KB\"`, times like `\"30s\"`, `\"500ms\"` or `\"2m\"`. Relative paths start \
         from the folder of the file. Secrets are best kept in files of their own (`{ file = … }`, mode 0600) or passed by \
         systemd (`{ credential = \"NAME\" }` for `LoadCredential=NAME:PATH`; such a credential stays as it is until the unit is \
@@ -151,7 +151,7 @@ const EN: Language = Language {
 const ZH: Language = Language {
     of: |text| text.zh,
     title: "配置",
-    introduction: "[English](configuration.md)\n\n`wxgate.toml` 的全部配置项，顺序与 [full.toml](../examples/full.toml) 相同，该文件列出了所有默认值。\
+    introduction: "[English](../en/configuration.md)\n\n`wxgate.toml` 的全部配置项，顺序与 [full.toml](../../examples/full.toml) 相同，该文件列出了所有默认值。\
         大小写作 `\"16MiB\"`、`\"500KB\"`，时间写作 `\"30s\"`、`\"500ms\"`、`\"2m\"`。相对路径以配置文件所在目录为准。\
         密钥最好放在单独的文件中（`{ file = … }`，权限 0600），或由 systemd 传入（`LoadCredential=NAME:PATH` 对应 `{ credential = \"NAME\" }`，单元重启后才会更新）。\
         配置有误时会一次列出全部错误，每条都注明文件、行号、配置项和改法。\n\n\
