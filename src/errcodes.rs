@@ -155,4 +155,6 @@ const fn row(
 }
 
 #[cfg(test)]
+mod documents;
+#[cfg(test)]
 mod tests;

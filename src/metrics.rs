@@ -291,4 +291,6 @@ impl Metrics {
 }
 
 #[cfg(test)]
+mod documents;
+#[cfg(test)]
 mod tests;

@@ -121,7 +121,8 @@ fn quantiles_lie_within_their_bucket() {
 }
 
 /// A look with something in each family, and names that need escaping.
-fn everything() -> Look {
+/// A look with a series of each family.
+pub(super) fn everything() -> Look {
     let metrics = Metrics::new(1);
     let accounts = metrics.configure(["main", "a\"b\\c\n"], ["cms"]);
     for account in &accounts {

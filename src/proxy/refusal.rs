@@ -170,6 +170,8 @@ mod tests {
             (Refusal::Unverified { errcode: 40235, why: String::new() }, 502, 40235, "signing"),
             (Refusal::Limited { what: "x", retry_after: 1 }, 429, 45011, "limited"),
         ];
+        let documented = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/en/errcodes.md");
+        let documented = std::fs::read_to_string(documented).unwrap();
         for (refusal, status, errcode, code) in rows {
             let shape = refusal.shape();
             assert_eq!(
@@ -177,6 +179,14 @@ mod tests {
                 (status, errcode, code),
                 "{refusal:?}"
             );
+            // The documents have the same row.
+            let errcode = match code {
+                "token-refused" => "*".to_owned(),
+                "signing" => "40234, 40235".to_owned(),
+                _ => errcode.to_string(),
+            };
+            let row = format!("\n| `{code}` | {status} | {errcode} | ");
+            assert!(documented.contains(&row), "{row}");
             assert!(!refusal.message().is_empty());
         }
     }
