@@ -42,7 +42,7 @@ pub const STATUSES: [u16; 62] = [
 ];
 
 /// The values of `x-wxgate-error`.
-pub const CODES: [&str; 13] = [
+pub const CODES: [&str; 14] = [
     "bad-request",
     "not-found",
     "method",
@@ -56,6 +56,7 @@ pub const CODES: [&str; 13] = [
     "token-refused",
     "busy",
     "limited",
+    "signing",
 ];
 
 /// What came of a call whose token was refused.

@@ -354,6 +354,7 @@ fn token(account: &Account, shown: &view::Account) -> Token {
         fetches_today: shown.fetches_today,
         quota: shown.quota,
         tls_expires_at: shown.upstream.tls_expires_at.map(seconds),
+        platform_expires_at: shown.certificates.iter().map(|one| one.expires_at).max().map(seconds),
         hosts: account
             .host
             .endpoints()

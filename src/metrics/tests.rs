@@ -138,6 +138,7 @@ pub(super) fn everything() -> Look {
         fetches_today: Some(12),
         quota: Some(2000),
         tls_expires_at: Some(1_790_000_000.0),
+        platform_expires_at: Some(1_800_000_000.0),
         hosts: vec![
             ("https://api.weixin.qq.com".to_owned(), false),
             ("https://api2.weixin.qq.com".to_owned(), true),

@@ -61,6 +61,8 @@ pub struct Token {
     pub quota: Option<u64>,
     /// When the certificate that the upstream showed ends.
     pub tls_expires_at: Option<f64>,
+    /// When the last certificate ends that its encrypted answers are checked with.
+    pub platform_expires_at: Option<f64>,
     /// The API hosts, and whether calls go there.
     pub hosts: Vec<(String, bool)>,
     /// How often calls have begun to go to another of them.
@@ -297,6 +299,13 @@ impl Look {
             "When the certificate that the upstream showed last ends.",
             &|token| token.tls_expires_at,
         )?;
+        if self.tokens.iter().any(|token| token.platform_expires_at.is_some()) {
+            each(
+                "wxgate_platform_certificate_expiry_timestamp_seconds",
+                "When the last certificate ends that answers of the API security mode are checked with.",
+                &|token| token.platform_expires_at,
+            )?;
+        }
         let hosts = self.tokens.iter().flat_map(|token| {
             token.hosts.iter().map(|(url, in_use)| {
                 ([("account", &*token.account), ("url", url.as_str())], f64::from(u8::from(*in_use)))

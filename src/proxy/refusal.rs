@@ -188,6 +188,7 @@ mod tests {
             let row = format!("\n| `{code}` | {status} | {errcode} | ");
             assert!(documented.contains(&row), "{row}");
             assert!(!refusal.message().is_empty());
+            assert!(crate::metrics::CODES.contains(&code) && crate::errcodes::own(code).is_some(), "{code}");
         }
     }
 }

@@ -29,8 +29,15 @@ const ORDER: &str = r#"{"openid":"o1","scene":0,"client_ip":"127.0.0.1"}"#;
 /// Members of an encrypted answer.
 const CIPHERTEXT: &str = "authtag";
 
+fn note_keys() {
+    let keys = ApiKeys::default();
+    note_credential(keys.key);
+    // Of each line of a key a log would show all or nothing.
+    note_credential(keys.private_key.lines().nth(1).unwrap());
+}
+
 /// The account's lines with these in `[account.signing]` besides the usual ones.
-fn account(lines: &str) -> String {
+pub(crate) fn account(lines: &str) -> String {
     let ApiKeys { key_number, key, certificate_number, .. } = ApiKeys::default();
     let certs = Path::new(env!("CARGO_MANIFEST_DIR")).join("certs/signing");
     let usual = [
@@ -47,7 +54,7 @@ fn account(lines: &str) -> String {
 }
 
 fn settings(lines: &str) -> Settings {
-    note_credential(ApiKeys::default().key);
+    note_keys();
     Settings { account: account(lines), ..Settings::default() }
 }
 
@@ -141,6 +148,13 @@ async fn an_answer_that_is_not_good_is_never_passed_on() {
     let last = &calls["calls"][0];
     let said = last["error"].as_str().unwrap_or_default();
     assert!(last["path"] == RISK && said.starts_with("signing: it was signed 3600 seconds ago"), "{last}");
+    let metrics = admin::support::get(&gate, "/metrics").await;
+    for line in [
+        "wxgate_own_answers_total{code=\"signing\"} 5",
+        "wxgate_platform_certificate_expiry_timestamp_seconds{account=\"main\"} 4949",
+    ] {
+        assert!(metrics.text().contains(line), "{line}: {}", metrics.text());
+    }
     let status = admin::support::json(&admin::support::get(&gate, "/status").await);
     let certificate = &status["accounts"][0]["signing"]["certificates"][0];
     let number = ApiKeys::default().certificate_number;

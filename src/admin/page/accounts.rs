@@ -60,6 +60,7 @@ fn account(view: &View, account: &Account, lang: Lang) -> Markup {
                 }
             }
             @if !account.tickets.is_empty() { (tickets(account, lang)) }
+            @if !account.certificates.is_empty() { (certificates(account, lang)) }
             @if let Some(error) = account.present_error() {
                 p .why.bad[class == "bad"] {
                     (super::moment(error.at)) " "
@@ -91,6 +92,21 @@ fn tickets(account: &Account, lang: Lang) -> Markup {
                         (None, Some(_), None) => (l(lang, "kept from before the start", "启动前保存的")),
                         (None, None, _) => (l(lang, "nobody has asked for one", "尚无需求")),
                     }
+                }
+            }
+        }
+    }
+}
+
+/// What encrypted answers are checked with, and until when.
+fn certificates(account: &Account, lang: Lang) -> Markup {
+    html! {
+        div .tickets {
+            p .label { span { (l(lang, "Platform certificates", "平台证书")) } }
+            @for one in &account.certificates {
+                p .under {
+                    code { (one.number) } " " (l(lang, "until ", "有效期至 "))
+                    time datetime=(time(one.expires_at)) data-day { (day(one.expires_at)) }
                 }
             }
         }

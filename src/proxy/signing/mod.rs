@@ -167,25 +167,25 @@ impl SealedCall<'_> {
                 break;
             }
         }
+        // Nobody asked for a coding.
         let coding = Coding::of(&parts.headers);
+        let decoded = coding.and_then(|coding| coding.decode_within(&whole, LONGEST_ANSWER));
+        let body = decoded.as_deref().unwrap_or(&whole);
         let text = match open::is_signed(&parts.headers) {
             true => {
-                // Nobody asked for a coding.
-                let decoded = coding.and_then(|coding| coding.decode_within(&whole, LONGEST_ANSWER));
-                let body = decoded.as_deref().unwrap_or(&whole);
                 let opened = open::open(&self.signing.keys, self.subject(), &parts.headers, body, now())?;
                 self.say_replaced(&opened);
                 parts.headers.remove(header::CONTENT_ENCODING);
                 Bytes::from(opened.text)
             }
             false => {
-                let text = coding.and_then(|coding| coding.decode_within(&whole, inspect::LIMIT));
-                let errcode = text.as_deref().and_then(inspect::errcode::errcode);
+                let errcode = Some(body).filter(|text| text.len() <= inspect::LIMIT);
+                let errcode = errcode.and_then(inspect::errcode::errcode);
                 let is_error = !parts.status.is_success() || errcode.is_some_and(|errcode| errcode != 0);
-                let ciphertext = text.as_deref().is_some_and(open::is_ciphertext);
-                if !is_error || ciphertext {
+                if !is_error || open::is_ciphertext(body) {
                     return Err(Unverified::NotSigned.into());
                 }
+                drop(decoded);
                 whole.freeze()
             }
         };

@@ -8,6 +8,8 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
+use proptest::prelude::*;
+
 use super::keys::{BASE64, KeyError, Keys, PlatformCertificate, PrivateKey, SymmetricKey};
 use super::open::{Opened, Unverified, open};
 use super::seal::{Sealed, Stamp, Subject, plaintext, seal};
@@ -245,4 +247,23 @@ fn debug_shows_no_key() {
     let shown = format!("{:?}", keys());
     assert!(shown.contains(KEY_NUMBER) && shown.contains(PLATFORM_NUMBER), "{shown}");
     assert!(!shown.contains("otUp") && !shown.contains("Rsa"), "{shown}");
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_it_panic(
+        body in proptest::collection::vec(any::<u8>(), 0..200), text in "[ -~]{0,40}", query in "[a-c=&%+0-9]{0,20}",
+    ) {
+        let headers = fields(&[("wechatmp-serial", Some(&text)), ("wechatmp-signature", Some(&text))]);
+        prop_assert!(open(&keys(), SUBJECT, &headers, &body, ANSWERED_AT).is_err());
+        let _ = plaintext(&query, &body);
+    }
+
+    #[test]
+    fn what_was_sealed_is_opened(members in proptest::collection::btree_map("[a-z\"\\\\é]{0,3}", "[ -~é]{0,9}", 0..5)) {
+        let plain = serde_json::to_string(&members).unwrap();
+        let (headers, body, keys) = signed(&plain, APP_KEY);
+        let opened = open(&keys, SUBJECT, &headers, &body, ANSWERED_AT).unwrap();
+        prop_assert_eq!(String::from_utf8(opened.text).unwrap(), plain);
+    }
 }

@@ -48,6 +48,7 @@ const METRICS: &[(&str, &str, &[&str])] = &[
     ("wxgate_caller_connections", "gauge", &[]),
     ("wxgate_upstream_connections", "gauge", &["state"]),
     ("wxgate_upstream_tls_expiry_timestamp_seconds", "gauge", &["account"]),
+    ("wxgate_platform_certificate_expiry_timestamp_seconds", "gauge", &["account"]),
     ("wxgate_upstream_in_use", "gauge", &["account", "url"]),
     ("wxgate_upstream_changes_total", "counter", &["account"]),
     ("wxgate_replay_bytes", "gauge", &[]),
@@ -80,7 +81,8 @@ fn labels(line: &str) -> Vec<&str> {
 #[tokio::test]
 async fn each_metric_is_there_with_its_type_and_labels() {
     let wechat = WeChat::start().await;
-    let settings = Settings { account: "tickets = true".to_owned(), ..Settings::default() };
+    let account = format!("tickets = true\n{}", crate::signing::account(""));
+    let settings = Settings { account, ..Settings::default() };
     let gate = with(&wechat.url, "", settings).await;
     ready(&gate).await;
     // One of each kind: answered, with an errcode, repeated, refused by wxgate itself.
