@@ -15,6 +15,10 @@ pub(super) fn blocks(text: &str, language: &str) -> Vec<String> {
     let mut blocks = Vec::new();
     let mut lines = text.lines();
     while let Some(line) = lines.next() {
+        assert!(
+            !line.trim_start().starts_with("```") || line.starts_with("```"),
+            "an indented block: {line}"
+        );
         let Some(info) = line.strip_prefix("```") else { continue };
         let block: Vec<&str> = lines.by_ref().take_while(|line| *line != "```").collect();
         if info == language {
@@ -44,7 +48,8 @@ fn write_named_files(block: &str, dir: &TempDir) {
             let text = match name {
                 "proxy.url" => "http://user:pass@10.1.0.3:3128",
                 "robot.url" => "https://qyapi.weixin.qq.com/cgi-bin/webhook/send?key=0123456789abcdef",
-                _ => "0123456789abcdef0123456789abcdef",
+                // Applications of one company differ by their secrets.
+                _ => &format!("{:0>32}", name.replace('.', "0")),
             };
             std::fs::write(dir.path().join(name), format!("{text}\n")).unwrap();
         }
