@@ -60,6 +60,17 @@ fn the_sandboxs_package_holds_what_belongs_there() {
     // The certificates and licences are links into the work tree: their contents must be there, not the links.
     holds(
         "wxgate-sandbox",
-        &["README.md", "certs/ca.pem", "certs/server.key", "certs/server.pem", "src/code.png", "src/lib.rs"],
+        &[
+            "README.md",
+            "certs/ca.pem",
+            "certs/server.key",
+            "certs/server.pem",
+            "certs/signing/app.key",
+            "certs/signing/app.pub",
+            "certs/signing/platform.key",
+            "certs/signing/platform.pem",
+            "src/code.png",
+            "src/lib.rs",
+        ],
     );
 }
