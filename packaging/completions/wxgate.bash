@@ -475,7 +475,7 @@ _wxgate() {
             return 0
             ;;
         wxgate__subcmd__sandbox)
-            opts="-h --listen --appid --secret --token-ttl --overlap --allow-ip --api-quota --cert --key --plain --wecom --help"
+            opts="-h --listen --appid --secret --token-ttl --overlap --allow-ip --api-quota --cert --key --plain --wecom --api-security --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -72,6 +72,7 @@ complete -c wxgate -n "__fish_wxgate_using_subcommand sandbox" -l cert -d 'PEM c
 complete -c wxgate -n "__fish_wxgate_using_subcommand sandbox" -l key -d 'Private key of --cert, PEM' -r -F
 complete -c wxgate -n "__fish_wxgate_using_subcommand sandbox" -l plain -d 'Speak plain HTTP instead of HTTPS'
 complete -c wxgate -n "__fish_wxgate_using_subcommand sandbox" -l wecom -d 'Play WeCom: an --appid is a corpid, ww0000000000000001 when none is given; repeat it with another --secret for another application'
+complete -c wxgate -n "__fish_wxgate_using_subcommand sandbox" -l api-security -d 'Ask for the API security mode (服务端 API 签名与加密): plain calls of the interfaces that support it are refused, encrypted and signed ones answered so, with the keys of `GET /sandbox/sealed`'
 complete -c wxgate -n "__fish_wxgate_using_subcommand sandbox" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c wxgate -n "__fish_wxgate_using_subcommand help; and not __fish_seen_subcommand_from serve check init health config demo completions sandbox help" -f -a "serve" -d 'Run the proxy (also what a bare `wxgate` does)'
 complete -c wxgate -n "__fish_wxgate_using_subcommand help; and not __fish_seen_subcommand_from serve check init health config demo completions sandbox help" -f -a "check" -d 'Say what is right and what is wrong, and how to mend it'

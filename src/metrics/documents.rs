@@ -9,7 +9,7 @@ use super::tests::everything;
 use super::text::encode;
 
 /// What each family says, in Chinese; the English is its `# HELP` line.
-const CHINESE: [(&str, &str); 32] = [
+const CHINESE: [(&str, &str); 33] = [
     ("process_cpu_seconds_total", "进程的 CPU 时间（用户态加内核态）。"),
     ("process_max_fds", "最多可以打开的文件描述符。"),
     ("process_open_fds", "已打开的文件描述符。"),
@@ -23,6 +23,10 @@ const CHINESE: [(&str, &str); 32] = [
     ("wxgate_config_last_reload_successful", "最近一次重新加载配置是否成功。"),
     ("wxgate_dropped_log_lines_total", "stderr 写得太慢而丢失的日志行数。"),
     ("wxgate_own_answers_total", "wxgate 自己的响应，按 x-wxgate-error 统计。"),
+    (
+        "wxgate_platform_certificate_expiry_timestamp_seconds",
+        "API 签名与加密：验签用的最后一张平台证书的到期时间。",
+    ),
     ("wxgate_replay_bytes", "为重发而保留的请求体字节数。"),
     ("wxgate_request_duration_seconds", "从收到请求头到发完响应的时间。"),
     ("wxgate_requests_total", "已响应的请求，按 HTTP 状态统计。"),
