@@ -89,3 +89,34 @@ fn the_tests_that_pin_hyper_exist() {
     }
     assert!(named > 20);
 }
+
+/// All of the program's sources in one text.
+fn sources(folder: &Path) -> String {
+    let mut all = String::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            all.push_str(&sources(&path));
+        } else if path.extension().is_some_and(|end| end == "rs") {
+            all.push_str(&std::fs::read_to_string(path).unwrap());
+        }
+    }
+    all
+}
+
+/// An operator searches the page about symptoms for what stands in the log.
+#[test]
+fn messages_that_the_book_explains_are_written_by_the_program() {
+    // Long texts go on in the next line.
+    let sources = sources(&root().join("src"));
+    let joined: String = sources.split("\\\n").map(str::trim_start).collect();
+    for name in ["docs/en/troubleshooting.md", "docs/zh/troubleshooting.md"] {
+        let text = document(name);
+        let cells = text.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` |"));
+        let messages: Vec<_> = cells.map(|(cell, _)| cell).filter(|cell| cell.contains(' ')).collect();
+        for message in messages.iter().filter(|message| !message.starts_with("x-wxgate")) {
+            assert!(joined.contains(message), "{name}: wxgate says nowhere {message:?}");
+        }
+        assert!(messages.len() > 10, "{name}");
+    }
+}
