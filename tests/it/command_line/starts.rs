@@ -155,7 +155,10 @@ async fn the_access_line_says_what_happened_and_never_the_query() {
         facts(access[2]),
         right("main", "POST", "/cgi-bin/menu/create", 200, 44002.into(), 1, Value::Null)
     );
-    assert_eq!(facts(access[3]), right("-", "GET", "/elsewhere", 404, 40066.into(), 0, "not-found".into()));
+    assert_eq!(
+        facts(access[3]),
+        right("main", "GET", "/elsewhere", 404, 40066.into(), 0, "not-found".into())
+    );
     assert!(!child.stderr().contains("only-in-the-query"), "{}", child.stderr());
 }
 
