@@ -6,6 +6,7 @@ mod kills;
 mod log;
 mod starts;
 mod systemd;
+mod upgrade;
 mod usage;
 
 use std::path::Path;
