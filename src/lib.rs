@@ -28,7 +28,8 @@ mod init;
 pub mod json;
 pub mod listener;
 pub mod logging;
-mod mask;
+#[doc(hidden)]
+pub mod mask;
 pub mod metrics;
 pub mod process;
 pub mod proxy;

@@ -7,7 +7,7 @@ use memchr::{memchr, memchr_iter, memchr2, memchr3, memmem};
 
 /// The text with `other` wherever `secret` stands in it: as it is, percent-encoded however often, or with the
 /// escapes of JSON. `None` where it stands nowhere.
-pub(crate) fn masked(text: &[u8], secret: &[u8], other: &[u8]) -> Option<Vec<u8>> {
+pub fn masked(text: &[u8], secret: &[u8], other: &[u8]) -> Option<Vec<u8>> {
     if secret.is_empty() || text.len() < secret.len() {
         return None;
     }

@@ -2,11 +2,12 @@
 //!
 //! `$S` in a text stands for the secret. Where the text puts it in a place that may hold one (a `secret`, a
 //! `key`, the store's `url`), no error, no warning and no `Debug` may show it; a text that is not TOML may
-//! hold it anywhere.
+//! hold it anywhere. What stands behind a line `#---` is the file `more.toml` beside it, which `accounts` may name.
 #![no_main]
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::PathBuf;
+use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
 use toml::{Table, Value};
@@ -32,6 +33,12 @@ fn shows(value: &Value) -> bool {
     }
 }
 
+static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
+    let folder = std::env::temp_dir().join(format!("wxgate-fuzz-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder for the second file");
+    folder
+});
+
 fuzz_target!(|text: &str| {
     let text = text.replace("$S", SECRET);
     // A file that blocks, a terminal say, is no finding.
@@ -39,7 +46,9 @@ fuzz_target!(|text: &str| {
         return;
     }
     let env = |name: &str| (name == "WECHAT_SECRET").then(|| OsString::from(FROM_ENVIRONMENT));
-    let said = match Config::from_toml(&text, Path::new("/nowhere/wxgate.toml"), &env) {
+    let (main, more) = text.split_once("\n#---\n").unwrap_or((&text, ""));
+    std::fs::write(FOLDER.join("more.toml"), more).expect("the second file is written");
+    let said = match Config::from_toml(main, &FOLDER.join("wxgate.toml"), &env) {
         Ok(loaded) => {
             assert!(!loaded.config.accounts.is_empty() && !loaded.config.listen.is_empty());
             assert!(loaded.config.workers > 0);
@@ -51,7 +60,7 @@ fuzz_target!(|text: &str| {
         }
     };
     assert!(!said.contains(FROM_ENVIRONMENT), "{said}");
-    if text.parse::<Table>().is_ok_and(|table| misplaced(&table)) {
+    if [main, more].into_iter().any(|text| text.parse::<Table>().is_ok_and(|table| misplaced(&table))) {
         return;
     }
     assert!(!said.contains(SECRET), "{said}");

@@ -1,4 +1,5 @@
-//! Answers to calls for tickets: what is a ticket, what a refusal, and that no refusal repeats the token.
+//! Answers to calls for tokens and tickets, WeCom's too: what is issued, what a refusal, and that no refusal repeats what
+//! was asked with.
 //!
 //! The oracle is `serde_json`, for what it takes for an object.
 #![no_main]
@@ -12,14 +13,20 @@ use wxgate::secret::Secret;
 const TOKEN: &str = "T0KEN/with+signs";
 
 fuzz_target!(|body: &[u8]| {
-    let answer = parse(body, "ticket", &Secret::new(TOKEN.to_owned()));
+    for name in ["ticket", "access_token"] {
+        check(body, name);
+    }
+});
+
+fn check(body: &[u8], name: &str) {
+    let answer = parse(body, name, &Secret::new(TOKEN.to_owned()));
     if let FetchAnswer::Refused { errmsg, errcode } = &answer {
         assert!(!errmsg.contains(TOKEN) && !errmsg.contains("T0KEN%2Fwith%2Bsigns"), "{errmsg}");
         assert!(*errcode != 0 && *errcode != -1);
     }
     let Ok(object) = serde_json::from_slice::<Map<String, Value>>(body) else { return };
     let errcode = object.get("errcode").and_then(Value::as_i64);
-    let ticket = object.get("ticket").and_then(Value::as_str).filter(|ticket| !ticket.is_empty());
+    let ticket = object.get(name).and_then(Value::as_str).filter(|ticket| !ticket.is_empty());
     match (errcode, ticket, &answer) {
         (Some(errcode), ..) if errcode != 0 && errcode != -1 => {
             assert!(matches!(&answer, FetchAnswer::Refused { errcode: read, .. } if *read == errcode));
@@ -28,4 +35,4 @@ fuzz_target!(|body: &[u8]| {
         (Some(0), Some(ticket), _) => assert!(ticket.len() > 2048, "{}", String::from_utf8_lossy(body)),
         _ => {}
     }
-});
+}

@@ -148,11 +148,11 @@ impl From<FileBucket> for StoredBucket {
 
 /// A text that is unusable here.
 #[derive(Debug)]
-pub(super) struct Unusable {
+pub struct Unusable {
     /// What it is, in one word or two that may end a file name.
-    pub(super) kind: &'static str,
+    pub kind: &'static str,
     /// In words.
-    pub(super) why: String,
+    pub why: String,
 }
 
 impl Unusable {
@@ -163,14 +163,14 @@ impl Unusable {
 
 /// A text that is usable.
 #[derive(Debug)]
-pub(super) struct Parsed {
-    pub(super) state: StoredState,
+pub struct Parsed {
+    pub state: StoredState,
     /// Why its credential is left out, if it is.
-    pub(super) credential_ignored: Option<String>,
+    pub credential_ignored: Option<String>,
 }
 
 /// The text, wiped after use.
-pub(super) fn render(state: &StoredState, key: &StoreKey) -> Zeroizing<Vec<u8>> {
+pub fn render(state: &StoredState, key: &StoreKey) -> Zeroizing<Vec<u8>> {
     let unknown = state.limits.forced.iter().filter(|forced| forced.unknown_path);
     let written = Written {
         version: VERSION,
@@ -205,7 +205,7 @@ pub(super) fn render(state: &StoredState, key: &StoreKey) -> Zeroizing<Vec<u8>> 
 ///
 /// # Errors
 /// Why it is damaged, or whose it is instead.
-pub(super) fn parse(text: &[u8], key: &StoreKey) -> Result<Parsed, Unusable> {
+pub fn parse(text: &[u8], key: &StoreKey) -> Result<Parsed, Unusable> {
     if text.len() > LONGEST {
         return Err(Unusable::damaged("it is far too long"));
     }

@@ -5,7 +5,8 @@
 //! its implementations; another one is a folder beside them and a line in `app/tokens.rs`.
 
 pub mod file;
-mod format;
+#[doc(hidden)]
+pub mod format;
 pub mod redis;
 mod types;
 

@@ -22,7 +22,8 @@ mod site;
 mod tcp_info;
 pub mod tls;
 mod traffic;
-mod tunnel;
+#[doc(hidden)]
+pub mod tunnel;
 mod wire;
 
 use std::rc::Rc;

@@ -5,9 +5,8 @@ use std::io;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use http::StatusCode;
-use memchr::memmem;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use memchr::memchr_iter;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use zeroize::Zeroizing;
 
 use super::{Target, TunnelError};
@@ -21,7 +20,7 @@ const STRANGE: TunnelError =
     TunnelError::Strange("its answer is not HTTP; is it a SOCKS5 proxy (`socks5h://`), or the wrong port?");
 
 pub(super) async fn open(
-    stream: &mut TcpStream,
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     target: Target<'_>,
     credentials: Option<&ProxyCredentials>,
 ) -> Result<(), TunnelError> {
@@ -49,10 +48,13 @@ pub(super) async fn open(
     }
 }
 
-/// Where a head ends, if it is whole.
+/// Where a head ends, if it is whole: behind its first empty line, however each line ends.
 fn end_of(head: &[u8]) -> Option<usize> {
-    let after = |end: &[u8]| memmem::find(head, end).map(|at| at + end.len());
-    after(b"\r\n\r\n").or_else(|| after(b"\n\n"))
+    memchr_iter(b'\n', head).find_map(|at| match &head[at + 1..] {
+        [b'\n', ..] => Some(at + 2),
+        [b'\r', b'\n', ..] => Some(at + 3),
+        _ => None,
+    })
 }
 
 fn request(target: Target<'_>, credentials: Option<&ProxyCredentials>) -> Zeroizing<String> {
@@ -135,6 +137,7 @@ mod tests {
             "HTTP/1.0 200 OK\r\nVia: 1.1 tinyproxy\r\nX: y\r\n\r\n",
             "HTTP/1.1 200\r\n\r\n",
             "HTTP/1.1 204 No Content\n\n",
+            "HTTP/1.1 200 OK\r\nVia: x\n\r\n",
         ] {
             assert_eq!(answered(None, answer.as_bytes()).await, Ok(()), "{answer}");
         }
@@ -176,6 +179,7 @@ mod tests {
         head.extend_from_slice(more);
         assert_eq!(end_of(&head), Some(19));
         assert_eq!(end_of(&more[..18]), None);
+        assert_eq!(end_of(b"HTTP/1.1 200 OK\n\nmore\r\n\r\n"), Some(17));
     }
 
     #[tokio::test]

@@ -8,13 +8,13 @@ mod socks5;
 
 use std::io;
 
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::outbound_proxy::{OutboundProxy, ProxyProtocol};
 
 /// Why a proxy that was reached gave no connection; the text follows "the proxy …: ".
 #[derive(Debug, thiserror::Error)]
-pub(super) enum TunnelError {
+pub enum TunnelError {
     /// It wants other credentials, or some.
     #[error("{0}")]
     Credentials(&'static str),
@@ -31,15 +31,20 @@ pub(super) enum TunnelError {
 
 /// Where a tunnel shall lead: a name or an address without brackets, and a port.
 #[derive(Clone, Copy)]
-pub(super) struct Target<'a> {
-    pub(super) host: &'a str,
-    pub(super) port: u16,
+pub struct Target<'a> {
+    /// The name or address.
+    pub host: &'a str,
+    /// The port.
+    pub port: u16,
 }
 
 /// Makes a connection to the proxy one to the target. Exactly the proxy's answer has been read then.
-pub(super) async fn open(
+///
+/// # Errors
+/// Why there is none; the connection to the proxy is of no more use.
+pub async fn open(
     proxy: &OutboundProxy,
-    stream: &mut TcpStream,
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     target: Target<'_>,
 ) -> Result<(), TunnelError> {
     let credentials = proxy.credentials.as_ref();
@@ -55,7 +60,7 @@ mod tests {
     use crate::secret::Secret;
     use crate::upstream::outbound_proxy::ProxyCredentials;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
 
     /// What comes of a tunnel through a proxy that answers with these bytes, one after the other, each after it has
     /// read so many; and what it read.

@@ -2,8 +2,7 @@
 
 use std::net::IpAddr;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use zeroize::Zeroizing;
 
 use super::{Target, TunnelError};
@@ -23,7 +22,7 @@ const STRANGE: TunnelError =
     TunnelError::Strange("its answer is not SOCKS5; is it an HTTP proxy (`http://`), or the wrong port?");
 
 pub(super) async fn open(
-    stream: &mut TcpStream,
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     target: Target<'_>,
     credentials: Option<&ProxyCredentials>,
 ) -> Result<(), TunnelError> {
@@ -47,7 +46,10 @@ pub(super) async fn open(
     Ok(())
 }
 
-async fn log_in(stream: &mut TcpStream, credentials: Option<&ProxyCredentials>) -> Result<(), TunnelError> {
+async fn log_in(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    credentials: Option<&ProxyCredentials>,
+) -> Result<(), TunnelError> {
     let offer: &[u8] = match credentials {
         Some(_) => &[VERSION, 2, NO_LOGIN, PASSWORD],
         None => &[VERSION, 1, NO_LOGIN],
