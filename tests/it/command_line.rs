@@ -1,6 +1,7 @@
 //! The real binary: exit codes, what it says, how it starts and how it ends.
 
 mod ends;
+mod full_disk;
 mod hardening;
 mod kills;
 mod log;
