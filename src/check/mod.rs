@@ -9,6 +9,7 @@ mod machine;
 mod network;
 mod robots;
 mod secrets;
+mod shared;
 mod signing;
 mod state;
 
@@ -19,7 +20,6 @@ use serde_json::{Value, json};
 
 use crate::config::{self, Account, Config, ConfigSource, Loaded, Product};
 use crate::proxy::route::table_of;
-use crate::store::redis::{Finding, probe};
 use crate::upstream::tls::Trust;
 
 /// Nothing is wrong.
@@ -56,15 +56,7 @@ pub async fn command(loaded: &Loaded, asked: Asked, out: &mut dyn Write) -> u8 {
         config::Store::Redis(settings) if asked.offline => {
             report.ok(format_args!("the store {} was not asked (--offline)", settings.shown()));
         }
-        config::Store::Redis(settings) => {
-            for Finding { works, text } in probe(settings).await {
-                if works {
-                    report.ok(format_args!("{text}"));
-                } else {
-                    report.wrong(format_args!("{text}"));
-                }
-            }
-        }
+        config::Store::Redis(settings) => shared::store(config, settings, &mut report).await,
     }
     let trust = trust(config, &mut report);
     match trust {

@@ -87,7 +87,7 @@ pub(super) async fn in_use(config: &Config) -> Option<bool> {
 }
 
 /// Where the state of an account's token is; `None` where wxgate keeps none.
-fn key(account: &Account) -> Option<StoreKey> {
+pub(super) fn key(account: &Account) -> Option<StoreKey> {
     let (app, policy) = account.app.as_ref().zip(account.policy())?;
     Some(policy.store_key(&account.name, &app.appid, &account.upstream))
 }
@@ -145,7 +145,7 @@ pub(super) fn tokens(config: &Config, looks: &[Option<Look>], report: &mut Repor
     }
 }
 
-fn held(account: &Account, state: &StoredState, now: SystemTime, report: &mut Report<'_>) {
+pub(super) fn held(account: &Account, state: &StoredState, now: SystemTime, report: &mut Report<'_>) {
     let name = &account.name;
     let today = if state.day == beijing_day(now) { state.fetches } else { 0 };
     let counted = match account.policy().and_then(|policy| policy.daily_quota) {

@@ -5,6 +5,7 @@ mod alone;
 mod fleet;
 mod foreign;
 mod holder;
+mod offers;
 mod outage;
 mod sentinel;
 mod shared;

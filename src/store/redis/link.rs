@@ -20,7 +20,7 @@ use tracing::{error, info, warn};
 
 use super::RedisSettings;
 use super::dial::{DialError, Dialer, Driver, refusal};
-use super::scripts::ends_connection;
+use super::scripts::{self, ends_connection};
 
 /// Between two attempts to connect: from the first to the longest, each with jitter.
 const FIRST_PAUSE: Duration = Duration::from_millis(300);
@@ -261,15 +261,15 @@ async fn connected<'a>(
     attempt.map(|(connection, driver)| (connection, driver, &*dialer))
 }
 
-/// Proves that the store can be written, which one that was made a replica cannot, and hears its clock.
+/// Proves that scripts can write to the store, which they cannot in one that was made a replica, nor in an edition or
+/// for a user without EVAL; and hears its clock.
 async fn beat(shared: &Shared, connection: &mut MultiplexedConnection) -> Result<(), RedisError> {
     let asked = Instant::now();
     let mut time = redis::cmd("TIME");
     let (secs, micros): (u64, u64) = time.take().query_async(connection).await?;
     let heard = SystemTime::UNIX_EPOCH + Duration::from_secs(secs) + Duration::from_micros(micros);
     *shared.clock.lock().unwrap_or_else(PoisonError::into_inner) = Some((heard, asked + asked.elapsed() / 2));
-    let key = format!("{}alive", shared.settings.key_prefix);
-    redis::cmd("SET").arg(key).arg("1").arg("PX").arg(60_000).query_async(connection).await
+    scripts::beat(&shared.settings.key_prefix).query_async(connection).await
 }
 
 /// Goes on until the connection is of no more use; why that is.

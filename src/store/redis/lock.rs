@@ -19,6 +19,9 @@ const RENEWAL: Duration = Duration::from_millis(700);
 /// A lock that was not renewed for so long may be gone by the time a fetch is sent.
 const SURE: Duration = Duration::from_millis(LOCK_LIFE_MS - 700);
 
+/// What the name of a holder begins with; the script that asks for the lock knows it, too.
+const MARK: &str = "wxgate-lock ";
+
 /// The lock and what names this replica in it.
 #[derive(Debug)]
 pub(super) struct Lock {
@@ -33,9 +36,14 @@ impl Lock {
     pub(super) fn new(link: &Link, key: String) -> Option<Self> {
         let mut name = [0; 16];
         rand::fill(&mut name).ok()?;
-        let owner = format!("wxgate-lock {:032x}", u128::from_be_bytes(name));
+        let owner = format!("{MARK}{:032x}", u128::from_be_bytes(name));
         let (shared, said_foreign) = (Arc::clone(&link.shared), AtomicBool::new(false));
         Some(Self { shared, key: key.into(), owner: owner.into(), said_foreign })
+    }
+
+    /// Whether a wxgate wrote this as the name of a holder.
+    pub(super) fn is_ours(owner: &[u8]) -> bool {
+        owner.starts_with(MARK.as_bytes())
     }
 
     pub(super) fn key(&self) -> &str {

@@ -10,6 +10,7 @@
 mod dial;
 mod link;
 mod lock;
+mod look;
 mod probe;
 mod scripts;
 mod seal;
@@ -27,6 +28,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{error, info};
 
 pub use self::link::Link;
+pub use self::look::{Look, look};
 pub use self::probe::{Finding, probe};
 pub use self::settings::RedisSettings;
 pub use self::url::StoreUrl;
@@ -49,12 +51,25 @@ pub fn usable_tls(settings: &RedisSettings) -> Result<(), String> {
 
 /// The store is asked for news that got lost this often.
 const POLL: Duration = Duration::from_millis(1400);
+/// A command that was given up so long after its time was not slow: this process was paused.
+const PAUSED: Duration = Duration::from_millis(500);
 /// A start waits so long for the first connection.
 const FIRST_CONNECTION: Duration = Duration::from_secs(2);
 /// A state that nobody renews is gone after this long: no token and no count matters any more.
 const LIFE: Duration = Duration::from_secs(7 * 86_400);
 /// A generation that another AppSecret wrote is believed up to here: one a second for thirty years.
 const BELIEVED: u64 = 1_000_000_000;
+
+/// The key of an account's state; what is in braces is its hash slot.
+fn name(settings: &RedisSettings, store_key: &StoreKey) -> String {
+    let host = store_key.upstream.split_once("://").map_or(&*store_key.upstream, |(_, host)| host);
+    let StoreKey { appid, kind, issued_by, .. } = store_key;
+    format!("{}{{{appid}}}:{kind}:{issued_by}@{host}", settings.key_prefix)
+}
+
+fn name_of_lock(state: &str) -> String {
+    format!("{state}:lock")
+}
 
 /// One account's part of the store.
 #[derive(Debug)]
@@ -110,11 +125,9 @@ impl Is {
 impl RedisStore {
     /// One account's part of the store at the other end of `link`; `None` where the system has no randomness.
     pub fn new(link: &Arc<Link>, account: &str, store_key: StoreKey, secret: &Secret) -> Option<Self> {
-        let host = store_key.upstream.split_once("://").map_or(&*store_key.upstream, |(_, host)| host);
-        let StoreKey { appid, kind, issued_by, .. } = &store_key;
-        let key = format!("{}{{{appid}}}:{kind}:{issued_by}@{host}", link.settings().key_prefix);
+        let key = name(link.settings(), &store_key);
         let news = link.shared.listen(&key);
-        let lock = Lock::new(link, format!("{key}:lock"))?;
+        let lock = Lock::new(link, name_of_lock(&key))?;
         let seal = Seal::new(secret, store_key, key.clone())?;
         let known =
             Known { told: Content { value: Vec::new(), is: Is::Nothing }, untold: None, unsaved: false };
@@ -351,6 +364,8 @@ impl RedisStore {
                     self.lock.say_foreign(&self.account);
                     return Lease::alone();
                 }
+                // Not the store was slow but this process: it was paused meanwhile, and others were not.
+                Err(Some(e)) if e.is_timeout() && asked.elapsed() > self.link.settings().timeout + PAUSED => {}
                 Err(e) => {
                     self.shared().count(Operation::Lease, Outcome::Failed);
                     if e.as_ref().is_some_and(is_wrong_type) {

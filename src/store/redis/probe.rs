@@ -62,6 +62,19 @@ async fn try_all(settings: &RedisSettings, note: &mut impl FnMut(bool, String)) 
             ),
         ),
     }
+    let alive = scripts::alive(&settings.key_prefix);
+    let held: Result<Option<Vec<u8>>, _> = redis::cmd("GET").arg(&alive).query_async(&mut connection).await;
+    if match held {
+        Ok(held) => held.is_some_and(|held| held != scripts::ALIVE.as_bytes()),
+        Err(e) => scripts::is_wrong_type(&e),
+    } {
+        note(
+            false,
+            format!(
+                "the store's `{alive}` holds what wxgate did not write; remove it, or set another `store.key_prefix`"
+            ),
+        );
+    }
     let script: Result<String, _> = scripts::probe(&key).query_async(&mut connection).await;
     match script {
         Ok(_) => note(true, "the store runs scripts (EVAL)".to_owned()),

@@ -106,6 +106,30 @@ pub(super) fn publish(it: &Publication<'_>) -> Cmd {
     cmd
 }
 
+/// KEYS: what proves it. ARGV: its value.
+const BEAT: &str = "\
+local was = redis.pcall('GET', KEYS[1])
+if type(was) == 'table' and not string.find(was.err, 'WRONGTYPE', 1, true) then return was end
+if was and was ~= ARGV[1] then
+  return redis.error_reply('FOREIGN `' .. KEYS[1] .. '` holds what wxgate did not write; remove it, or set another `store.key_prefix`')
+end
+return redis.call('SET', KEYS[1], ARGV[1], 'PX', 60000)";
+
+/// The value under [`alive`].
+pub(super) const ALIVE: &str = "wxgate-alive";
+
+/// The key that is written to prove that there can be written.
+pub(super) fn alive(key_prefix: &str) -> String {
+    format!("{key_prefix}alive")
+}
+
+/// Proves that scripts can write, and takes nobody's key.
+pub(super) fn beat(key_prefix: &str) -> Cmd {
+    let mut cmd = eval(BEAT, &[&alive(key_prefix)]);
+    cmd.arg(ALIVE);
+    cmd
+}
+
 /// What the scripts above call, each once: a user may have EVAL and lack one of these.
 const PROBE: &str = r"
 redis.call('SET', KEYS[1], ARGV[1], 'PX', 5000)

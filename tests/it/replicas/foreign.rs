@@ -1,9 +1,9 @@
 //! What is in the store and not ours is said and left alone.
 
-use super::{PATH, fetches, replica};
+use super::{PATH, check, fetches, is_up, replica, with_admin};
 use crate::support::gate::{Gate, SECRET, Settings};
 use crate::support::redis::Redis;
-use crate::support::until::until;
+use crate::support::until::{until, until_async};
 use crate::support::wechat::WeChat;
 
 #[tokio::test]
@@ -21,6 +21,9 @@ async fn a_value_that_wxgate_did_not_write_is_left_alone() {
         assert_eq!(gate.get(PATH).await.errcode(), 0, "{foreign}");
         wechat.handle.steal_token();
         assert_eq!(gate.get(PATH).await.errcode(), 0, "{foreign}");
+        let (code, said) = check(&wechat, redis.table()).await;
+        let wrong = format!("the store holds under `{key}` what wxgate did not write");
+        assert!(code == 1 && said.contains(&wrong), "{foreign}: {said}");
         assert_eq!(redis.dump(&key), dump, "{foreign}");
     }
     // Under the lock's key it holds nobody up for ever.
@@ -28,7 +31,31 @@ async fn a_value_that_wxgate_did_not_write_is_left_alone() {
     redis.run(&format!("SET {key}:lock somebody"));
     let gate = replica(&wechat, &redis).await;
     assert_eq!(gate.get(PATH).await.errcode(), 0);
+    let (code, said) = check(&wechat, redis.table()).await;
+    assert!(code == 1 && said.contains(&format!("under `{key}:lock` what wxgate did not write")), "{said}");
     assert_eq!(redis.value(&format!("{key}:lock")), b"somebody");
+    redis.run(&format!("DEL {key}:lock"));
+    let (code, said) = check(&wechat, redis.table()).await;
+    assert!(code == 0 && said.contains("account `main`: the stored token is valid for"), "{said}");
+}
+
+#[tokio::test]
+async fn a_foreign_value_under_the_key_that_proves_writing_is_said_and_left_alone() {
+    let (wechat, redis) = (WeChat::start().await, Redis::start().await);
+    for foreign in ["SET wxgate:alive somebody", "RPUSH wxgate:alive somebody"] {
+        redis.run("DEL wxgate:alive");
+        redis.run(foreign);
+        let dump = redis.dump("wxgate:alive");
+        let gate = with_admin(&wechat, &redis.table()).await;
+        assert_eq!(gate.get(PATH).await.errcode(), 0, "{foreign}");
+        assert!(!is_up(&gate).await, "{foreign}");
+        let (code, said) = check(&wechat, redis.table()).await;
+        let wrong = "`wxgate:alive` holds what wxgate did not write";
+        assert!(code == 1 && said.contains(wrong) && said.contains("key_prefix"), "{foreign}: {said}");
+        assert_eq!(redis.dump("wxgate:alive"), dump, "{foreign}");
+        redis.run("DEL wxgate:alive");
+        until_async("it is used", async || is_up(&gate).await).await;
+    }
 }
 
 async fn with_secret(wechat: &WeChat, redis: &Redis, secret: &str) -> Gate {
@@ -62,6 +89,8 @@ async fn of_two_secrets_only_the_one_that_wechat_accepts_replaces_what_the_other
     let wrong = with_secret(&wechat, &redis, "wr0ng000000000000000000000000000").await;
     assert_ne!(wrong.get(PATH).await.errcode(), 0);
     assert_eq!(redis.value(&ours), written);
+    let (code, said) = check(&wechat, redis.table()).await;
+    assert!(code == 1 && said.contains("written with another AppSecret"), "{said}");
     let right = with_secret(&wechat, &redis, SECRET).await;
     assert_eq!(right.get(PATH).await.errcode(), 0);
     until("it is replaced", || redis.value(&ours) != written).await;

@@ -1,6 +1,7 @@
 //! A replica that dies or sleeps while it fetches, as a real process.
 
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use wxgate_sandbox::{Failure, How};
@@ -10,6 +11,7 @@ use crate::support::child::{Child, serve};
 use crate::support::gate::Settings;
 use crate::support::https::Connection;
 use crate::support::redis::Redis;
+use crate::support::redis_line::RedisLine;
 use crate::support::until::until;
 use crate::support::wechat::WeChat;
 
@@ -20,8 +22,12 @@ struct Process {
 
 impl Process {
     async fn start(wechat: &WeChat, redis: &Redis) -> Self {
+        Self::with(wechat, redis.patient_table()).await
+    }
+
+    async fn with(wechat: &WeChat, tables: String) -> Self {
         let dir = TempDir::new().unwrap();
-        let (tables, top) = (redis.patient_table(), "workers = 1\n".to_owned());
+        let top = "workers = 1\n".to_owned();
         let child = Child::start(&mut serve(
             dir.path(),
             &wechat.url,
@@ -85,4 +91,85 @@ async fn a_holder_that_slept_after_its_fetch_goes_on_with_the_token_of_the_other
         assert_eq!((a.errcode().await, b.errcode().await), (0, 0));
     }
     assert!(fetches(&wechat) <= after + 1, "one extra fetch at most");
+}
+
+/// A replica whose next answer about the lock is held back.
+async fn with_a_line(wechat: &WeChat, redis: &Redis) -> (Process, RedisLine) {
+    let held = AtomicBool::new(false);
+    let line = RedisLine::to(redis, move |words| {
+        let asks = words[0] == b"EVAL" && String::from_utf8_lossy(&words[1]).contains("'granted'");
+        // That of the start, which knows of no state, is let through.
+        asks && words.iter().any(|word| word.starts_with(b"wxgate1 ")) && !held.swap(true, Ordering::SeqCst)
+    })
+    .await;
+    (Process::with(wechat, line.patient_table()).await, line)
+}
+
+/// The order in which a replica that is paused before its fetch wakes up, and the one that waits for it fetches.
+async fn paused_before_its_fetch(awake_after: Duration, fetched: u64) {
+    let (wechat, redis) = (WeChat::start().await, Redis::start().await);
+    let (a, line) = with_a_line(&wechat, &redis).await;
+    assert_eq!(a.errcode().await, 0);
+    let b = Process::start(&wechat, &redis).await;
+    assert_eq!((b.errcode().await, fetches(&wechat)), (0, 1));
+    wechat.handle.steal_token();
+    let calling = async {
+        let _ = tokio::time::timeout(Duration::from_secs(20), a.errcode()).await;
+    };
+    let sleeping = async {
+        line.holds().await;
+        a.child.signal("STOP");
+        line.release();
+        let waking = async {
+            tokio::time::sleep(awake_after).await;
+            a.child.signal("CONT");
+        };
+        let (served, ()) = tokio::join!(b.errcode(), waking);
+        assert_eq!(served, 0);
+    };
+    tokio::join!(calling, sleeping);
+    for _ in 0..3 {
+        assert_eq!((a.errcode().await, b.errcode().await), (0, 0));
+    }
+    assert_eq!(fetches(&wechat), fetched);
+}
+
+#[tokio::test]
+async fn a_holder_that_slept_before_its_fetch_sees_that_another_has_fetched() {
+    // Longer than its lock lives.
+    paused_before_its_fetch(Duration::from_secs(6), 2).await;
+}
+
+#[tokio::test]
+async fn a_holder_that_wakes_up_before_its_lock_ends_fetches_and_the_other_waits() {
+    paused_before_its_fetch(Duration::from_millis(500), 2).await;
+}
+
+#[tokio::test]
+async fn a_fetch_that_reaches_wechat_after_that_of_another_replica_costs_one_more_and_no_caller_an_error() {
+    let (wechat, redis) = (WeChat::with(&["--overlap", "1s"]).await, Redis::start().await);
+    let (a, b) = (Process::start(&wechat, &redis).await, Process::start(&wechat, &redis).await);
+    assert_eq!((a.errcode().await, b.errcode().await), (0, 0));
+    hang_one_fetch(&wechat, 9000);
+    wechat.handle.steal_token();
+    let issued = wechat.handle.tokens_issued().len();
+    let calling = async {
+        let _ = tokio::time::timeout(Duration::from_secs(20), a.errcode()).await;
+    };
+    let sleeping = async {
+        until("the fetch hangs", || wechat.handle.stats().failures_left == 0).await;
+        a.child.signal("STOP");
+        // Takes the lock over, and has WeChat issue a token before the one that hangs.
+        assert_eq!((b.errcode().await, wechat.handle.tokens_issued().len()), (0, issued + 1));
+        until("WeChat has issued both", || wechat.handle.tokens_issued().len() == issued + 2).await;
+        a.child.signal("CONT");
+    };
+    tokio::join!(calling, sleeping);
+    // The token in use ends after its second, and the first refusal of it fetches.
+    let calls = Instant::now();
+    while calls.elapsed() < Duration::from_secs(3) {
+        assert_eq!((a.errcode().await, b.errcode().await), (0, 0));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!((3..=4).contains(&fetches(&wechat)), "{}", fetches(&wechat));
 }

@@ -63,6 +63,41 @@ async fn a_store_that_hangs_or_is_made_a_replica_costs_no_caller_an_answer() {
 }
 
 #[tokio::test]
+async fn a_store_that_is_paused_for_ten_seconds_is_noticed_by_nobody_who_calls() {
+    let (wechat, redis) = (WeChat::start().await, Redis::start().await);
+    let gates = [with_admin(&wechat, &redis.table()).await, with_admin(&wechat, &redis.table()).await];
+    all_serve(&gates).await;
+    redis.signal("STOP");
+    let paused = Instant::now();
+    let mut slowest = Duration::ZERO;
+    while paused.elapsed() < Duration::from_secs(10) {
+        if fetches(&wechat) == 1 && paused.elapsed() > Duration::from_secs(4) {
+            wechat.handle.steal_token();
+        }
+        let began = Instant::now();
+        all_serve(&gates).await;
+        slowest = slowest.max(began.elapsed());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // The call that finds the token stolen waits for its fetch, and that for one command to the store.
+    assert!(slowest < Duration::from_secs(8), "{slowest:?}");
+    let alone = fetches(&wechat);
+    assert!((2..=3).contains(&alone), "{alone}");
+    redis.signal("CONT");
+    let back = Instant::now();
+    until_async("it is used again", async || is_up(&gates[0]).await && is_up(&gates[1]).await).await;
+    assert!(back.elapsed() < Duration::from_secs(20), "{:?}", back.elapsed());
+    // Once both have looked, the next theft costs one fetch of both together.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    all_serve(&gates).await;
+    let settled = fetches(&wechat);
+    assert!(settled <= alone + 1, "{settled}");
+    wechat.handle.steal_token();
+    all_serve(&gates).await;
+    assert_eq!(fetches(&wechat), settled + 1);
+}
+
+#[tokio::test]
 async fn a_start_does_without_a_store_that_is_away_or_refuses_it_and_check_says_so() {
     let (wechat, redis) = (WeChat::start().await, Redis::with(&["--requirepass", "r1ght"]).await);
     let (_held, nobody) = nobody();

@@ -13,6 +13,7 @@ pub(crate) mod outbound;
 pub(crate) mod port;
 pub(crate) mod raw;
 pub(crate) mod redis;
+pub(crate) mod redis_line;
 pub(crate) mod thief;
 pub(crate) mod until;
 pub(crate) mod wechat;
