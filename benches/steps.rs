@@ -336,6 +336,7 @@ mod inject {
                 appid: "wx0123456789abcdef".to_owned(),
                 policy: &TOKEN,
                 limit: TOKEN.limit,
+                turn: 0.0,
             };
             let (reader, task) = spawn(spec, Arc::new(Kept), Arc::new(Kept), None);
             reader.first(Duration::from_secs(5)).await.expect("the stored token");

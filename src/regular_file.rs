@@ -5,7 +5,7 @@
 //! still block: callers that must not wait use [`crate::beside`].
 
 use std::fs::{File, FileType, Metadata, OpenOptions};
-use std::io::{self, Read};
+use std::io::{self, Read, Seek};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -53,8 +53,14 @@ pub(crate) fn open(path: &Path) -> Result<(File, Metadata), ReadError> {
 /// # Errors
 /// As [`open`], and when it is longer.
 pub(crate) fn read(path: &Path, most: usize) -> Result<Contents, ReadError> {
-    let (file, meta) = open(path)?;
-    let bytes = read_at_most(file, most)?;
+    let (mut file, meta) = open(path)?;
+    let expected = usize::try_from(meta.len()).unwrap_or(most).min(most);
+    let mut bytes = read_at_most(&file, expected)?;
+    if bytes.len() > expected && expected < most {
+        // It has grown meanwhile, or its file system tells no lengths.
+        file.rewind()?;
+        bytes = read_at_most(&file, most)?;
+    }
     match bytes.len() > most {
         true => Err(ReadError::TooLong(most)),
         false => Ok(Contents { bytes, meta }),

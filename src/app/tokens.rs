@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use futures_util::future::try_join_all;
 use tokio::task::JoinSet;
 
 use super::StartError;
@@ -111,7 +112,13 @@ impl TaskInputs {
     fn start(self, client: IssuerClient, store: Opened, inherited: Option<StoredState>) -> Running {
         // Replicas that share nothing have a part of the limit each.
         let limit = self.policy.limit.divided_by(self.store.divided_by());
-        let spec = TaskSpec { id: self.id.clone(), appid: self.appid.clone(), policy: self.policy, limit };
+        let spec = TaskSpec {
+            id: self.id.clone(),
+            appid: self.appid.clone(),
+            policy: self.policy,
+            limit,
+            turn: fastrand::f64(),
+        };
         let issuer = Arc::from((self.policy.issuer)(client));
         let (reader, task) = credential::spawn(spec, issuer, store.store(), inherited);
         Running { inputs: self, store, task, reader }
@@ -138,14 +145,11 @@ impl Tokens {
             }
         };
         // First everything that may fail and touches nobody.
-        let mut fresh = Vec::new();
-        for inputs in TaskInputs::all(config, hosts) {
-            if self.running.iter().any(|running| running.inputs == inputs) {
-                continue;
-            }
-            let store = self.store(&inputs, link.as_ref()).await?;
-            fresh.push((inputs, store));
-        }
+        let mut fresh = TaskInputs::all(config, hosts);
+        fresh.retain(|inputs| self.running.iter().all(|running| running.inputs != *inputs));
+        // All together: a folder's disk takes many writes in the time of one.
+        let stores = try_join_all(fresh.iter().map(|inputs| self.store(inputs, link.as_ref()))).await?;
+        let fresh: Vec<_> = fresh.into_iter().zip(stores).collect();
         // From here on nothing fails: an account whose task has ended gets its new one.
         let (kept, ended) = self.running.drain(..).partition(|running| wanted.contains(&running.inputs));
         self.running = kept;
@@ -177,7 +181,10 @@ impl Tokens {
             let store = store.ok_or_else(|| StartError::because("the system gives no random numbers"))?;
             return Ok(Opened::Redis(Arc::new(store)));
         }
-        let mut before = self.running.iter().filter(|running| running.inputs.state_dir == inputs.state_dir);
+        let same = |running: &&Running| {
+            (&running.inputs.appid, &running.inputs.state_dir) == (&inputs.appid, &inputs.state_dir)
+        };
+        let mut before = self.running.iter().filter(same);
         let rekeyed = before.find_map(|running| match &running.store {
             Opened::File(file) => file.rekeyed(inputs.key()),
             Opened::Redis(_) => None,

@@ -2,6 +2,7 @@
 //!
 //! `wxgate config print` shows it as text ([`print()`]); an admin listener may show it as JSON.
 
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::path::Path;
@@ -48,17 +49,15 @@ impl Content {
 
 /// The keys whose values differ, those of secrets and of files that are named here too.
 pub fn changed(old: &[Setting], new: &[Setting]) -> Vec<String> {
-    let value = |settings: &[Setting], key: &str| {
-        let setting = settings.iter().find(|setting| setting.key == key);
-        setting.map(|setting| (setting.value.clone(), setting.content))
-    };
-    let mut keys: Vec<&str> = Vec::new();
-    for setting in new.iter().chain(old) {
-        if !keys.contains(&setting.key.as_str()) && value(old, &setting.key) != value(new, &setting.key) {
-            keys.push(&setting.key);
-        }
-    }
-    keys.into_iter().map(str::to_owned).collect()
+    // A thousand accounts have fifteen thousand keys.
+    let (before, after) = (by_key(old), by_key(new));
+    let mut seen = HashSet::new();
+    let keys = new.iter().chain(old).map(|setting| setting.key.as_str());
+    keys.filter(|key| before.get(key) != after.get(key) && seen.insert(*key)).map(str::to_owned).collect()
+}
+
+fn by_key(settings: &[Setting]) -> HashMap<&str, (&Json, Content)> {
+    settings.iter().map(|setting| (setting.key.as_str(), (&setting.value, setting.content))).collect()
 }
 
 impl Setting {

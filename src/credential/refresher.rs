@@ -45,6 +45,8 @@ pub struct TaskSpec {
     pub policy: &'static Policy,
     /// The limit on forced refreshes: the policy's, or a part of it.
     pub limit: Limit,
+    /// When it is renewed among credentials that came together: 0, the first, to 1, the last.
+    pub turn: f64,
 }
 
 /// Tells the wall clock's time; tests put their own in.
@@ -101,7 +103,8 @@ pub(super) struct Refresher {
 impl Refresher {
     pub(super) fn new(around: Surroundings, restarts: u32) -> Self {
         Self {
-            machine: Machine::new(around.spec.id.clone(), around.spec.policy, around.spec.limit),
+            machine: Machine::new(around.spec.id.clone(), around.spec.policy, around.spec.limit)
+                .in_turn(around.spec.turn),
             around,
             restarts,
             waiters: HashMap::new(),
@@ -271,7 +274,7 @@ impl Refresher {
                     let at = (self.around.wall)().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
                     self.around.cell.second_fetcher.store(at.as_secs(), Ordering::Relaxed);
                 }
-                let TaskSpec { id, appid, policy, limit } = &self.around.spec;
+                let TaskSpec { id, appid, policy, limit, .. } = &self.around.spec;
                 events::log(id, appid, policy, *limit, &event);
             }
         }

@@ -255,6 +255,7 @@ fn readers_on_other_threads_share_one_fetch_and_a_restart_fetches_nothing() {
         appid: "wx1".to_owned(),
         policy: &TOKEN,
         limit: TOKEN.limit,
+        turn: 0.0,
     };
     let open = async || {
         Arc::new(FileStore::open(dir.path(), TOKEN.store_key("main", "wx1", &settings.url)).await.unwrap())
@@ -310,6 +311,7 @@ async fn a_refusal_reaches_the_reader_with_number_and_text() {
         appid: "wx1".to_owned(),
         policy: &STABLE_TOKEN,
         limit: STABLE_TOKEN.limit,
+        turn: 0.0,
     };
     let (reader, task) = spawn(spec, issuer(&settings, &STABLE_TOKEN), store, None);
     let absent = reader.first(LIMIT).await.unwrap_err();

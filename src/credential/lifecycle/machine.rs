@@ -73,6 +73,12 @@ impl Machine {
         }
     }
 
+    /// Renews in its turn among credentials that came together: 0, the first, to 1, the last.
+    pub(crate) fn in_turn(mut self, turn: f64) -> Self {
+        self.schedule.take_turn(turn);
+        self
+    }
+
     /// One step. The order of the actions is the order to do them in.
     pub(crate) fn handle(&mut self, event: Event, now: Now) -> Vec<Action> {
         let mut out = Vec::new();

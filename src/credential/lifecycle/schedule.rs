@@ -17,6 +17,9 @@ pub(super) const LONGEST_LIFE: Duration = Duration::from_secs(86_400);
 const WORTH_WAITING: Duration = Duration::from_secs(5);
 /// A replica that was refused the lease asks again after about this long: the holder may have died.
 const LEASE_AGAIN: Duration = Duration::from_millis(500);
+/// Credentials that came together are renewed within this part of the time that is left for it: a thousand accounts
+/// over 75 s.
+const SPREAD: f64 = 0.25;
 
 /// Why the last fetch failed.
 #[derive(Debug)]
@@ -32,6 +35,8 @@ pub(super) enum Trouble {
 pub(super) struct Schedule {
     ahead: Duration,
     ahead_part: u32,
+    /// Where in [`SPREAD`] this credential's renewals are: 0 to 1.
+    turn: f64,
     on_demand: bool,
     /// On demand: not before this. `None` before the start and while a fetch is under way.
     due: Option<Instant>,
@@ -49,6 +54,7 @@ impl Schedule {
         Self {
             ahead: policy.ahead,
             ahead_part: policy.ahead_part,
+            turn: 0.0,
             on_demand: policy.on_demand.is_some(),
             due: None,
             handed_over: None,
@@ -56,6 +62,11 @@ impl Schedule {
             trouble: None,
             failures: 0,
         }
+    }
+
+    /// Renews later by this part, 0 to 1, of what renewals are spread over.
+    pub(super) fn take_turn(&mut self, turn: f64) {
+        self.turn = turn.clamp(0.0, 1.0);
     }
 
     /// There is nothing to go on with: at once.
@@ -169,7 +180,7 @@ impl Schedule {
 
     /// How long before its end a credential is replaced.
     fn margin(&self, life: Duration) -> Duration {
-        self.ahead.min(life / self.ahead_part)
+        self.ahead.min(life / self.ahead_part).mul_f64(1.0 - SPREAD * self.turn)
     }
 }
 
@@ -223,6 +234,17 @@ mod tests {
         let schedule = Schedule::new(&TOKEN);
         for (life, ahead) in [(7200, 300), (1500, 300), (1499, 299), (600, 120), (60, 12), (5, 1)] {
             assert_eq!(schedule.margin(Duration::from_secs(life)).as_secs(), ahead, "{life}");
+        }
+    }
+
+    #[test]
+    fn credentials_that_came_together_are_renewed_in_turn() {
+        let now = Instant::now();
+        let mut schedule = Schedule::new(&TOKEN);
+        for (turn, due) in [(0.0, 6900), (0.5, 6937), (1.0, 6975), (7.0, 6975)] {
+            schedule.take_turn(turn);
+            schedule.renewed(Duration::from_secs(7200), Duration::from_secs(7200), now);
+            assert_eq!((schedule.due().unwrap() - now).as_secs(), due, "{turn}");
         }
     }
 

@@ -169,6 +169,7 @@ fn start_with(policy: &'static Policy, fake: &Fake, store: &Arc<Memory>, wall: W
         appid: "wx1".to_owned(),
         policy,
         limit: policy.limit,
+        turn: 0.0,
     };
     spawn_with(spec, Arc::new(fake.clone()), store.clone(), None, wall)
 }

@@ -48,7 +48,7 @@ impl Files {
             }
         };
         quarantine::clean(&dir, &self.stem);
-        match self.probe() {
+        match folder::proven(&dir, || self.probe()) {
             Ok(owner) => folder::close(&dir, &self.stem, owner),
             Err(e) => self.go_on_if_full(e)?,
         }
@@ -99,8 +99,10 @@ impl Files {
 
     pub(super) fn read(&self) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
         let Some(file) = open::for_reading(&self.file)? else { return Ok(None) };
-        let mut text = Zeroizing::new(Vec::with_capacity(format::LONGEST + 1));
-        file.take(format::LONGEST as u64 + 1).read_to_end(&mut text)?;
+        // Room for all of it at once: what a growing buffer leaves behind is not wiped.
+        let length = file.metadata()?.len().min(format::LONGEST as u64) + 1;
+        let mut text = Zeroizing::new(Vec::with_capacity(usize::try_from(length).unwrap_or_default()));
+        file.take(length).read_to_end(&mut text)?;
         Ok(Some(text))
     }
 

@@ -2,12 +2,13 @@
 //!
 //! Knows no file but by name.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use tracing::{info, warn};
 
@@ -54,6 +55,28 @@ pub(super) fn close(dir: &Path, stem: &str, owner: u32) {
     }
 }
 
+/// The outcome of `probe`, or of another account's that began after this was called: a thousand accounts that start
+/// together sync a few files, not a thousand.
+pub(super) fn proven(dir: &Path, probe: impl FnOnce() -> io::Result<u32>) -> io::Result<u32> {
+    proven_since(Instant::now(), dir, probe)
+}
+
+fn proven_since(called: Instant, dir: &Path, probe: impl FnOnce() -> io::Result<u32>) -> io::Result<u32> {
+    /// When the last probe of a folder began that went well, and the user id that its file got.
+    type Last = Arc<Mutex<Option<(Instant, u32)>>>;
+    static FOLDERS: Mutex<BTreeMap<PathBuf, Last>> = Mutex::new(BTreeMap::new());
+    let last =
+        Arc::clone(FOLDERS.lock().unwrap_or_else(PoisonError::into_inner).entry(dir.to_owned()).or_default());
+    let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, owner)) = last.filter(|(began, _)| *began > called) {
+        return Ok(owner);
+    }
+    let began = Instant::now();
+    let owner = probe()?;
+    *last = Some((began, owner));
+    Ok(owner)
+}
+
 /// Whether this folder is mentioned for the first time: all accounts share it, and one warning is enough.
 fn first_time(dir: &Path) -> bool {
     static MENTIONED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
@@ -63,6 +86,17 @@ fn first_time(dir: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_probe_counts_for_those_who_asked_before_it_began() {
+        let dir = tempfile::tempdir().unwrap();
+        let (before, unasked) = (Instant::now(), || panic!("one more probe"));
+        let full = || Err(io::ErrorKind::StorageFull.into());
+        assert!(proven(dir.path(), full).is_err());
+        assert_eq!(proven(dir.path(), || Ok(7)).unwrap(), 7, "one that failed counts for nobody");
+        assert_eq!(proven_since(before, dir.path(), unasked).unwrap(), 7);
+        assert!(proven(dir.path(), full).is_err(), "one that is over counts no more");
+    }
 
     #[test]
     fn an_open_folder_is_mentioned_once() {

@@ -20,6 +20,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 use tracing::error;
 
 pub use self::error::OpenError;
@@ -27,7 +29,27 @@ use self::files::Files;
 use self::lock::Lock;
 use super::format;
 use super::{Lease, Pending, PublishError, Published, Store, StoreEvent, StoreKey, StoredState};
-use crate::beside::{READING, beside};
+use crate::beside::{BesideError, READING, beside};
+
+/// So many threads at most work with files at one moment, however many accounts there are.
+const AT_ONCE: usize = 48;
+
+static THREADS: Semaphore = Semaphore::const_new(AT_ONCE);
+
+/// As [`beside`], once there is a thread to be had: where all hang in the system, that takes longer than `limit`, too.
+async fn in_turn<T: Send + 'static>(
+    limit: Duration,
+    run: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, BesideError> {
+    let turn = timeout(limit, THREADS.acquire()).await.map_err(|_| BesideError::TooSlow(limit))?;
+    let turn = turn.map_err(|_| BesideError::Failed)?;
+    beside(limit, move || {
+        let done = run();
+        drop(turn);
+        done
+    })
+    .await
+}
 
 /// What a look at a state file showed.
 #[derive(Debug)]
@@ -87,7 +109,7 @@ impl FileStore {
     async fn open_within(patience: Duration, dir: &Path, key: StoreKey) -> Result<Self, OpenError> {
         let files = Arc::new(Files::new(dir, key));
         let opening = Arc::clone(&files);
-        let opened = beside(patience + READING, move || opening.open(patience)).await;
+        let opened = in_turn(patience + READING, move || opening.open(patience)).await;
         let failed = |e| OpenError::NotWritable { dir: dir.to_owned(), source: io::Error::other(e) };
         let lock = opened.map_err(failed)??;
         Ok(Self { files, lock: Arc::new(lock), stored: Arc::default() })
@@ -109,7 +131,7 @@ impl Store for FileStore {
     fn load(&self) -> Pending<'_, Option<StoredState>> {
         let (files, stored) = (Arc::clone(&self.files), Arc::clone(&self.stored));
         Box::pin(async move {
-            let loaded = beside(READING, move || {
+            let loaded = in_turn(READING, move || {
                 let state = files.load();
                 *stored.lock().unwrap_or_else(PoisonError::into_inner) =
                     state.as_ref().map_or(0, |state| state.generation);
@@ -125,7 +147,7 @@ impl Store for FileStore {
     fn publish(&self, state: StoredState, over: u64) -> Pending<'_, Result<Published, PublishError>> {
         let (files, stored) = (Arc::clone(&self.files), Arc::clone(&self.stored));
         Box::pin(async move {
-            let written = beside(READING, move || {
+            let written = in_turn(READING, move || {
                 // Held for the whole write; a write that hangs must not gather others behind it.
                 let mut stored = match stored.try_lock() {
                     Ok(stored) => stored,
