@@ -20,6 +20,7 @@ mod easywechat;
 mod egress_only;
 mod examples;
 mod foreign_tokens;
+mod many_accounts;
 mod package;
 mod reload;
 mod replicas;

@@ -10,6 +10,7 @@ mod outage;
 mod sentinel;
 mod shared;
 mod tls;
+mod valkey;
 
 use futures_util::future::join_all;
 use serde_json::Value;
@@ -55,6 +56,11 @@ async fn is_up(gate: &Gate) -> bool {
     let status: Value = serde_json::from_str(&admin(gate, "/status").await).unwrap();
     assert_eq!(status["store"]["kind"], "redis");
     status["store"]["up"] == true
+}
+
+async fn generation(gate: &Gate) -> u64 {
+    let status: Value = serde_json::from_str(&admin(gate, "/status").await).unwrap();
+    status["accounts"][0]["generation"].as_u64().unwrap()
 }
 
 /// Two replicas that share a store: one fetch for each generation, and both say that it is up.

@@ -5,9 +5,7 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 
-use serde_json::Value;
-
-use super::{PATH, admin, all_serve, fetches, fleet, replica, with_admin};
+use super::{PATH, all_serve, fetches, fleet, generation, replica, with_admin};
 use crate::support::gate::{Gate, Settings};
 use crate::support::redis::Redis;
 use crate::support::until::until_async;
@@ -42,10 +40,6 @@ async fn a_token_is_adopted_within_200_milliseconds_and_within_two_seconds_where
     let store = redis.patient_table();
     let gates = [with_admin(&wechat, &store).await, with_admin(&wechat, &store).await];
     all_serve(&gates).await;
-    let generation = async |gate| {
-        let status: Value = serde_json::from_str(&admin(gate, "/status").await).unwrap();
-        status["accounts"][0]["generation"].as_u64().unwrap()
-    };
     let refused = || wechat.handle.stats().refused.values().sum::<u64>();
     let adopted = async || {
         wechat.handle.steal_token();

@@ -14,6 +14,7 @@ use super::until::until_some;
 pub(crate) struct Redis {
     pub(crate) port: u16,
     dir: TempDir,
+    program: &'static str,
     options: Vec<String>,
     process: Option<Child>,
 }
@@ -29,6 +30,15 @@ impl Redis {
         redis.options = options.iter().map(|option| (*option).to_owned()).collect();
         redis.again().await;
         redis
+    }
+
+    /// A Valkey; `None` where the machine has none.
+    pub(crate) async fn valkey() -> Option<Self> {
+        let version = Command::new("valkey-server").arg("--version").stdout(Stdio::null()).status();
+        version.ok().filter(std::process::ExitStatus::success)?;
+        let mut valkey = Self { program: "valkey-server", ..Self::idle() };
+        valkey.again().await;
+        Some(valkey)
     }
 
     /// One that speaks nothing but TLS, with a certificate for 127.0.0.1 out of `dir`.
@@ -62,13 +72,14 @@ impl Redis {
     }
 
     fn idle() -> Self {
-        Self { port: port(), dir: TempDir::new().unwrap(), options: Vec::new(), process: None }
+        let (dir, program) = (TempDir::new().unwrap(), "redis-server");
+        Self { port: port(), dir, program, options: Vec::new(), process: None }
     }
 
     /// Starts it on the same port, empty.
     pub(crate) async fn again(&mut self) {
         let (port, dir) = (self.port.to_string(), self.dir.path());
-        let process = Command::new("redis-server")
+        let process = Command::new(self.program)
             .args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir"])
             .arg(dir)
             .args(&self.options)
