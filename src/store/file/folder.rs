@@ -55,26 +55,43 @@ pub(super) fn close(dir: &Path, stem: &str, owner: u32) {
     }
 }
 
-/// The outcome of `probe`, or of another account's that began after this was called: a thousand accounts that start
-/// together sync a few files, not a thousand.
+/// The user id that new files get: what `probe` says, or what another account's said that began after this was called. A
+/// thousand accounts that start together sync a few files, not a thousand.
 pub(super) fn proven(dir: &Path, probe: impl FnOnce() -> io::Result<u32>) -> io::Result<u32> {
-    proven_since(Instant::now(), dir, probe)
+    static PROBES: ByFolder<u32> = Mutex::new(BTreeMap::new());
+    shared(&PROBES, Instant::now(), dir, probe)
 }
 
-fn proven_since(called: Instant, dir: &Path, probe: impl FnOnce() -> io::Result<u32>) -> io::Result<u32> {
-    /// When the last probe of a folder began that went well, and the user id that its file got.
-    type Last = Arc<Mutex<Option<(Instant, u32)>>>;
-    static FOLDERS: Mutex<BTreeMap<PathBuf, Last>> = Mutex::new(BTreeMap::new());
+/// The names of all files, read once for all who ask meanwhile.
+pub(super) fn names(dir: &Path) -> io::Result<Arc<[String]>> {
+    static LISTS: ByFolder<Arc<[String]>> = Mutex::new(BTreeMap::new());
+    shared(&LISTS, Instant::now(), dir, || {
+        let entries = fs::read_dir(dir)?;
+        Ok(entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect())
+    })
+}
+
+/// What came last of some work with a folder, and when that began.
+type Last<T> = Arc<Mutex<Option<(Instant, T)>>>;
+type ByFolder<T> = Mutex<BTreeMap<PathBuf, Last<T>>>;
+
+/// What comes of `work`, or what came of another's who began after `called`. A failure is for one alone.
+fn shared<T: Clone>(
+    all: &ByFolder<T>,
+    called: Instant,
+    dir: &Path,
+    work: impl FnOnce() -> io::Result<T>,
+) -> io::Result<T> {
     let last =
-        Arc::clone(FOLDERS.lock().unwrap_or_else(PoisonError::into_inner).entry(dir.to_owned()).or_default());
+        Arc::clone(all.lock().unwrap_or_else(PoisonError::into_inner).entry(dir.to_owned()).or_default());
     let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((_, owner)) = last.filter(|(began, _)| *began > called) {
-        return Ok(owner);
+    if let Some((_, done)) = last.as_ref().filter(|(began, _)| *began > called) {
+        return Ok(done.clone());
     }
     let began = Instant::now();
-    let owner = probe()?;
-    *last = Some((began, owner));
-    Ok(owner)
+    let done = work()?;
+    *last = Some((began, done.clone()));
+    Ok(done)
 }
 
 /// Whether this folder is mentioned for the first time: all accounts share it, and one warning is enough.
@@ -88,14 +105,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_probe_counts_for_those_who_asked_before_it_began() {
-        let dir = tempfile::tempdir().unwrap();
-        let (before, unasked) = (Instant::now(), || panic!("one more probe"));
+    fn work_counts_for_those_who_asked_before_it_began() {
+        let (all, dir) = (Mutex::default(), Path::new("/state"));
+        let (before, undone) = (Instant::now(), || panic!("done once more"));
         let full = || Err(io::ErrorKind::StorageFull.into());
-        assert!(proven(dir.path(), full).is_err());
-        assert_eq!(proven(dir.path(), || Ok(7)).unwrap(), 7, "one that failed counts for nobody");
-        assert_eq!(proven_since(before, dir.path(), unasked).unwrap(), 7);
-        assert!(proven(dir.path(), full).is_err(), "one that is over counts no more");
+        assert!(shared(&all, Instant::now(), dir, full).is_err());
+        assert_eq!(shared(&all, before, dir, || Ok(7)).unwrap(), 7, "a failure is for one alone");
+        assert_eq!(shared(&all, before, dir, undone).unwrap(), 7);
+        assert_eq!(shared(&all, before, Path::new("/other"), || Ok(8)).unwrap(), 8);
+        assert!(shared(&all, Instant::now(), dir, full).is_err(), "what is over counts no more");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use tracing::warn;
 
-use super::lock;
+use super::{folder, lock};
 use crate::store::format::{DAMAGED, OTHER_APPID, OTHER_UPSTREAM, OTHER_VERSION};
 
 const KINDS: [&str; 4] = [DAMAGED, OTHER_VERSION, OTHER_APPID, OTHER_UPSTREAM];
@@ -51,11 +51,9 @@ pub(super) fn is_ours(name: &OsStr, appid: &str) -> bool {
 
 /// Removes what a killed process left half written, and all quarantined files but the newest.
 pub(super) fn clean(dir: &Path, appid: &str) {
-    let Ok(entries) = fs::read_dir(dir) else { return };
-    let names: Vec<String> =
-        entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    let Ok(names) = folder::names(dir) else { return };
     let newest = names.iter().filter_map(|name| Some((quarantined_at(name, appid)?, name))).max();
-    for name in &names {
+    for name in &*names {
         let old = quarantined_at(name, appid).is_some() && newest.is_none_or(|(_, newest)| newest != name);
         if (old || is_temp(name, appid))
             && let Err(e) = fs::remove_file(dir.join(name))

@@ -365,7 +365,8 @@ impl RedisStore {
                     return Lease::alone();
                 }
                 // Not the store was slow but this process: it was paused meanwhile, and others were not.
-                Err(Some(e)) if e.is_timeout() && asked.elapsed() > self.link.settings().timeout + PAUSED => {}
+                Err(Some(e)) if e.is_timeout() && asked.elapsed() > self.link.settings().timeout + PAUSED => {
+                }
                 Err(e) => {
                     self.shared().count(Operation::Lease, Outcome::Failed);
                     if e.as_ref().is_some_and(is_wrong_type) {

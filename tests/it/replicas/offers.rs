@@ -74,13 +74,14 @@ async fn where_publications_get_lost_the_others_take_a_token_over_within_two_sec
     })
     .await;
     let store = line.patient_table();
-        let gates = [with_admin(&wechat, &store).await, with_admin(&wechat, &store).await];
+    let gates = [with_admin(&wechat, &store).await, with_admin(&wechat, &store).await];
     all_serve(&gates).await;
     for _ in 0..2 {
         wechat.handle.steal_token();
         assert_eq!(gates[0].get(PATH).await.errcode(), 0);
         let newest = generation(&gates[0]).await;
-        until_async("the other one has it without a call", async || generation(&gates[1]).await == newest).await;
+        until_async("the other one has it without a call", async || generation(&gates[1]).await == newest)
+            .await;
         assert_eq!(gates[1].get(PATH).await.errcode(), 0);
     }
     assert_eq!(fetches(&wechat), 3);

@@ -36,7 +36,8 @@ impl Redis {
     pub(crate) async fn valkey() -> Option<Self> {
         let version = Command::new("valkey-server").arg("--version").stdout(Stdio::null()).status();
         version.ok().filter(std::process::ExitStatus::success)?;
-        let mut valkey = Self { program: "valkey-server", ..Self::idle() };
+        let mut valkey = Self::idle();
+        valkey.program = "valkey-server";
         valkey.again().await;
         Some(valkey)
     }
