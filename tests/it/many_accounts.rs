@@ -15,7 +15,7 @@ const COUNT: usize = 100;
 const CHANGED: usize = 50;
 
 fn appid(n: usize) -> String {
-    format!("wx{n:016x}")
+    format!("wx{:016x}", n + 4096)
 }
 
 /// The tables of all accounts but the usual one, half of them by host and half by prefix; `change` is a line of one.
