@@ -74,3 +74,18 @@ fn the_sandboxs_package_holds_what_belongs_there() {
         ],
     );
 }
+
+#[test]
+fn the_files_that_the_packages_name_exist() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let manifest: toml::Table = std::fs::read_to_string(root.join("Cargo.toml")).unwrap().parse().unwrap();
+    let metadata = &manifest["package"]["metadata"];
+    let assets = ["deb", "generate-rpm"].map(|kind| metadata[kind]["assets"].as_array().unwrap());
+    for asset in assets.into_iter().flatten() {
+        let source = asset.get("source").or_else(|| asset.get(0)).and_then(|source| source.as_str()).unwrap();
+        // The program is there once it is built.
+        let there = source == "target/release/wxgate"
+            || glob::glob(root.join(source).to_str().unwrap()).unwrap().next().is_some();
+        assert!(there, "the packages want {source}");
+    }
+}
