@@ -24,6 +24,7 @@ fn rules(line: &str) -> Option<Rules> {
         untouched: Vec::new(),
         secret_paths: Vec::new(),
         tickets: false,
+        sealed: Vec::new(),
         table: table_of(Product::Weixin, true),
     })
 }

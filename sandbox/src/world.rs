@@ -1,6 +1,6 @@
 //! Everything the sandbox knows, behind one lock: accounts, tokens, media, orders to fail, counters.
 //!
-//! No method does I/O, so that the lock is held for microseconds. What is done with a request is in `request.rs`
+//! No method does I/O, so that the lock is held for microseconds (a millisecond where an answer is signed). What is done with a request is in `request.rs`
 //! and `api/`.
 
 use std::collections::{HashMap, HashSet};
