@@ -36,6 +36,12 @@ fn the_run_from_end_to_end_says_what_it_can_do() {
 }
 
 #[test]
+fn the_runs_with_many_accounts_and_replicas_say_what_they_can_do() {
+    let help = printed(python().arg(file("scale")).arg("--help"));
+    assert!(help.contains("accounts") && help.contains("store"), "{help}");
+}
+
+#[test]
 fn a_missing_tool_ends_the_run_with_the_line_that_installs_it() {
     let python = printed(python().args(["-c", "import sys; print(sys.executable)"]));
     let empty = tempfile::tempdir().unwrap();

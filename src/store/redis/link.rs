@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 use futures_util::StreamExt;
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, FromRedisValue, RedisError};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{error, info, warn};
@@ -31,6 +31,9 @@ const SOUND: Duration = Duration::from_secs(10);
 const BEAT: Duration = Duration::from_secs(2);
 /// Between two questions whether the connection for messages is alive.
 const PING: Duration = Duration::from_secs(5);
+/// Commands of accounts on their way at one moment. The time of each begins when it is sent: the last of a thousand that
+/// start together is as much in time as the first.
+const AT_ONCE: usize = 64;
 /// While the store is away, this is said again after so long.
 const SAY_AGAIN: Duration = Duration::from_secs(300);
 
@@ -63,6 +66,7 @@ pub(super) struct Shared {
     pub(super) settings: RedisSettings,
     /// The connection for commands while there is one.
     connection: watch::Sender<Option<MultiplexedConnection>>,
+    at_once: Semaphore,
     /// The first attempt is over.
     tried: AtomicBool,
     /// A command found the connection useless.
@@ -89,6 +93,7 @@ impl Link {
         let shared = Arc::new(Shared {
             settings,
             connection: watch::Sender::new(None),
+            at_once: Semaphore::const_new(AT_ONCE),
             tried: AtomicBool::new(false),
             broken: Notify::new(),
             listeners: Mutex::default(),
@@ -185,6 +190,8 @@ impl Shared {
     /// # Errors
     /// What it said; without a connection `None`.
     pub(super) async fn ask<T: FromRedisValue>(&self, cmd: &Cmd) -> Result<T, Option<RedisError>> {
+        // Never closed. The connection is looked at once there is room, since it may be lost meanwhile.
+        let _room = self.at_once.acquire().await;
         let connection = self.connection.borrow().clone();
         let Some(mut connection) = connection else { return Err(None) };
         let asked = cmd.query_async(&mut connection).await;
