@@ -36,7 +36,7 @@ use wire::Wire;
 const STREAMS: u32 = 100;
 
 /// How much of an answer h2 takes, in bytes, before it has sent any of it. It takes a last piece in any case, and the
-/// upstream's pieces have up to 64 KiB: a caller that reads none of its answers holds 13 MiB with all of its streams
+/// upstream's pieces have up to 48 KiB: a caller that reads none of its answers holds 13 to 15 MiB with all of its streams
 /// (docs/hyper.md).
 const SEND_BUFFER: usize = 16 << 10;
 
