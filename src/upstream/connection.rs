@@ -28,7 +28,7 @@ use crate::deadline::Deadline;
 
 /// What hyper reads ahead at most, in bytes. Its own limit is three times that: no faster, and larger answers
 /// would hold more memory and leave the processor's cache before they are passed on.
-pub(super) const BUFFER: usize = 48 << 10;
+pub(super) const BUFFER: usize = 64 << 10;
 
 /// A connection is used for this long at most, so that a new address in DNS is followed while the old one still
 /// answers.

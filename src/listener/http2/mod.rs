@@ -36,9 +36,9 @@ use wire::Wire;
 const STREAMS: u32 = 100;
 
 /// How much of an answer h2 takes, in bytes, before it has sent any of it. It takes a last piece in any case, and the
-/// upstream's pieces have up to 48 KiB: a caller that reads none of its answers holds 13 to 15 MiB with all of its streams
-/// (docs/hyper.md).
-const SEND_BUFFER: usize = 16 << 10;
+/// upstream's pieces have up to 64 KiB, behind which the next one waits: a caller that reads none of its answers holds 15
+/// MiB with all of its streams (docs/hyper.md), and with 16 KiB here it would hold 17.
+const SEND_BUFFER: usize = 1 << 10;
 
 /// Seen by [`frames`], as h2 shows it to nobody.
 const FRAGMENT: HeadError = HeadError::Malformed(
