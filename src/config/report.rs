@@ -14,7 +14,7 @@ use super::Env;
 use super::error::{Problem, shown_key};
 use super::files::Files;
 use super::keys::{Header, SECTIONS, Section, TOP};
-use super::settings::{Content, Setting, ValueSource, replace};
+use super::settings::{Content, Setting, ValueSource, hides, replace};
 use super::value::Value;
 use crate::regular_file::{Contents, ReadError};
 
@@ -243,15 +243,13 @@ impl<'a> Report<'a> {
         Ok(contents)
     }
 
-    /// What stands in the text at `span`, and in the files that it names.
-    pub(super) fn content(&self, span: &Range<usize>) -> Content {
+    /// What the value at `span` holds beyond what is `shown` of it: in the text itself, and in the files that it names.
+    pub(super) fn content(&self, span: &Range<usize>, shown: &Json) -> Content {
         let lines = self.line(span)..=self.line(&(span.end..span.end));
         let contents = self.contents.borrow();
-        let named = contents.iter().filter(|(line, _)| lines.contains(line));
-        Content::of((
-            self.text.get(span.clone()),
-            named.map(|(_, content)| content.number()).collect::<Vec<_>>(),
-        ))
+        let named = contents.iter().filter(|(line, _)| lines.contains(line)).map(|(_, content)| *content);
+        let hidden = hides(shown).then(|| self.text.get(span.clone()));
+        Content::of((hidden, named.collect::<Vec<_>>()))
     }
 
     /// Notes that what a value names is being read.

@@ -33,7 +33,7 @@ pub struct Setting {
 }
 
 /// Tells contents apart without showing them: a hash with keys of this process alone.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub(super) struct Content(u64);
 
 impl Content {
@@ -41,10 +41,11 @@ impl Content {
         static KEYS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
         Self(KEYS.hash_one(content))
     }
+}
 
-    pub(super) fn number(self) -> u64 {
-        self.0
-    }
+/// Whether what is shown of a value hides a part of it.
+pub(super) fn hides(shown: &Json) -> bool {
+    shown.to_string().contains(MASK)
 }
 
 /// The keys whose values differ, those of secrets and of files that are named here too.

@@ -166,7 +166,8 @@ impl<'r> Table<'r> {
                 Some(toml) => {
                     let (value, from) = settings::shown(key, toml.get_ref());
                     let span = toml.span();
-                    (value, self.report.source(self.report.line(&span), from), self.report.content(&span))
+                    let content = self.report.content(&span, &value);
+                    (value, self.report.source(self.report.line(&span), from), content)
                 }
                 None => {
                     let other = defaults.iter().find(|(name, _)| *name == key.name);

@@ -117,6 +117,10 @@ fn a_secret_or_a_named_file_with_another_content_has_changed() {
     std::fs::write(at("ca.pem"), include_str!("../../../certs/ca.pem")).unwrap();
     let mut old = read("plain-1", "");
     assert_eq!(changed(&old, &read("plain-1", "# one line more\n")), [""; 0]);
+    let listen =
+        ["listen = ['127.0.0.1:1','127.0.0.1:2']\n", "listen = [ '127.0.0.1:1', # one\n'127.0.0.1:2' ]\n"];
+    let [one, same] = listen.map(|listen| read("plain-1", listen));
+    assert_eq!((changed(&one, &same), changed(&old, &one)), (vec![], vec!["listen".to_owned()]));
     let text = serde_json::to_string(&old).unwrap();
     for (name, key) in [
         ("one", "caller[0].key"),
