@@ -67,7 +67,9 @@ impl<'a> Object<'a> {
         let mut out = Vec::with_capacity(self.0.len() + 1);
         for member in self.members().filter(|member| !names.iter().any(|name| member.is(name))) {
             out.push(if out.is_empty() { b'{' } else { b',' });
-            out.extend([b"\"", member.name, b"\":", member.value].concat());
+            for piece in [b"\"".as_slice(), member.name, b"\":", member.value] {
+                out.extend_from_slice(piece);
+            }
         }
         out.extend_from_slice(if out.is_empty() { b"{}" } else { b"}" });
         out

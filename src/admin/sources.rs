@@ -65,7 +65,7 @@ pub struct Account {
     /// Its tickets, where it keeps any.
     pub tickets: Vec<Reader>,
     /// What answers are checked with, where its calls are encrypted: number and end.
-    pub certificates: Vec<(String, SystemTime)>,
+    pub certificates: Vec<view::PlatformCertificate>,
     /// Its API host.
     pub host: Arc<ApiHost>,
     /// What callers put before the path.
@@ -298,10 +298,6 @@ fn ticket(status: &CredentialStatus, now: SystemTime) -> view::Ticket {
     }
 }
 
-fn certificate((number, expires_at): &(String, SystemTime)) -> view::PlatformCertificate {
-    view::PlatformCertificate { number: number.clone(), expires_at: *expires_at }
-}
-
 fn account(account: &Account, now: SystemTime) -> view::Account {
     let status = account.token.as_ref().map(Reader::status);
     let status = status.as_deref();
@@ -320,7 +316,7 @@ fn account(account: &Account, now: SystemTime) -> view::Account {
         last_refresh: status.and_then(|status| status.last_refresh.as_ref()).map(fetch),
         last_error: status.and_then(|status| status.last_error.as_ref()).map(fetch_error),
         tickets: account.tickets.iter().map(|reader| ticket(&reader.status(), now)).collect(),
-        certificates: account.certificates.iter().map(certificate).collect(),
+        certificates: account.certificates.clone(),
         fetches: fetches.iter().flat_map(|log| &log.recent).map(fetch).collect(),
         second_fetcher: account.token.as_ref().and_then(Reader::second_fetcher),
         upstream: view::Upstream {

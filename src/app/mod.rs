@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::admin::gate::{At, Rules};
 pub use crate::admin::server::{ReloadRequest, Reloaded};
 use crate::admin::sources::{InForce, Sources};
-use crate::admin::view::Phase;
+use crate::admin::view::{Phase, PlatformCertificate};
 use crate::alert::{Alerts, Sender};
 use crate::calls::Calls;
 use crate::config::{self, is_loopback};
@@ -434,6 +434,7 @@ fn in_force(
     shared_store: Option<&Arc<Link>>,
     settings: Vec<serde_json::Value>,
 ) -> InForce {
+    let certificate = |(number, expires_at)| PlatformCertificate { number, expires_at };
     let account =
         |((account, host), token_api): ((&Account, &Arc<ApiHost>), _)| crate::admin::sources::Account {
             name: Arc::clone(&account.name),
@@ -442,7 +443,7 @@ fn in_force(
             token_api,
             token: account.token.as_ref().map(|token| token.reader.clone()),
             tickets: account.token.as_ref().map(|token| token.tickets.clone()).unwrap_or_default(),
-            certificates: account.signing.iter().flat_map(Signing::certificates).collect(),
+            certificates: account.signing.iter().flat_map(Signing::certificates).map(certificate).collect(),
             host: Arc::clone(host),
             prefix: account.rules.prefix.clone(),
             host_name: account.rules.hosts.first().cloned(),

@@ -101,7 +101,8 @@ fn read_one<'r>(mut table: Table<'r>, default_url: &BaseUrl) -> Draft<'r> {
     let prefix = At { line: table.line_of("prefix"), value: prefix };
     let routes_known = hosts_given != Given::Wrong && prefix_given != Given::Wrong;
     let paths = table.key("paths", |v| paths(v, &prefix.value));
-    let untouched = table.key("untouched", |v| untouched(v, &paths));
+    let untouched =
+        table.key("untouched", |v| patterns(v, &paths, r#"an array of paths like ["/wxa/gettemplatelist"]"#));
     let keeps_token = !matches!(app, Some(None));
     let tickets = table.key("tickets", Value::yes_or_no);
     if !keeps_token && tickets {
@@ -181,8 +182,9 @@ fn paths(value: &Value<'_>, prefix: &str) -> Option<Vec<String>> {
     Some(paths)
 }
 
-fn untouched(value: &Value<'_>, paths: &[String]) -> Option<Vec<PathPattern>> {
-    value.list(r#"an array of paths like ["/wxa/gettemplatelist"]"#, |v| {
+/// Patterns of paths, with a warning for one that none of the account's `paths` admits.
+pub(super) fn patterns(value: &Value<'_>, paths: &[String], wanted: &str) -> Option<Vec<PathPattern>> {
+    value.list(wanted, |v| {
         let pattern = v.parsed(path::PATTERN_WANTED, path::pattern)?;
         if !path::could_fit(&pattern, paths) {
             let words = format!("no call fits \"{pattern}\": none of the account's `paths` admits one");

@@ -218,11 +218,18 @@ impl Section {
 
     /// What may stand in it: the names of its keys, and at the top those of the other sections.
     pub(super) fn names(&self) -> impl Iterator<Item = &'static str> {
-        let sections = SECTIONS.iter().filter_map(|section| match section.name.split_once('.') {
-            None => (self.name == TOP && section.name != TOP).then_some(section.name),
-            Some((outer, inner)) => (self.name == outer).then_some(inner),
-        });
-        self.keys.iter().map(|key| key.name).chain(sections)
+        let outer = SECTIONS.iter().map(|section| section.name);
+        let outer = outer.filter(|name| self.name == TOP && *name != TOP && !name.contains('.'));
+        self.keys.iter().map(|key| key.name).chain(outer).chain(self.inner().map(|(name, _)| name))
+    }
+
+    /// The tables within one of it, by their names there: `signing` of `[account.signing]`.
+    pub(super) fn inner(&self) -> impl Iterator<Item = (&'static str, &'static Section)> {
+        let inner = |section: &'static Section| {
+            let (outer, inner) = section.name.split_once('.')?;
+            (outer == self.name).then_some((inner, section))
+        };
+        SECTIONS.iter().filter_map(inner)
     }
 
     /// Its header as a file has it: `[upstream]`, `[[account]]`.

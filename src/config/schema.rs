@@ -42,12 +42,8 @@ fn table(section: &'static Section) -> Value {
         .map(|key| key.name)
         .collect();
     let mut properties = keys(section);
-    for other in SECTIONS {
-        if let Some((outer, inner)) = other.name.split_once('.')
-            && outer == section.name
-        {
-            properties.insert(inner.to_owned(), table(other));
-        }
+    for (name, inner) in section.inner() {
+        properties.insert(name.to_owned(), table(inner));
     }
     let mut schema = json!({
         "type": "object",

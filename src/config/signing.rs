@@ -5,12 +5,11 @@
 use toml::de::DeValue;
 
 use super::keys::Kind;
-use super::parse::path;
 use super::table::Table;
 use super::value::Value;
-use super::{Product, SigningKeys, pem, secret, upstream};
+use super::{Product, SigningKeys, account, pem, secret, upstream};
 use crate::proxy::route::{PathPattern, table_of};
-use crate::proxy::signing::keys::{PlatformCertificate, PrivateKey, SymmetricKey};
+use crate::proxy::signing::keys::{PlatformCertificate, PrivateKey, SymmetricKey, is_number};
 use crate::tls::Pem;
 use crate::upstream::BaseUrl;
 
@@ -108,11 +107,6 @@ fn number(value: &Value<'_>) -> Option<String> {
     })
 }
 
-fn is_number(text: &str) -> bool {
-    (1..=128).contains(&text.len())
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
-}
-
 fn private_key(value: &Value<'_>) -> Option<PrivateKey> {
     let pem = pem::read_key(value)?;
     let der = pem.private_key().map_or_else(|error| value.secret().say(error.to_string()), Some)?;
@@ -132,10 +126,10 @@ fn certificates(value: &Value<'_>) -> Option<Vec<PlatformCertificate>> {
             continue;
         }
         let inside = Value::new(toml, format!("{}.{number}", value.key()), &Kind::Pem, value.report);
-        match certificate(&inside, number) {
-            Some(certificate) => all.iter_mut().for_each(|all: &mut Vec<_>| all.push(certificate.clone())),
-            None => all = None,
-        }
+        all = all.zip(certificate(&inside, number)).map(|(mut all, certificate)| {
+            all.push(certificate);
+            all
+        });
     }
     all
 }
@@ -155,14 +149,7 @@ fn certificate(value: &Value<'_>, number: &str) -> Option<PlatformCertificate> {
 }
 
 fn patterns(value: &Value<'_>, paths: &[String]) -> Option<Vec<PathPattern>> {
-    let patterns = value.list(r#"an array of paths like ["/wxa/getuserriskrank"]"#, |v| {
-        let pattern = v.parsed(path::PATTERN_WANTED, path::pattern)?;
-        if !path::could_fit(&pattern, paths) {
-            let words = format!("no call fits \"{pattern}\": none of the account's `paths` admits one");
-            v.report.warn(v.line(), v.key(), &words);
-        }
-        Some(pattern)
-    })?;
+    let patterns = account::patterns(value, paths, r#"an array of paths like ["/wxa/getuserriskrank"]"#)?;
     match patterns.is_empty() {
         true => value.wrong_as("an empty array", "at least one path: nothing would be encrypted"),
         false => Some(patterns),

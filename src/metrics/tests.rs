@@ -120,8 +120,7 @@ fn quantiles_lie_within_their_bucket() {
     assert_eq!(times.since(&times).quantile(0.5), None);
 }
 
-/// A look with something in each family, and names that need escaping.
-/// A look with a series of each family.
+/// A look with a series of each family, and names that need escaping.
 pub(super) fn everything() -> Look {
     let metrics = Metrics::new(1);
     let accounts = metrics.configure(["main", "a\"b\\c\n"], ["cms"]);

@@ -1,14 +1,14 @@
 //! The memory that buffered request bodies may take at one moment: all together `replay_total`, and those of one
 //! caller half of it, so that one who stalls his uploads does not take the others' room.
 //!
-//! Counters alone, without a lock: one for all, and one for each share. Known by nobody but the buffer step.
+//! Counters alone, without a lock: one for all, and one for each share. Known by the buffer step, and by `signing/`, which
+//! keeps answers.
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::refusal::Refusal;
 use super::settings::Caller;
 
 /// Shares of configured callers, in their order; further ones use them a second time.
@@ -133,9 +133,8 @@ impl Room {
     }
 
     /// Takes so many more.
-    pub(super) fn grow(&mut self, bytes: usize) -> Result<(), Refusal> {
-        let full = "too many bodies are held at this moment to check this answer; try again, or raise limits.replay_total";
-        self.share.reserve(bytes).map_err(|_| Refusal::Busy(full))?;
+    pub(super) fn grow(&mut self, bytes: usize) -> Result<(), Exhausted> {
+        self.share.reserve(bytes)?;
         self.bytes += bytes;
         Ok(())
     }

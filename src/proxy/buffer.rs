@@ -79,6 +79,19 @@ impl Buffered {
         }
     }
 
+    /// The bytes of a call that is looked into, in one piece.
+    ///
+    /// # Errors
+    /// [`Refusal::Busy`] when it did not fit into `replay_total`.
+    pub fn in_full(&self) -> Result<Vec<u8>, Refusal> {
+        match self {
+            Self::Whole(_) => Ok(self.concat()),
+            Self::Streamed { .. } => Err(Refusal::Busy(
+                "too many request bodies are held at this moment to look into this one; try again",
+            )),
+        }
+    }
+
     /// Another body in the place of one that is here.
     ///
     /// # Errors
@@ -207,6 +220,9 @@ impl BodyLimits {
 
     /// Those of a call that is encrypted.
     pub fn of_sealed_call(limits: &Limits) -> Self {
+        if limits.max_body < signing::LONGEST_BODY as u64 {
+            return Self { buffered: signing::LONGEST_BODY, ..Self::of_call(limits) };
+        }
         Self {
             max: signing::LONGEST_BODY as u64,
             too_large: "the body of a call that `signing.paths` names is larger than 1 MiB, more than wxgate encrypts; send less, \

@@ -36,12 +36,9 @@ impl Proxy {
             false => None,
         };
         let credentials = Credentials::new(entry, &own.appid, &own.secret);
-        if matches!(body, Buffered::Streamed { .. }) {
-            let words = "too many request bodies are held at this moment to look into this one; try again";
-            return Err(Refusal::Busy(words));
-        }
+        let text = body.in_full()?;
         let query = credentials.in_parameters(query.unwrap_or_default());
-        let body = match credentials.in_body(&head.headers, &body.concat()) {
+        let body = match credentials.in_body(&head.headers, &text) {
             Some(filled) => body.replaced(filled)?,
             None => body,
         };

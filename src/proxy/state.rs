@@ -154,10 +154,7 @@ impl ProxyState {
 
     /// Whether ten minutes have passed since it was said of this account that its address is refused.
     pub(super) fn is_address_worth_saying(&self, account: usize) -> bool {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-        let said = |last: u64| (now.abs_diff(last) >= 600).then_some(now);
-        let last = self.address_refused.get(account);
-        last.is_some_and(|last| last.fetch_update(Ordering::Relaxed, Ordering::Relaxed, said).is_ok())
+        self.address_refused.get(account).is_some_and(|said| is_due(said, 600))
     }
 
     /// The place of one of `callers` among them.
@@ -194,4 +191,16 @@ impl<'a> Addressed<'a> {
         let Self { index, account, path } = self;
         Ok(Route { index, account, path, action: account.rules.action(path)? })
     }
+}
+
+/// Seconds since 1970.
+pub(super) fn now() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+/// Whether something was `said` so many seconds ago, and is to be said again: to one of those who ask.
+pub(super) fn is_due(said: &AtomicU64, every: u64) -> bool {
+    let now = now();
+    let again = |last: u64| (now.abs_diff(last) >= every).then_some(now);
+    said.fetch_update(Ordering::Relaxed, Ordering::Relaxed, again).is_ok()
 }

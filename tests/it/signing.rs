@@ -49,7 +49,7 @@ pub(crate) fn account(lines: &str) -> String {
     ];
     let usual = usual
         .iter()
-        .filter(|(name, _)| !lines.starts_with(&format!("{name} =")))
+        .filter(|(name, _)| !lines.lines().any(|line| line.starts_with(&format!("{name} ="))))
         .map(|(name, value)| format!("{name} = {value}\n"));
     format!("paths = [\"/cgi-bin/\", \"/wxa/\"]\n[account.signing]\n{}{lines}", usual.collect::<String>())
 }
@@ -100,12 +100,13 @@ async fn curl_and_php_post_plain_json() {
     let wechat = wechat().await;
     let gate = Gate::with(&wechat.url, settings("")).await;
     let url = format!("http://{}{RISK}", gate.addr);
-    let curl = Command::new("curl").args(["-sS", "-d", ORDER, &url]).output().await.unwrap();
+    let curl = ["-sS", "--noproxy", "*", "-d", ORDER, &url];
+    let curl = Command::new("curl").args(curl).output().await.unwrap();
     let php = format!(
         "$c = curl_init('{url}'); curl_setopt_array($c, [CURLOPT_POSTFIELDS => '{ORDER}', CURLOPT_RETURNTRANSFER => true]);\
          echo curl_exec($c);"
     );
-    let php = Command::new("php").args(["-r", &php]).output().await.unwrap();
+    let php = Command::new("php").args(["-r", &php]).env("no_proxy", "*").output().await.unwrap();
     for output in [curl, php] {
         let said = String::from_utf8(output.stdout).unwrap();
         assert!(said.contains("getuserriskrank succ") && !said.contains(CIPHERTEXT), "{said}");
@@ -291,6 +292,11 @@ async fn a_long_body_is_refused_and_so_is_a_query_that_cannot_be_encrypted() {
     let long = format!("{{\"a\":\"{}\"}}", "x".repeat(1 << 20));
     assert_refused(&gate.post(RISK, &long).await, 413, 45001, "too-large", "1 MiB");
     assert_refused(&gate.post(&format!("{RISK}?a=%ff"), "{}").await, 400, 40066, "bad-request", "no UTF-8");
+    let many = format!("{RISK}?a{}", "&a".repeat(32));
+    assert_refused(&gate.post(&many, "{}").await, 400, 40066, "bad-request", "32 parameters");
+    let small = Settings { limits: "max_body = \"64KiB\"".to_owned(), ..settings("") };
+    let gate = Gate::with(&fake.url(), small).await;
+    assert_refused(&gate.post(RISK, &long[..70_000]).await, 413, 45001, "too-large", "limits.max_body");
     assert_eq!(fake.calls(), 0);
 }
 

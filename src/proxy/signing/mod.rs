@@ -13,7 +13,7 @@ pub mod seal;
 #[cfg(test)]
 mod tests;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::time::SystemTime;
 
 use aws_lc_rs::error::Unspecified;
@@ -26,14 +26,15 @@ use http_body_util::BodyExt as _;
 use hyper::body::Body as _;
 
 use super::Proxy;
-use super::answer::{AnswerBody, Hidden};
+use super::answer::{AnswerBody, Hidden, headers};
+use super::budget::Room;
 use super::buffer::Buffered;
 use super::inject::{Call, Head};
 use super::inspect::coding::Coding;
 use super::inspect::{self, Inspected};
 use super::refusal::Refusal;
 use super::route::Action;
-use super::state::{Account, OwnToken};
+use super::state::{Account, OwnToken, is_due, now};
 use super::tally::Tally;
 use crate::upstream::{ResponseBody, Upstream};
 use keys::Keys;
@@ -111,11 +112,7 @@ impl Proxy {
         upstream: &Upstream,
         stats: &mut Tally,
     ) -> Result<Response<AnswerBody>, Refusal> {
-        if matches!(body, Buffered::Streamed { .. }) {
-            let words = "too many request bodies are held at this moment to encrypt this one; try again";
-            return Err(Refusal::Busy(words));
-        }
-        let plain = seal::plaintext(query.unwrap_or_default(), &body.concat());
+        let plain = seal::plaintext(query.unwrap_or_default(), &body.in_full()?);
         let mut call = match plain.map_err(|words| Refusal::BadRequest(words.into()))? {
             None => Call::new(head, (path, query), body, upstream),
             Some(plain) => {
@@ -161,7 +158,7 @@ impl SealedCall<'_> {
             if whole.len() + chunk.len() > LONGEST_ANSWER {
                 return Err(Unverified::TooLong(LONGEST_ANSWER >> 20).into());
             }
-            room.grow(chunk.len())?;
+            room.grow(chunk.len()).map_err(|_| Unverified::NoRoom)?;
             whole.extend_from_slice(&chunk);
             if body.is_end_stream() {
                 break;
@@ -175,8 +172,8 @@ impl SealedCall<'_> {
             true => {
                 let opened = open::open(&self.signing.keys, self.subject(), &parts.headers, body, now())?;
                 self.say_replaced(&opened);
-                parts.headers.remove(header::CONTENT_ENCODING);
-                Bytes::from(opened.text)
+                headers::describe_decoded(&mut parts.headers, opened.text.len());
+                Kept { text: opened.text, _room: room }
             }
             false => {
                 let errcode = Some(body).filter(|text| text.len() <= inspect::LIMIT);
@@ -186,25 +183,20 @@ impl SealedCall<'_> {
                     return Err(Unverified::NotSigned.into());
                 }
                 drop(decoded);
-                whole.freeze()
+                Kept { text: whole.into(), _room: room }
             }
         };
         // They speak of what came, which the caller does not get.
         while let Some(name) = parts.headers.keys().find(|name| name.as_str().starts_with(FIELDS)).cloned() {
             parts.headers.remove(name);
         }
-        if parts.headers.contains_key(header::CONTENT_LENGTH) {
-            parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(text.len()));
-        }
-        inspect::whole(parts, text, hidden)
+        inspect::whole(parts, Bytes::from_owner(text), hidden)
     }
 
     /// Says, once an hour, that answers will soon be signed with a certificate that is not known.
     fn say_replaced(&self, opened: &Opened) {
         let Some(number) = &opened.replaced_by else { return };
-        let now = now();
-        let due = |last: u64| (now.abs_diff(last) >= SAY_AGAIN).then_some(now);
-        if self.signing.said.fetch_update(Ordering::Relaxed, Ordering::Relaxed, due).is_ok() {
+        if is_due(&self.signing.said, SAY_AGAIN) {
             tracing::warn!(
                 account = self.account,
                 "WeChat is replacing the platform certificate that its answers are checked with by {number}; download \
@@ -212,6 +204,18 @@ impl SealedCall<'_> {
                  the old one is gone"
             );
         }
+    }
+}
+
+/// An answer that counts among the bodies that are held until its caller has it.
+struct Kept {
+    text: Vec<u8>,
+    _room: Room,
+}
+
+impl AsRef<[u8]> for Kept {
+    fn as_ref(&self) -> &[u8] {
+        &self.text
     }
 }
 
@@ -240,11 +244,6 @@ fn sealed_now(
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(sealed.body.len()));
     Ok(sealed.body)
-}
-
-/// Seconds since 1970.
-fn now() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 impl From<Unverified> for Refusal {

@@ -9,15 +9,12 @@ use aws_lc_rs::signature::{RSA_PSS_2048_8192_SHA256, UnparsedPublicKey};
 use base64::Engine as _;
 use http::HeaderMap;
 
-use super::keys::{BASE64, Keys, PlatformCertificate};
+use super::keys::{BASE64, Keys, PlatformCertificate, is_number};
 use super::seal::{SECURITY_FIELDS, Subject, aad, cipher, signed_text};
 use crate::json::{self, Object};
 
 /// How old an answer may be, in seconds: as in the guide's own example.
 const OLDEST: u64 = 300;
-
-/// The longest number of a certificate that a message repeats.
-const LONGEST_NUMBER: usize = 64;
 
 /// Why an answer is not passed on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -57,6 +54,9 @@ pub enum Unverified {
     /// Longer than wxgate keeps.
     #[error("it is larger than {0} MiB, more than wxgate keeps to check it")]
     TooLong(usize),
+    /// There is no room to keep it.
+    #[error("too many bodies are held at this moment to check it; raise limits.replay_total")]
+    NoRoom,
 }
 
 impl Unverified {
@@ -185,7 +185,5 @@ fn field<'h>(headers: &'h HeaderMap, name: &'static str) -> Result<&'h str, Unve
 
 /// A number as a message may repeat it.
 fn shown(number: &str) -> Cow<'_, str> {
-    let usual =
-        number.len() <= LONGEST_NUMBER && number.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-    if usual { number.into() } else { "with a number that is none".into() }
+    if is_number(number) { number.into() } else { "with a number that is none".into() }
 }

@@ -5,12 +5,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Method, Request};
 use http_body_util::Full;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use zeroize::Zeroizing;
 
 use super::keys::Keys;
 use super::open::{Unverified, is_signed, open};
 use super::seal::Subject;
 use super::{now, sealed_now};
+use crate::http1::percent;
 use crate::proxy::inject::query;
 use crate::proxy::inspect::errcode;
 use crate::secret::Secret;
@@ -47,7 +48,8 @@ pub enum Probe {
 pub async fn probe(keys: &Keys, appid: &str, token: &Secret, host: &ApiHost) -> Probe {
     let url = format!("{}{PATH}", keys.url);
     let subject = Subject { url: &url, appid };
-    let encoded = utf8_percent_encode(token.expose(), NON_ALPHANUMERIC).to_string();
+    let mut encoded = Zeroizing::new(String::with_capacity(3 * token.expose().len()));
+    percent::encode(token.expose(), &mut encoded);
     let target = query::with_token(PATH, None, encoded.as_bytes());
     let mut request = Request::new(Full::from(Bytes::new()));
     *request.method_mut() = Method::POST;

@@ -16,6 +16,9 @@ use crate::json::{self, Object};
 /// Members that WeChat wants in what is encrypted, and puts there itself.
 pub(super) const SECURITY_FIELDS: [&str; 3] = ["_n", "_appid", "_timestamp"];
 
+/// So many parameters of the query are put into what is encrypted: the body is searched for the name of each.
+pub(super) const MOST_PARAMETERS: usize = 32;
+
 /// Whose call of which path.
 #[derive(Debug, Clone, Copy)]
 pub struct Subject<'a> {
@@ -49,12 +52,15 @@ pub struct Sealed {
 /// query that the body has not; the token stays outside. `None` for a body that is no JSON object.
 ///
 /// # Errors
-/// In words, when a parameter of the query is no UTF-8.
+/// In words, when a parameter of the query is no UTF-8, or there are more than [`MOST_PARAMETERS`].
 pub fn plaintext(query: &str, body: &[u8]) -> Result<Option<Vec<u8>>, &'static str> {
     let body = if body.trim_ascii().is_empty() { b"{}" } else { body };
     let Some(object) = Object::find(body).filter(|object| object.is_whole()) else { return Ok(None) };
     let mut members: Vec<(String, String)> = Vec::new();
-    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+    for (count, (name, value)) in form_urlencoded::parse(query.as_bytes()).enumerate() {
+        if count == MOST_PARAMETERS {
+            return Err("the query has more than 32 parameters to encrypt; put them into the body");
+        }
         if name.contains('\u{fffd}') || value.contains('\u{fffd}') {
             return Err(
                 "a parameter of the query is no UTF-8, and what is encrypted for WeChat must be; encode it so",

@@ -91,6 +91,10 @@ fn what_is_encrypted_is_the_query_and_the_body_without_the_token() {
         assert_eq!(plain.map(|p| String::from_utf8(p).unwrap()).as_deref(), right, "{query} {body}");
     }
     assert!(plaintext("a=%ff", b"{}").is_err());
+    // The body is searched for each of them.
+    let many = |count: usize| (0..count).map(|at| format!("&a{at}=b")).collect::<String>();
+    assert!(plaintext(&many(32)[1..], b"{}").unwrap().is_some());
+    assert!(plaintext(&many(33)[1..], b"{}").unwrap_err().contains("32 parameters"));
 }
 
 /// The fields of the guide's answer, some of them changed; without a value a field is missing.
@@ -148,6 +152,7 @@ fn an_answer_that_is_wrong_in_any_way_is_not_opened() {
         (&[("wechatmp-timestamp", Some("1635927957"))], unfit()),
         (&[("wechatmp-serial", None)], Field("Wechatmp-Serial")),
         (&[("wechatmp-serial", Some("other"))], unknown("other")),
+        (&[("wechatmp-serial", Some("a_b"))], unknown("a_b")),
         (&[("wechatmp-serial", Some("a b"))], unknown("with a number that is none")),
         (
             &[("wechatmp-serial", Some("new")), ("wechatmp-serial-deprecated", Some("old"))],

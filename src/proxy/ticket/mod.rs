@@ -5,7 +5,7 @@
 mod signature;
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use http::{Method, Response};
 use serde_json::Value;
@@ -16,7 +16,7 @@ use super::answer::{AnswerBody, own};
 use super::inject::{Call, query};
 use super::refusal::Refusal;
 use super::route::Signature;
-use super::state::{Account, OwnToken};
+use super::state::{Account, OwnToken, now};
 use super::tally::Tally;
 use crate::credential::{Absent, Credential, CredentialKind};
 use crate::errcodes::Product;
@@ -83,7 +83,7 @@ async fn signed(
     }
     let query = query.unwrap_or_default();
     let nonce = nonce()?;
-    let timestamp = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let timestamp = now();
     match what {
         Signature::JsSdk => {
             let kind = match parameter(query, "type").as_deref() {
