@@ -136,7 +136,6 @@ impl Tokens {
         config: &Config,
         hosts: &[Arc<ApiHost>],
     ) -> Result<Vec<Account>, StartError> {
-        let wanted = TaskInputs::all(config, hosts);
         let link = match &config.store {
             config::Store::File { .. } => None,
             config::Store::Redis(settings) => {
@@ -146,17 +145,21 @@ impl Tokens {
         };
         // First everything that may fail and touches nobody.
         let mut fresh = TaskInputs::all(config, hosts);
+        let keep: Vec<bool> = self.running.iter().map(|running| fresh.contains(&running.inputs)).collect();
         fresh.retain(|inputs| self.running.iter().all(|running| running.inputs != *inputs));
         // All together: a folder's disk takes many writes in the time of one.
         let stores = try_join_all(fresh.iter().map(|inputs| self.store(inputs, link.as_ref()))).await?;
         let fresh: Vec<_> = fresh.into_iter().zip(stores).collect();
         // From here on nothing fails: an account whose task has ended gets its new one.
-        let (kept, ended) = self.running.drain(..).partition(|running| wanted.contains(&running.inputs));
+        let mut keep = keep.into_iter();
+        let (kept, ended) = self.running.drain(..).partition(|_| keep.next() == Some(true));
         self.running = kept;
-        let mut left = shut_down(ended).await;
+        let left = shut_down(ended).await.into_iter().map(|(inputs, state)| (inputs.key(), state));
+        let mut left: Vec<_> = left.collect();
         for (inputs, store) in fresh {
-            let same = |(before, _): &(TaskInputs, _)| before.key() == inputs.key();
-            let inherited = left.iter().position(same).and_then(|at| left.swap_remove(at).1);
+            let key = inputs.key();
+            let same = left.iter().position(|(before, _)| *before == key);
+            let inherited = same.and_then(|at| left.swap_remove(at).1);
             let token = inputs.policy.needs.and_then(|kind| self.reader(&inputs.id.account, kind));
             let client = match token {
                 Some(token) => inputs.client().with_token(token),

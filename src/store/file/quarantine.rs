@@ -34,12 +34,13 @@ pub(super) fn is_temp(name: &str, appid: &str) -> bool {
 }
 
 /// Whether wxgate itself gives files this name. The appids of other accounts are not known here; WeChat's all
-/// begin with `wx`, so that somebody's `package.json` is not taken for one.
+/// begin with `wx`, and WeCom's stem is `ww…_` and a name, so that somebody's `package.json` is not taken for one.
 pub(super) fn is_ours(name: &OsStr, appid: &str) -> bool {
     let Some(name) = name.to_str() else { return false };
     let bare = name.strip_prefix('.').unwrap_or(name);
     let other = bare.split('.').next().filter(|other| {
-        other.starts_with("wx") && other.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+        (other.starts_with("wx") || other.starts_with("ww") && other.contains('_'))
+            && other.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
     });
     [Some(appid), other].into_iter().flatten().any(|appid| {
         name.strip_prefix(appid) == Some(".json")
@@ -71,6 +72,8 @@ mod tests {
     fn only_names_that_wxgate_gives_are_its_own() {
         for (name, ours) in [
             ("my.json", true),
+            (".ww1_a.lock", true),
+            ("www.json", false),
             ("my.json.damaged-1800000000", true),
             ("my.json.other-upstream-1", true),
             (".my.json.Ab12.tmp", true),
