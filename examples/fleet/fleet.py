@@ -68,7 +68,12 @@ class Process:
 
     def start(self):
         self.process = subprocess.Popen(self.command, stdout=self.log, stderr=self.log)
-        until(f"{self.name} listens", lambda: socket.create_connection(("127.0.0.1", self.port), 1).close() or True)
+        try:
+            until(f"{self.name} listens", lambda: socket.create_connection(("127.0.0.1", self.port), 1).close() or True)
+        except BaseException:
+            # Nobody else knows of it yet.
+            self.kill()
+            raise
 
     def signal(self, number):
         self.process.send_signal(number)

@@ -180,7 +180,7 @@ async fn ab_counts_no_failure_while_the_token_is_stolen() {
         let mut ab = Command::new("ab");
         ab.args(["-q", "-n", "500", "-c", "5", "-s", "30", "-T", "application/json", "-p"]);
         ab.arg(&message).args(kept).arg(scene.base() + "/cgi-bin/message/custom/send");
-        let said = scene.robbed_by(Thief::after(&scene.wechat, 25), &mut ab).await;
+        let said = scene.robbed_by(Thief::after(&scene.wechat, 100), &mut ab).await;
         let figure = |name: &str| {
             let line = said.lines().find_map(|line| line.strip_prefix(name));
             line.unwrap_or_else(|| panic!("{name}\n{said}")).split_whitespace().next().unwrap().to_owned()

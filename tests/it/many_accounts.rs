@@ -74,11 +74,11 @@ async fn neither_a_restart_nor_a_reload_of_one_account_fetches_a_token() {
     };
     let fetches = || wechat.handle.stats().fetches.token;
     let gate = Gate::with(&wechat.url, settings("")).await;
-    all_serve(&gate).await;
     let all = COUNT as u64 + 1;
     // Nobody calls the usual one.
     until_async("all have a token", async || fetches() == all).await;
     until_async("their tasks say so", async || refreshes(&gate).await.values().all(Value::is_string)).await;
+    all_serve(&gate).await;
     let before = refreshes(&gate).await;
 
     // The rules of one account: no task has anything to do with them.

@@ -24,7 +24,9 @@ async fn what_every_offer_has_is_enough() {
 #[tokio::test]
 async fn a_cluster_of_one_is_enough() {
     let wechat = WeChat::start().await;
-    let redis = Redis::with(&["--cluster-enabled", "yes"]).await;
+    // Its second port would be the first one plus 10000, which outgoing connections may have.
+    let bus = crate::support::port::port().to_string();
+    let redis = Redis::with(&["--cluster-enabled", "yes", "--cluster-port", &bus]).await;
     redis.run("CLUSTER ADDSLOTSRANGE 0 16383");
     until_async("it takes its slots", async || redis.says("CLUSTER INFO").contains("cluster_state:ok")).await;
     let (code, said) = check(&wechat, redis.table()).await;
