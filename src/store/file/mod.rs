@@ -31,17 +31,21 @@ use super::format;
 use super::{Lease, Pending, PublishError, Published, Store, StoreEvent, StoreKey, StoredState};
 use crate::beside::{BesideError, READING, beside};
 
-/// So many threads at most work with files at one moment, however many accounts there are.
+/// So many threads at most work with the files of running accounts at one moment, and as many open others.
 const AT_ONCE: usize = 48;
 
 static THREADS: Semaphore = Semaphore::const_new(AT_ONCE);
 
+/// Of their own for opening, which may wait seconds for a lock: those of running accounts write meanwhile.
+static OPENING: Semaphore = Semaphore::const_new(AT_ONCE);
+
 /// As [`beside`], once there is a thread to be had: where all hang in the system, that takes longer than `limit`, too.
 async fn in_turn<T: Send + 'static>(
+    threads: &'static Semaphore,
     limit: Duration,
     run: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, BesideError> {
-    let turn = timeout(limit, THREADS.acquire()).await.map_err(|_| BesideError::TooSlow(limit))?;
+    let turn = timeout(limit, threads.acquire()).await.map_err(|_| BesideError::TooSlow(limit))?;
     let turn = turn.map_err(|_| BesideError::Failed)?;
     beside(limit, move || {
         let done = run();
@@ -109,7 +113,7 @@ impl FileStore {
     async fn open_within(patience: Duration, dir: &Path, key: StoreKey) -> Result<Self, OpenError> {
         let files = Arc::new(Files::new(dir, key));
         let opening = Arc::clone(&files);
-        let opened = in_turn(patience + READING, move || opening.open(patience)).await;
+        let opened = in_turn(&OPENING, patience + READING, move || opening.open(patience)).await;
         let failed = |e| OpenError::NotWritable { dir: dir.to_owned(), source: io::Error::other(e) };
         let lock = opened.map_err(failed)??;
         Ok(Self { files, lock: Arc::new(lock), stored: Arc::default() })
@@ -131,7 +135,7 @@ impl Store for FileStore {
     fn load(&self) -> Pending<'_, Option<StoredState>> {
         let (files, stored) = (Arc::clone(&self.files), Arc::clone(&self.stored));
         Box::pin(async move {
-            let loaded = in_turn(READING, move || {
+            let loaded = in_turn(&THREADS, READING, move || {
                 let state = files.load();
                 *stored.lock().unwrap_or_else(PoisonError::into_inner) =
                     state.as_ref().map_or(0, |state| state.generation);
@@ -147,7 +151,7 @@ impl Store for FileStore {
     fn publish(&self, state: StoredState, over: u64) -> Pending<'_, Result<Published, PublishError>> {
         let (files, stored) = (Arc::clone(&self.files), Arc::clone(&self.stored));
         Box::pin(async move {
-            let written = in_turn(READING, move || {
+            let written = in_turn(&THREADS, READING, move || {
                 // Held for the whole write; a write that hangs must not gather others behind it.
                 let mut stored = match stored.try_lock() {
                     Ok(stored) => stored,

@@ -190,17 +190,27 @@ impl Shared {
     /// # Errors
     /// What it said; without a connection `None`.
     pub(super) async fn ask<T: FromRedisValue>(&self, cmd: &Cmd) -> Result<T, Option<RedisError>> {
+        self.ask_at(cmd).await.1
+    }
+
+    /// As [`Self::ask`], with when it was sent: it waits for room before that.
+    pub(super) async fn ask_at<T: FromRedisValue>(
+        &self,
+        cmd: &Cmd,
+    ) -> (Instant, Result<T, Option<RedisError>>) {
         // Never closed. The connection is looked at once there is room, since it may be lost meanwhile.
         let _room = self.at_once.acquire().await;
+        let sent = Instant::now();
         let connection = self.connection.borrow().clone();
-        let Some(mut connection) = connection else { return Err(None) };
-        let asked = cmd.query_async(&mut connection).await;
-        asked.map_err(|e| {
+        let Some(mut connection) = connection else { return (sent, Err(None)) };
+        let said = cmd.query_async(&mut connection).await;
+        let said = said.map_err(|e| {
             if ends_connection(&e) {
                 self.broken.notify_one();
             }
             Some(e)
-        })
+        });
+        (sent, said)
     }
 }
 

@@ -339,9 +339,9 @@ impl RedisStore {
             if foreign || !self.shared().is_connected() {
                 return Lease::alone();
             }
-            let asked = tokio::time::Instant::now();
             let acquire = scripts::acquire(&self.key, self.lock.key(), &known, self.lock.owner());
-            match self.shared().ask(&acquire).await {
+            let (asked, said) = self.shared().ask_at(&acquire).await;
+            match said {
                 Ok(Said::Done) => {
                     self.shared().count(Operation::Lease, Outcome::Ok);
                     return Lease::Granted(self.lock.granted(asked));
