@@ -40,6 +40,27 @@ async fn a_store_that_stops_and_comes_back_empty_gets_the_last_token_and_no_call
 }
 
 #[tokio::test]
+async fn a_store_that_is_restored_from_an_old_copy_costs_no_caller_an_answer_and_no_fetch() {
+    let (wechat, redis) = (WeChat::start().await, Redis::start().await);
+    let gates = [with_admin(&wechat, &redis.table()).await, with_admin(&wechat, &redis.table()).await];
+    all_serve(&gates).await;
+    let (key, old) = (redis.state_key(), redis.value(&redis.state_key()));
+    wechat.handle.steal_token();
+    all_serve(&gates).await;
+    until_async("the new token is shared", async || redis.value(&key) != old).await;
+    let (fetched, newest) = (fetches(&wechat), generation(&gates[0]).await);
+    redis.set(&key, &old);
+    until_async("the newer token is put back", async || redis.value(&key) != old).await;
+    all_serve(&gates).await;
+    let newcomer = super::replica(&wechat, &redis).await;
+    assert_eq!(newcomer.get(PATH).await.errcode(), 0);
+    assert_eq!(fetches(&wechat), fetched);
+    for gate in &gates {
+        assert!(generation(gate).await >= newest, "no generation goes back");
+    }
+}
+
+#[tokio::test]
 async fn a_store_that_hangs_or_is_made_a_replica_costs_no_caller_an_answer() {
     let (wechat, redis, other) = (WeChat::start().await, Redis::start().await, Redis::start().await);
     let gates = [with_admin(&wechat, &redis.table()).await, with_admin(&wechat, &redis.table()).await];
