@@ -7,6 +7,8 @@ use tokio::net::{TcpListener, TcpSocket};
 
 /// Connections that the system may keep waiting for an accept.
 const BACKLOG: u32 = 4096;
+/// Ports that are tried for port 0, where another program takes each in between.
+const PORTS_TRIED: u32 = 16;
 
 /// One address with a socket for each worker; the system spreads connections over them.
 #[derive(Debug)]
@@ -21,16 +23,27 @@ pub struct Bound {
 /// # Errors
 /// When the address cannot be had; the error names it.
 pub fn bind(address: SocketAddr, workers: usize) -> io::Result<Bound> {
-    let named = |e: io::Error| io::Error::new(e.kind(), format!("cannot listen on {address}: {e}"));
+    // Which port the system gives for port 0 is known when the probe has it; another program may be given the
+    // same one before the workers' sockets are open.
+    let mut tries = if address.port() == 0 { PORTS_TRIED } else { 1 };
+    loop {
+        tries -= 1;
+        match open(address, workers) {
+            Err(e) if e.kind() == io::ErrorKind::AddrInUse && tries > 0 => {}
+            opened => {
+                return opened.map_err(|e| io::Error::new(e.kind(), format!("cannot listen on {address}: {e}")));
+            }
+        }
+    }
+}
+
+fn open(address: SocketAddr, workers: usize) -> io::Result<Bound> {
     // With SO_REUSEPORT alone a second wxgate would quietly share the port of the first: so a plain socket
     // has to get it once.
-    let probe = socket(address, false).map_err(named)?;
-    let address = probe.local_addr().map_err(named)?;
+    let probe = socket(address, false)?;
+    let address = probe.local_addr()?;
     drop(probe);
-    let sockets = (0..workers)
-        .map(|_| socket(address, true)?.into_std())
-        .collect::<io::Result<Vec<_>>>()
-        .map_err(named)?;
+    let sockets = (0..workers).map(|_| socket(address, true)?.into_std()).collect::<io::Result<_>>()?;
     Ok(Bound { address, sockets })
 }
 
