@@ -1,11 +1,12 @@
 //! Messages to group robots (WeCom, DingTalk, Feishu) when something needs a person, and when it is well again.
 //!
 //! It looks at what the admin listener shows, every few seconds, on the control thread: no request and no token task
-//! knows of it. `decide.rs` says which messages are due (pure), `text.rs` what they say and look like (pure), `send.rs`
-//! sends them. A robot's URL holds its key: it goes to that service over verified TLS and nowhere else.
+//! knows of it. `decide.rs` says which messages are due (pure), `text.rs` what they say and look like (pure), `sign.rs`
+//! signs them where a robot demands it (pure), `send.rs` sends them. A robot's URL holds its key: it goes to that service over verified TLS and nowhere else.
 
 mod decide;
 mod send;
+mod sign;
 mod text;
 mod watch;
 
@@ -21,6 +22,8 @@ pub struct Robot {
     pub service: Service,
     /// Its webhook, with its key.
     pub url: Secret,
+    /// What its messages are signed with, where it demands that; WeCom's robots know no signature.
+    pub secret: Option<Secret>,
     /// What it is told; at least one.
     pub on: Vec<Cause>,
 }
@@ -43,6 +46,14 @@ impl Service {
             Self::Wecom => &["qyapi.weixin.qq.com"],
             Self::Dingtalk => &["oapi.dingtalk.com"],
             Self::Feishu => &["open.feishu.cn", "open.larksuite.com"],
+        }
+    }
+
+    /// Whether its robots can demand that messages are signed (DingTalk: 加签, Feishu: 签名校验).
+    pub fn can_sign(self) -> bool {
+        match self {
+            Self::Wecom => false,
+            Self::Dingtalk | Self::Feishu => true,
         }
     }
 

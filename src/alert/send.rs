@@ -2,13 +2,13 @@
 //! redirects. No error of this file holds the robot's URL, for that holds its key.
 
 use std::net::IpAddr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Uri, header};
 use http_body_util::Full;
 
-use super::{Robot, text};
+use super::{Robot, sign, text};
 use crate::upstream::tls::Trust;
 use crate::upstream::{ApiHost, BaseUrl, CallError, Endpoint, OutboundProxy, Settings};
 
@@ -66,10 +66,14 @@ impl Sender {
         let service = robot.service;
         let url: Uri = robot.url.expose().parse().map_err(|_| "its url is no URL".to_owned())?;
         let host = self.host(&url).ok_or("its url does not lead to a host over TLS")?;
-        let body = text::body(service, words).to_string();
-        let mut request = Request::new(Full::from(Bytes::from(body)));
+        let mut target = url.path_and_query().map(ToString::to_string).unwrap_or_default();
+        let mut body = text::body(service, words);
+        if let Some(secret) = &robot.secret {
+            sign::sign(service, secret, SystemTime::now(), &mut target, &mut body);
+        }
+        let mut request = Request::new(Full::from(Bytes::from(body.to_string())));
         *request.method_mut() = Method::POST;
-        *request.uri_mut() = url.path_and_query().cloned().map(Uri::from).unwrap_or_default();
+        *request.uri_mut() = target.parse().map_err(|_| "its url is no URL".to_owned())?;
         let json = HeaderValue::from_static("application/json");
         request.headers_mut().insert(header::CONTENT_TYPE, json);
         let answer = host.call(request, LIMIT, LONGEST_ANSWER).await.map_err(|error| {

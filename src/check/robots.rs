@@ -1,7 +1,7 @@
 //! The robots of `[[alert]]`: sends each a test message where that was asked for.
 
 use super::Report;
-use crate::alert::Sender;
+use crate::alert::{Robot, Sender};
 use crate::config::Config;
 use crate::upstream::tls::Trust;
 
@@ -26,9 +26,19 @@ pub(super) async fn look(config: &Config, trust: &Trust, test: bool, report: &mu
         match sender.test(robot).await {
             Ok(()) => report.ok(format_args!("alert[{index}]: the {service} robot took a test message")),
             Err(error) => report.wrong(format_args!(
-                "alert[{index}]: {error}; is its `url` the webhook that the service shows, is `wxgate` among the robot's \
-                 keywords if it has any, and this machine's address among its allowed ones?"
+                "alert[{index}]: {error}; is its `url` the webhook that the service shows, {}is `wxgate` among the robot's \
+                 keywords if it has any, and this machine's address among its allowed ones?",
+                signature(robot)
             )),
         }
+    }
+}
+
+/// What to ask about a robot's signature.
+fn signature(robot: &Robot) -> &'static str {
+    match (&robot.secret, robot.service.can_sign()) {
+        (Some(_), _) => "`secret` what its security settings show, this machine's clock right, ",
+        (None, true) => "does it demand a signature (加签, 签名校验; then set `secret`), ",
+        (None, false) => "",
     }
 }

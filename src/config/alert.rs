@@ -1,10 +1,13 @@
 //! Reads `[[alert]]`: group robots that are told when something needs a person.
 //!
-//! A robot's URL holds its key, so no message shows any of it.
+//! A robot's URL holds its key, so no message shows any of it, nor of the secret that messages are signed with.
 
 use super::table::Table;
 use super::{keys, secret};
 use crate::alert::{Cause, Robot, Service};
+
+/// Why a WeCom robot has no secret.
+const NO_SIGNATURE: &str = "WeCom's robots know no signature, the key in their `url` is all; want `secret` with dingtalk or feishu alone";
 
 /// All robots; what is wrong is in the report, and then the list is not to be used.
 pub(super) fn read_all(top: &Table<'_>) -> Vec<Robot> {
@@ -27,6 +30,13 @@ fn read_one(mut table: Table<'_>) -> Option<Robot> {
         let fits = service.is_none_or(|service| leads_to(service, url.expose()));
         if fits { Some(url) } else { value.secret().say(wanted(service)) }
     });
+    let secret = match service {
+        Some(service) if !service.can_sign() => {
+            table.unwanted("secret", NO_SIGNATURE);
+            None
+        }
+        _ => table.optional("secret", |value| secret::read(value, secret::ROBOT_SECRET)),
+    };
     let on = table.key("on", |value| {
         let on =
             value.list("an array of causes", |v| v.one_of(&Cause::ALL.map(|one| (one.as_str(), one))))?;
@@ -37,7 +47,7 @@ fn read_one(mut table: Table<'_>) -> Option<Robot> {
         }
     });
     table.finish();
-    Some(Robot { service: service?, url: url?, on })
+    Some(Robot { service: service?, url: url?, secret, on })
 }
 
 /// Whether a URL is one of the service's own, over TLS and at its usual port.

@@ -60,6 +60,11 @@ pub(super) const SIGNING_KEY: Purpose =
 /// Where a group robot is told.
 pub(super) const ROBOT_URL: Purpose =
     Purpose { name: "url", source: "the webhook that the service shows for the robot" };
+/// What messages to a group robot are signed with.
+pub(super) const ROBOT_SECRET: Purpose = Purpose {
+    name: "secret",
+    source: "the text that the service shows beside 加签 or 签名校验 in the robot's security settings",
+};
 /// The URL of a shared store.
 pub(super) const STORE_URL: Purpose =
     Purpose { name: "URL", source: "the URL of the store, like redis://user:password@host:6379/0" };

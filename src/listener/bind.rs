@@ -31,7 +31,8 @@ pub fn bind(address: SocketAddr, workers: usize) -> io::Result<Bound> {
         match open(address, workers) {
             Err(e) if e.kind() == io::ErrorKind::AddrInUse && tries > 0 => {}
             opened => {
-                return opened.map_err(|e| io::Error::new(e.kind(), format!("cannot listen on {address}: {e}")));
+                return opened
+                    .map_err(|e| io::Error::new(e.kind(), format!("cannot listen on {address}: {e}")));
             }
         }
     }

@@ -89,7 +89,7 @@ impl Server {
 
     fn robot(&self, service: Service, path: &str) -> Robot {
         let url = format!("https://{}:{}{path}{KEY}", service.hosts()[0], self.address.port());
-        Robot { service, url: Secret::new(url), on: Cause::ALL.to_vec() }
+        Robot { service, url: Secret::new(url), secret: None, on: Cause::ALL.to_vec() }
     }
 
     fn seen(&self) -> Vec<String> {
@@ -146,6 +146,7 @@ async fn a_redirect_is_not_followed_and_a_foreign_certificate_is_refused() {
     let robot = Robot {
         service: Service::Wecom,
         url: Secret::new(format!("http://{}/?key={KEY}", server.address)),
+        secret: None,
         on: Cause::ALL.to_vec(),
     };
     let error = server.sender().test(&robot).await.unwrap_err();

@@ -650,6 +650,20 @@ fn robots() {
         ("kind = 'wecom'".to_owned(), "missing, and required: url"),
         (url.to_owned(), "missing, and required: kind"),
         (format!("kind = 'wecom'\n{url}\non = []"), "at least one cause"),
+        (
+            "kind = 'dingtalk'\nurl = 'https://oapi.dingtalk.com/robot/send?access_token=a'\nsecret = 'SECa'"
+                .to_owned(),
+            "",
+        ),
+        ("kind = 'feishu'\nurl = 'https://open.feishu.cn/hook/a'\nsecret = 'a'".to_owned(), ""),
+        (
+            "kind = 'feishu'\nurl = 'https://open.feishu.cn/hook/a'\nsecret = ''".to_owned(),
+            "alert[0].secret: the secret is empty; want the text that the service shows beside 加签 or 签名校验",
+        ),
+        (
+            format!("kind = 'wecom'\n{url}\nsecret = 'SECa'"),
+            "alert[0].secret: WeCom's robots know no signature",
+        ),
         (format!("kind = 'wecom'\n{url}\non = ['all']"), "found \"all\", want \"refused\" or"),
     ] {
         let said = robot(&lines);
