@@ -8,7 +8,6 @@ mod own;
 mod wecom;
 mod weixin;
 
-use std::borrow::Cow;
 use std::net::IpAddr;
 
 pub use own::{own, retry};
@@ -85,28 +84,28 @@ pub struct Facts<'a> {
 impl Entry {
     /// What to do, in whole sentences.
     pub fn todo(&self, lang: Lang, facts: Facts<'_>) -> String {
-        let text = self.todo.get(lang);
-        let appid = facts.appid.map_or_else(
-            || match lang {
-                Lang::En => Cow::Borrowed("this account"),
-                Lang::Zh => Cow::Borrowed("该账号"),
-            },
-            Cow::Borrowed,
-        );
-        let ip = facts.errmsg.and_then(seen_ip).map_or_else(
-            || match lang {
-                Lang::En => Cow::Borrowed("the egress IP"),
-                Lang::Zh => Cow::Borrowed("出口 IP"),
-            },
-            |ip| Cow::Owned(ip.to_string()),
-        );
-        text.replace("{appid}", &appid).replace("{ip}", &ip)
+        let (account, egress) = match lang {
+            Lang::En => ("this account", "the egress IP"),
+            Lang::Zh => ("该账号", "出口 IP "),
+        };
+        let ip = facts.errmsg.and_then(seen_ip).map(|ip| ip.to_string());
+        let text = fill(self.todo.get(lang), "{appid}", facts.appid, account);
+        fill(&text, "{ip}", ip.as_deref(), egress)
     }
 
     /// What it means and what to do, as one paragraph.
     pub fn explain(&self, lang: Lang, facts: Facts<'_>) -> String {
         let gap = if lang == Lang::En { " " } else { "" };
         format!("{}{gap}{}", self.means.get(lang), self.todo(lang, facts))
+    }
+}
+
+/// Puts a value into each gap, or words where it is not known. Chinese has spaces around Latin letters alone.
+fn fill(text: &str, gap: &str, value: Option<&str>, words: &str) -> String {
+    match value {
+        Some(value) => text.replace(gap, value),
+        None if words.is_ascii() => text.replace(gap, words),
+        None => text.replace(&format!(" {gap} "), words).replace(&format!(" {gap}"), words.trim_end()),
     }
 }
 

@@ -107,3 +107,14 @@ fn own_codes_and_retry_marks_are_explained() {
     }
     assert_eq!(own("unknown"), None);
 }
+
+#[test]
+fn no_space_stands_between_chinese_words() {
+    let chinese = |c: &char| ('\u{4e00}'..='\u{9fff}').contains(c);
+    for entry in weixin::TABLE.iter().chain(wecom::TABLE) {
+        let text = entry.explain(Lang::Zh, Facts::default());
+        let chars: Vec<char> = text.chars().collect();
+        let spaced = chars.windows(3).any(|near| near[1] == ' ' && chinese(&near[0]) && chinese(&near[2]));
+        assert!(!spaced, "{text}");
+    }
+}

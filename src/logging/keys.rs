@@ -72,7 +72,7 @@ pub(super) const ACCESS: &[Key] = &[
         "caller",
         "client.user.name",
         "Name of the `[[caller]]`, `admin` for a call of the admin listener, else the address.",
-        "`[[caller]]` 的名称；管理接口发起的调用为 `admin`；否则为地址。",
+        "`[[caller]]` 的名称；管理端口发起的调用为 `admin`；否则为地址。",
     ),
     key("peer", "client.ip", "Address that the connection comes from.", "连接的来源地址。"),
     key("account", "wxgate.account", "Name of the account; `-` without one.", "账号名称；没有时为 `-`。"),
@@ -83,25 +83,25 @@ pub(super) const ACCESS: &[Key] = &[
         "Path of the request without its query, cut at the first `=`.",
         "请求路径，不含查询参数，并在第一个 `=` 处截断。",
     ),
-    key("status", "http.response.status_code", "HTTP status of the answer; 0: none.", "回复的 HTTP 状态码；0 表示没有回复。"),
-    key("errcode", "error.code", "Top-level errcode of the answer, where it has one.", "回复顶层的 errcode（如有）。")
+    key("status", "http.response.status_code", "HTTP status of the answer; 0: none.", "响应的 HTTP 状态码；0 表示没有响应。"),
+    key("errcode", "error.code", "Top-level errcode of the answer, where it has one.", "响应顶层的 errcode（如有）。")
         .written(Form::Keyword),
     key("rid", "wxgate.rid", "WeChat's id of a failed call; its support asks for it.", "微信为失败调用给出的编号，联系微信客服时需要。"),
-    key("bytes", "http.response.body.bytes", "Bytes of the answer's body.", "回复正文的字节数。"),
+    key("bytes", "http.response.body.bytes", "Bytes of the answer's body.", "响应体的字节数。"),
     key("ms", "event.duration", "Milliseconds in all (`ecs`: nanoseconds).", "总耗时，毫秒（`ecs` 中为纳秒）。")
         .written(Form::Nanoseconds),
     key(
         "upstream_ms",
         "wxgate.upstream.duration",
         "Of these, milliseconds from sending to the head of the upstream's answer, over all attempts (`ecs`: nanoseconds).",
-        "其中从发出到收到上游回复头的毫秒数，累计各次尝试（`ecs` 中为纳秒）。",
+        "其中从发出到收到微信响应头的毫秒数，累计各次尝试（`ecs` 中为纳秒）。",
     )
     .written(Form::Nanoseconds),
     key(
         "attempts",
         "wxgate.attempts",
         "How often it was sent: 0 answered by wxgate itself, 2 after a refused token.",
-        "发送次数：0 表示由 wxgate 直接回复，2 表示凭据被拒绝后重发过。",
+        "发送次数：0 表示由 wxgate 直接响应，2 表示凭据被拒绝后重发过。",
     ),
     key("request_id", "http.request.id", "The caller's `X-Request-Id`, if well-formed.", "调用方的 `X-Request-Id`（格式正确时）。"),
     key("trace_id", "trace.id", "The trace id of the caller's `traceparent`, if well-formed.", "调用方 `traceparent` 中的 trace id（格式正确时）。"),
@@ -122,7 +122,7 @@ pub(super) const EVENTS: &[Key] = &[
         "expires_in",
         "wxgate.expires_in",
         "Seconds that a new token lives, as the upstream said.",
-        "新凭据的有效秒数，以上游所说为准。",
+        "新凭据的有效秒数，以微信返回的为准。",
     ),
     key(
         "fetches_today",
@@ -145,7 +145,7 @@ pub(super) const EVENTS: &[Key] = &[
         "What became of it: `success` or `failure` where the schema has the word.",
         "结果。",
     ),
-    key("quota", "wxgate.quota", "Fetches that the upstream allows in a day.", "上游每天允许的获取次数。"),
+    key("quota", "wxgate.quota", "Fetches that the upstream allows in a day.", "微信每天允许的获取次数。"),
     key("reason", "event.reason", "Why a token was asked for.", "为何获取凭据。"),
     key("restarts", "wxgate.restarts", "How often a task was started anew.", "任务重启的次数。"),
     key("seconds_left", "wxgate.seconds_left", "Seconds that are left.", "剩余秒数。"),

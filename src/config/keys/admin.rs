@@ -8,7 +8,7 @@ pub(super) const SECTION: Section = Section {
     header: Header::Optional,
     text: Text {
         en: "The admin listener: health, metrics, status, the page for people.",
-        zh: "管理接口：健康检查、指标、状态和管理页面。",
+        zh: "管理端口：健康检查、指标、状态和管理页面。",
     },
     keys: KEYS,
 };
@@ -35,7 +35,7 @@ const KEYS: &[Key] = &[
         List(&forms::HOST),
         "[]",
         "Further host names that the admin listener may be called by.",
-        "访问管理接口时还可以使用的主机名。",
+        "访问管理端口时还可以使用的主机名。",
     )
     .such_as(r#"["wxgate.monitoring.svc"]"#),
 ];
