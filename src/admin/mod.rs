@@ -4,10 +4,13 @@
 //! is asked, no caller waits for it. One gate stands before every route ([`gate`]). Nothing in here shows a token, a
 //! secret or a key: none of its sources holds one.
 
+mod answer;
+pub mod console;
 pub mod gate;
 pub mod history;
 pub mod json;
 pub mod page;
+mod parameters;
 pub mod routes;
 pub mod server;
 pub mod sources;

@@ -1,43 +1,35 @@
 //! Answers the requests of the admin listener: gate, route, answer.
 
 use std::future::Future;
-use std::pin::Pin;
-use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderValue};
 use http::request::Parts;
-use http::{Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full, Limited};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use http::{Method, Request, StatusCode};
+use http_body_util::Full;
+use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 
+use super::answer::{Answer, json_answer, no_account, plain, refusal};
+use super::console::{self, Console};
 use super::gate::{self, Decision};
 use super::json as shapes;
 use super::page;
+use super::parameters::{language, parameter, wants_page};
 use super::routes::{self, Found, Route};
 use super::sources::{Sources, lock};
 use crate::credential::Renewal;
-use crate::errcodes::{self, Facts, Lang};
 use crate::listener::{CallerBody, Handler, Limits, Rejection};
 use crate::metrics::text;
-use crate::proxy::{ConsoleAnswer, ConsoleCall};
 
 /// Connections at one moment.
 const MAX_CONNECTIONS: usize = 64;
-/// The largest body of a request: a console call.
-const MAX_BODY: usize = 2 << 20;
-/// The largest answer of a console call that is shown.
-const MAX_ANSWER: usize = 4 << 20;
 /// How long a refresh by hand is waited for.
 const REFRESH_WAIT: Duration = Duration::from_secs(15);
-/// How long a console call may take in all.
-const CALL_WAIT: Duration = Duration::from_secs(120);
 /// How long a reload is waited for.
 const RELOAD_WAIT: Duration = Duration::from_secs(60);
 
@@ -46,9 +38,6 @@ pub type Reloaded = Result<Vec<String>, Vec<String>>;
 
 /// Whoever reads the configuration again is asked with one of these, to be answered when that is over.
 pub type ReloadRequest = oneshot::Sender<Reloaded>;
-
-/// Makes console calls: on this thread, by the configuration in force.
-pub type Console = Rc<dyn Fn(String, ConsoleCall) -> Pin<Box<dyn Future<Output = Option<ConsoleAnswer>>>>>;
 
 /// The admin listener's handler.
 #[derive(Clone)]
@@ -60,8 +49,6 @@ pub struct Server {
     /// Whom a reload is asked of.
     pub reload: mpsc::Sender<ReloadRequest>,
 }
-
-type Answer = Response<Full<Bytes>>;
 
 impl<P: 'static> Handler<P> for Server {
     type Body = Full<Bytes>;
@@ -140,7 +127,7 @@ impl Server {
             }
             Route::Page => self.page(parts),
             Route::Refresh => self.refresh(parts, account).await,
-            Route::Call => self.call(parts, account, body).await,
+            Route::Call => console::answer(&self.sources, &self.console, parts, account, body).await,
             Route::Reload => self.read_again().await,
         }
     }
@@ -213,13 +200,7 @@ impl Server {
             return refusal(StatusCode::BAD_REQUEST, "bad-request", words);
         };
         let renewal = reader.refresh_now(generation, REFRESH_WAIT).await;
-        // A browser without script goes back to where it was.
-        let from_form = parts.headers.get(header::ACCEPT).is_some_and(|accept| {
-            accept
-                .to_str()
-                .is_ok_and(|accept| accept.split(',').any(|kind| kind.trim().starts_with("text/html")))
-        });
-        if from_form {
+        if wants_page(parts) {
             let mut answer = plain(StatusCode::SEE_OTHER, "text/plain; charset=utf-8", "");
             answer.headers_mut().insert(header::LOCATION, HeaderValue::from_static("/#accounts"));
             return answer;
@@ -262,64 +243,6 @@ impl Server {
         }
     }
 
-    async fn call(&self, parts: &Parts, name: &str, body: CallerBody) -> Answer {
-        if self.sources.in_force.load().account(name).is_none() {
-            return no_account();
-        }
-        let body = match Limited::new(body, MAX_BODY).collect().await {
-            Ok(body) => body.to_bytes(),
-            Err(_) => {
-                let words = "the body is over 2 MiB, or broke off";
-                return refusal(StatusCode::PAYLOAD_TOO_LARGE, "too-large", words);
-            }
-        };
-        let call = match console_call(&body) {
-            Ok(call) => call,
-            Err(words) => return refusal(StatusCode::BAD_REQUEST, "bad-request", &words),
-        };
-        let began = Instant::now();
-        let told = async {
-            let answer = (self.console)(name.to_owned(), call).await?;
-            let (head, body) = answer.response.into_parts();
-            let body = Limited::new(body, MAX_ANSWER).collect().await;
-            Some((head, body, answer.errcode, answer.code, answer.attempts))
-        };
-        match tokio::time::timeout(CALL_WAIT, told).await {
-            Ok(Some((head, Ok(body), errcode, code, attempts))) => {
-                let in_force = self.sources.in_force.load();
-                let account = in_force.account(name);
-                let product = account.map(|account| account.product).unwrap_or_default();
-                let appid = account.and_then(|account| account.appid.as_deref());
-                let body = body.to_bytes();
-                let errmsg = serde_json::from_slice::<Value>(&body).ok();
-                let errmsg = errmsg.as_ref().and_then(|body| body.get("errmsg")).and_then(Value::as_str);
-                let known = code
-                    .and_then(|code| errcodes::own(code).or_else(|| errcodes::retry(code)))
-                    .or_else(|| errcodes::errcode(product, errcode?));
-                let explain = known.map(|entry| entry.explain(language(parts), Facts { appid, errmsg }));
-                let mut told = json!({
-                    "status": head.status.as_u16(),
-                    "headers": fields(&head.headers),
-                    "errcode": errcode,
-                    "attempts": attempts,
-                    "ms": shapes::milliseconds(began.elapsed()),
-                    "explain": explain,
-                });
-                match std::str::from_utf8(&body) {
-                    Ok(text) => told["body"] = text.into(),
-                    Err(_) => told["body_base64"] = BASE64_STANDARD.encode(&body).into(),
-                }
-                json_answer(StatusCode::OK, &told)
-            }
-            Ok(Some(_)) => {
-                let words = "the answer is over 4 MiB, or broke off; use curl through the proxy";
-                refusal(StatusCode::BAD_GATEWAY, "too-large", words)
-            }
-            Ok(None) => no_account(),
-            Err(_) => refusal(StatusCode::GATEWAY_TIMEOUT, "timeout", "the call took longer than 120 s"),
-        }
-    }
-
     async fn read_again(&self) -> Answer {
         let (done, is_done) = oneshot::channel();
         let asked = async {
@@ -340,116 +263,9 @@ impl Server {
     }
 }
 
-/// The body of `POST /accounts/NAME/call`.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Asked {
-    method: Option<String>,
-    path: String,
-    #[serde(default)]
-    query: String,
-    #[serde(default)]
-    headers: std::collections::BTreeMap<String, String>,
-    body: Option<String>,
-}
-
-fn console_call(body: &[u8]) -> Result<ConsoleCall, String> {
-    // serde's messages name a place and a type, and may hold a value of the operator's own request.
-    let asked: Asked = serde_json::from_slice(body).map_err(|error| {
-        format!("the body is not {{\"method\", \"path\", \"query\", \"headers\", \"body\"}} in JSON: {error}")
-    })?;
-    let method = asked.method.unwrap_or_else(|| "GET".to_owned()).to_ascii_uppercase();
-    let method =
-        Method::from_bytes(method.as_bytes()).map_err(|_| "`method` is no HTTP method".to_owned())?;
-    let mut headers = HeaderMap::new();
-    for (name, value) in asked.headers {
-        let field = HeaderName::from_bytes(name.as_bytes()).ok().zip(HeaderValue::from_str(&value).ok());
-        let (name, value) = field.ok_or_else(|| "a header has a malformed name or value".to_owned())?;
-        headers.append(name, value);
-    }
-    let body = asked.body.map_or_else(Bytes::new, Bytes::from);
-    Ok(ConsoleCall { method, path: asked.path, query: asked.query, headers, body })
-}
-
-/// Fields as an object, text to text; several of a name are joined as HTTP does.
-fn fields(headers: &HeaderMap) -> Value {
-    let mut fields = serde_json::Map::new();
-    for name in headers.keys() {
-        let values = headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
-        fields.insert(name.as_str().to_owned(), values.collect::<Vec<_>>().join(", ").into());
-    }
-    fields.into()
-}
-
-/// The value of a query parameter; `""` for one without a value.
-fn parameter(parts: &Parts, name: &str) -> Option<String> {
-    let query = parts.uri.query()?;
-    form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
-}
-
-/// `?lang=` if it says one, else `Accept-Language`, by its weights.
-fn language(parts: &Parts) -> Lang {
-    let of_tag = |tag: &str| {
-        let tag = tag.trim().to_ascii_lowercase();
-        match tag.split('-').next() {
-            Some("zh") => Some(Lang::Zh),
-            Some("en") => Some(Lang::En),
-            _ => None,
-        }
-    };
-    if let Some(lang) = parameter(parts, "lang").and_then(|lang| of_tag(&lang)) {
-        return lang;
-    }
-    let accepted =
-        parts.headers.get_all(header::ACCEPT_LANGUAGE).iter().filter_map(|line| line.to_str().ok());
-    let mut best = (0.0, Lang::En);
-    for item in accepted.flat_map(|line| line.split(',')) {
-        let mut parts = item.split(';');
-        let lang = parts.next().and_then(of_tag);
-        let weight = parts.find_map(|part| part.trim().strip_prefix("q=")?.trim().parse::<f64>().ok());
-        let weight = weight.unwrap_or(1.0);
-        if let Some(lang) = lang
-            && weight > best.0
-        {
-            best = (weight, lang);
-        }
-    }
-    best.1
-}
-
 /// A number that nobody can guess.
 fn nonce() -> Option<String> {
     let mut bytes = [0; 16];
     aws_lc_rs::rand::fill(&mut bytes).ok()?;
     Some(BASE64_STANDARD.encode(bytes))
-}
-
-fn no_account() -> Answer {
-    refusal(StatusCode::NOT_FOUND, "not-found", "there is no account of this name")
-}
-
-fn refusal(status: StatusCode, error: &str, message: &str) -> Answer {
-    json_answer(status, &json!({ "error": error, "message": message }))
-}
-
-fn json_answer(status: StatusCode, body: &Value) -> Answer {
-    plain(status, "application/json; charset=utf-8", format!("{body}\n"))
-}
-
-/// An answer with the fields that all of them have: nothing is kept by caches, framed, or read by other origins.
-fn plain(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Answer {
-    let mut answer = Response::new(Full::new(body.into()));
-    *answer.status_mut() = status;
-    for (name, value) in [
-        (header::CONTENT_TYPE, kind),
-        (header::CACHE_CONTROL, "no-store"),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::REFERRER_POLICY, "no-referrer"),
-        (header::X_FRAME_OPTIONS, "DENY"),
-        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
-        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
-    ] {
-        answer.headers_mut().insert(name, HeaderValue::from_static(value));
-    }
-    answer
 }

@@ -20,8 +20,9 @@ use tokio_util::task::TaskTracker;
 
 use super::StartError;
 use super::worker::Settings;
+use crate::admin::console::Console;
 use crate::admin::gate::{At, Rules};
-use crate::admin::server::{Console, ReloadRequest, Server};
+use crate::admin::server::{ReloadRequest, Server};
 use crate::admin::sources::Sources;
 use crate::config::{Admin, AdminListen};
 use crate::listener::drain::{DrainSender, drain};

@@ -5,67 +5,39 @@
 //! behind that choice are in ARCHITECTURE.md. Knows no command line and no signal.
 
 mod admin;
+mod fixed;
+mod in_force;
+mod listening;
 mod tokens;
 mod upstreams;
 mod worker;
+mod workers;
 
 use std::fmt;
-use std::io;
-use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::admin::gate::{At, Rules};
 pub use crate::admin::server::{ReloadRequest, Reloaded};
 use crate::admin::sources::{InForce, Sources};
-use crate::admin::view::{Phase, PlatformCertificate};
-use crate::alert::{Alerts, Sender};
+use crate::admin::view::Phase;
+use crate::alert::Alerts;
 use crate::calls::Calls;
-use crate::config::{self, is_loopback};
-use crate::config::{AdminListen, Config, LogFormat, Setting};
-use crate::listener::drain::{DrainSender, drain};
-use crate::listener::{self, Bound, Connections, SharedTls};
+use crate::config::{Config, Setting};
+use crate::listener::{Connections, SharedTls};
 use crate::metrics::Metrics;
+use crate::proxy::Recorder;
 use crate::proxy::budget::Budget;
-use crate::proxy::signing::Signing;
-use crate::proxy::{Account, ProxyState, Recorder};
-use crate::store::redis::Link;
-use crate::upstream::ApiHost;
-use crate::upstream::tls::Trust;
 use admin::RunningAdmin;
+use fixed::Fixed;
+use in_force::{in_force, sender, state, values};
+pub use listening::{Listening, Scheme};
+use listening::{Sockets, refuse_open_relay, server_config, shared_tls};
 use tokens::Tokens;
-use worker::{Report, Settings, Worker};
-
-/// What callers have to speak to a listener.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scheme {
-    /// Plain HTTP.
-    Http,
-    /// HTTP over TLS.
-    Https,
-}
-
-/// One address that callers can reach; shown as a URL.
-#[derive(Debug, Clone, Copy)]
-pub struct Listening {
-    /// Plain or TLS.
-    pub scheme: Scheme,
-    /// The real address, also where port 0 was asked for.
-    pub address: SocketAddr,
-}
-
-impl fmt::Display for Listening {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = match self.scheme {
-            Scheme::Http => "http",
-            Scheme::Https => "https",
-        };
-        write!(f, "{scheme}://{}", self.address)
-    }
-}
+use worker::Settings;
+use workers::Workers;
 
 /// Why wxgate could not go on, or not follow an order; the text says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -106,8 +78,7 @@ pub struct App {
     settings: watch::Sender<Settings>,
     budget: Arc<Budget>,
     metrics: Arc<Metrics>,
-    drain: DrainSender,
-    reports: mpsc::UnboundedReceiver<Report>,
+    workers: Workers,
     /// What the admin listener shows, also where there is none.
     sources: Arc<Sources>,
     alerts: Alerts,
@@ -146,15 +117,9 @@ impl App {
     /// When an address is taken, the state directory cannot be written, there is no trust root, or a worker
     /// cannot begin.
     pub async fn start(config: Config) -> Result<Self, StartError> {
-        let mut bound = bind(&config)?;
-        let listening: Vec<Listening> = bound
-            .iter()
-            .map(|(bound, scheme)| Listening { scheme: *scheme, address: bound.address })
-            .collect();
-        let server_tls = match &config.tls {
-            Some(tls) => Some(Arc::new(ArcSwap::new(server_config(tls)?))),
-            None => None,
-        };
+        let sockets = Sockets::open(&config)?;
+        let listening = sockets.listening();
+        let server_tls = shared_tls(&config)?;
         let budget = Budget::new(config.limits.replay_total);
         let connections = Connections::default();
         // One more thread counts: the admin listener's own calls.
@@ -186,21 +151,11 @@ impl App {
         sources.in_force.store(Arc::new(shown));
         admin_settings.send_replace(Some(settings.clone()));
         let (settings, _) = watch::channel(settings);
-        let (drain_sender, drain) = drain();
-        let (report, reports) = mpsc::unbounded_channel();
-        for index in 0..config.workers {
-            let worker = Worker {
-                sockets: sockets_of_one(&mut bound, server_tls.as_ref()),
-                settings: settings.subscribe(),
-                connections: connections.clone(),
-                recorder: recorder(index),
-                drain: drain.clone(),
-                reports: report.clone(),
-            };
-            worker.start(index)?;
-        }
+        let tls = server_tls.as_ref();
+        let workers = Workers::start(config.workers, sockets, tls, &settings, &connections, recorder).await?;
         let alerts = Alerts::start(Arc::clone(&sources), config.alerts.clone(), sender(&config, &trust));
-        let mut app = Self {
+        sources.enter(Phase::Serving);
+        Ok(Self {
             fixed: Fixed::of(&config),
             shutdown_grace: config.shutdown_grace,
             shutdown_delay: config.shutdown_delay,
@@ -210,19 +165,13 @@ impl App {
             settings,
             budget,
             metrics,
-            drain: drain_sender,
-            reports,
+            workers,
             sources,
             alerts,
             admin: running_admin,
             admin_settings,
             reload_requests: Some(reload_requests),
-        };
-        for _ in 0..app.fixed.workers {
-            app.worker_is(Report::Ready).await?;
-        }
-        app.sources.enter(Phase::Serving);
-        Ok(app)
+        })
     }
 
     /// Where the admin listener is: `http://ADDRESS` or `unix:PATH`.
@@ -265,7 +214,7 @@ impl App {
                     }
                     Some(Order::Stop) | None => break,
                 },
-                report = self.reports.recv() => return Err(ended_by_itself(report)),
+                error = self.workers.one_ends() => return Err(error),
             }
         }
         // Load balancers look away from here on: `/readyz` says 503.
@@ -275,20 +224,12 @@ impl App {
             tracing::info!(%delay, "stopping after shutdown_delay: callers are still accepted");
             tokio::select! {
                 () = tokio::time::sleep(self.shutdown_delay) => {}
-                report = self.reports.recv() => return Err(ended_by_itself(report)),
+                error = self.workers.one_ends() => return Err(error),
             }
         }
         tracing::info!("stopping: no more connections, requests in flight may finish");
         self.end().await;
         Ok(())
-    }
-
-    async fn worker_is(&mut self, wanted: Report) -> Result<(), StartError> {
-        match (self.reports.recv().await, wanted) {
-            (Some(Report::Ready), Report::Ready) | (Some(Report::Ended), Report::Ended) => Ok(()),
-            (Some(Report::Failed(words)), _) => Err(StartError(words)),
-            _ => Err(StartError("a worker has ended by itself, which is a fault in wxgate".to_owned())),
-        }
     }
 
     /// Goes on with another configuration, or, when that cannot be, with the present one.
@@ -312,13 +253,14 @@ impl App {
     }
 
     async fn apply(&mut self, config: Config, shown: &[Setting]) -> Result<(), StartError> {
-        self.refuse_open_relay(&config)?;
+        refuse_open_relay(&self.listening, &config)?;
         let certificates = match (&self.server_tls, &config.tls) {
             (Some(shared), Some(tls)) => Some((shared, server_config(tls)?)),
             _ => None,
         };
         let trust = upstreams::trust(&config).await?;
-        let hosts = upstreams::api_hosts(&config, &trust, self.fixed.workers, &self.settings.borrow().hosts);
+        let hosts =
+            upstreams::api_hosts(&config, &trust, self.workers.count(), &self.settings.borrow().hosts);
         let accounts = self.tokens.apply(&config, &hosts).await?;
         if let Some((shared, certificates)) = certificates {
             shared.store(certificates);
@@ -339,173 +281,8 @@ impl App {
         Ok(())
     }
 
-    /// The sockets stay as they are until a restart, so the new rules must be enough for the old addresses.
-    fn refuse_open_relay(&self, config: &Config) -> Result<(), StartError> {
-        if config.open_to_everyone || !config.callers.is_empty() {
-            return Ok(());
-        }
-        let certificates = config.tls.as_ref().is_some_and(|tls| tls.pem.client_ca.is_some());
-        let guarded = |listening: &&Listening| {
-            is_loopback(listening.address.ip()) || (listening.scheme == Scheme::Https && certificates)
-        };
-        let open = self.listening.iter().find(|listening| !guarded(listening));
-        match open {
-            None => Ok(()),
-            Some(listening) => Err(StartError(format!(
-                "{listening} stays open until a restart, and by the new configuration whoever reaches it could use \
-                 the WeChat account; restart wxgate, or keep a [[caller]] or `client_ca`"
-            ))),
-        }
-    }
-
-    async fn end(mut self) {
-        self.drain.begin();
-        let grace = self.shutdown_grace;
-        let finished = async {
-            for _ in 0..self.fixed.workers {
-                // However it ended: it has ended.
-                let _ = self.worker_is(Report::Ended).await;
-            }
-        };
-        if tokio::time::timeout(grace, finished).await.is_err() {
-            tracing::warn!(
-                grace = %humantime::format_duration(grace),
-                "some requests did not finish within shutdown_grace and are cut off"
-            );
-        }
+    async fn end(self) {
+        self.workers.end(self.shutdown_grace).await;
         let _ = tokio::time::timeout(Duration::from_secs(10), self.tokens.end()).await;
     }
-}
-
-/// What a worker said that nobody asked.
-fn ended_by_itself(report: Option<Report>) -> StartError {
-    let words = match report {
-        Some(Report::Failed(words)) => words,
-        _ => "a worker has ended by itself, which is a fault in wxgate".to_owned(),
-    };
-    StartError(format!("{words}; start wxgate again"))
-}
-
-/// What a running process cannot change.
-struct Fixed {
-    listen: Vec<SocketAddr>,
-    tls_listen: Option<Vec<SocketAddr>>,
-    workers: usize,
-    log_format: LogFormat,
-    admin_listen: Option<AdminListen>,
-    replay_total: usize,
-}
-
-impl Fixed {
-    fn of(config: &Config) -> Self {
-        Self {
-            listen: config.listen.clone(),
-            tls_listen: config.tls.as_ref().map(|tls| tls.listen.clone()),
-            workers: config.workers,
-            log_format: config.log_format,
-            admin_listen: config.admin.as_ref().map(|admin| admin.listen.clone()),
-            replay_total: config.limits.replay_total,
-        }
-    }
-
-    /// The keys of a configuration that take effect with a restart alone.
-    fn differs_from(&self, config: &Config) -> Vec<&'static str> {
-        let new = Self::of(config);
-        [
-            ("listen", self.listen != new.listen),
-            ("tls.listen", self.tls_listen != new.tls_listen),
-            ("workers", self.workers != new.workers),
-            ("log_format", self.log_format != new.log_format),
-            ("admin.listen", self.admin_listen != new.admin_listen),
-            ("limits.replay_total", self.replay_total != new.replay_total),
-        ]
-        .into_iter()
-        .filter_map(|(key, changed)| changed.then_some(key))
-        .collect()
-    }
-}
-
-/// What the admin listener shows of a configuration.
-fn in_force(
-    config: &Config,
-    accounts: &[Account],
-    hosts: &[Arc<ApiHost>],
-    listening: &[Listening],
-    shared_store: Option<&Arc<Link>>,
-    settings: Vec<serde_json::Value>,
-) -> InForce {
-    let certificate = |(number, expires_at)| PlatformCertificate { number, expires_at };
-    let account =
-        |((account, host), token_api): ((&Account, &Arc<ApiHost>), _)| crate::admin::sources::Account {
-            name: Arc::clone(&account.name),
-            product: account.product,
-            appid: account.token.as_ref().map(|token| token.appid.clone()),
-            token_api,
-            token: account.token.as_ref().map(|token| token.reader.clone()),
-            tickets: account.token.as_ref().map(|token| token.tickets.clone()).unwrap_or_default(),
-            certificates: account.signing.iter().flat_map(Signing::certificates).map(certificate).collect(),
-            host: Arc::clone(host),
-            prefix: account.rules.prefix.clone(),
-            host_name: account.rules.hosts.first().cloned(),
-            paths: account.rules.paths.clone(),
-        };
-    let token_apis = config.accounts.iter().map(config::Account::token_api);
-    InForce {
-        accounts: accounts.iter().zip(hosts).zip(token_apis).map(account).collect(),
-        egress_ip: config.upstream.egress_ip,
-        listening: listening.iter().map(ToString::to_string).collect(),
-        shared_store: shared_store.cloned(),
-        callers_need_key: config.callers.iter().any(|caller| !caller.keys.is_empty()),
-        settings,
-    }
-}
-
-/// What messages to robots go out by.
-fn sender(config: &Config, trust: &Trust) -> Sender {
-    let (egress, proxy) = (config.upstream.egress_ip, config.upstream.proxy.clone());
-    Sender { trust: trust.clone(), egress, proxy }
-}
-
-fn values(settings: &[Setting]) -> Vec<serde_json::Value> {
-    settings.iter().filter_map(|setting| serde_json::to_value(setting).ok()).collect()
-}
-
-/// What workers serve by.
-fn state(config: &Config, accounts: Vec<Account>, budget: &Arc<Budget>, metrics: &Metrics) -> ProxyState {
-    let mut state = ProxyState::new(
-        accounts,
-        config.callers.clone(),
-        config.limits.clone(),
-        Arc::clone(budget),
-        config.access_log,
-        metrics,
-    );
-    state.strip.clone_from(&config.upstream.strip);
-    state
-}
-
-fn bind(config: &Config) -> Result<Vec<(Bound, Scheme)>, StartError> {
-    let plain = config.listen.iter().map(|address| (*address, Scheme::Http));
-    let https = config.tls.iter().flat_map(|tls| &tls.listen).map(|address| (*address, Scheme::Https));
-    plain
-        .chain(https)
-        .map(|(address, scheme)| Ok((listener::bind(address, config.workers)?, scheme)))
-        .collect::<io::Result<Vec<_>>>()
-        .map_err(StartError::because)
-}
-
-fn server_config(tls: &config::Tls) -> Result<Arc<rustls::ServerConfig>, StartError> {
-    crate::tls::server_config(&tls.pem).map_err(|e| StartError(format!("tls.{}: {e}", e.key())))
-}
-
-/// The sockets of one more worker.
-fn sockets_of_one(
-    bound: &mut [(Bound, Scheme)],
-    tls: Option<&SharedTls>,
-) -> Vec<(TcpListener, Option<SharedTls>)> {
-    let of_one = |(bound, scheme): &mut (Bound, Scheme)| {
-        let tls = tls.filter(|_| *scheme == Scheme::Https);
-        Some((bound.take()?, tls.cloned()))
-    };
-    bound.iter_mut().filter_map(of_one).collect()
 }
