@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 use std::io::Write;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 use wxgate_sandbox::{CA, DEFAULT_APPID, DEFAULT_SECRET, Options, Sandbox};
@@ -43,7 +43,11 @@ async fn run(out: &mut dyn Write) -> Result<(), String> {
     let core_dumps = process::core_dumps_off();
     let signals = Signals::new().map_err(|e| words(&e))?;
     let sandbox = sandbox().await?;
-    let dir = TempDir::with_prefix("wxgate-demo-").map_err(|e| words(&e))?;
+    let dir = folder(&[
+        Some(std::env::temp_dir()),
+        std::env::var_os("STATE_DIRECTORY").map(PathBuf::from),
+        std::env::current_dir().ok(),
+    ])?;
     let ca = dir.path().join("ca.pem");
     std::fs::write(&ca, CA).map_err(|e| words(&e))?;
     let app = app(&sandbox.url(), &ca, dir.path()).await?;
@@ -61,6 +65,15 @@ async fn run(out: &mut dyn Write) -> Result<(), String> {
     let outcome = app.run(signals.orders(None)).await;
     wechat.abort();
     outcome.map_err(|e| words(&e))
+}
+
+/// A folder of the demo's own in the first place that takes one: an image of wxgate alone has no /tmp.
+fn folder(places: &[Option<PathBuf>]) -> Result<TempDir, String> {
+    let places = || places.iter().flatten();
+    places().find_map(|place| TempDir::with_prefix_in("wxgate-demo-", place).ok()).ok_or_else(|| {
+        let tried: Vec<_> = places().map(|place| place.display().to_string()).collect();
+        format!("cannot make a folder in {}; set TMPDIR to one that this user may write to", tried.join(", "))
+    })
 }
 
 /// The usual port, or any free one.
@@ -131,6 +144,16 @@ fn introduction(proxy: SocketAddr, sandbox: SocketAddr, admin: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn without_a_folder_for_temporary_files_it_takes_another() {
+        let there = tempfile::tempdir().unwrap();
+        let missing = Some(there.path().join("missing"));
+        let made = folder(&[missing.clone(), None, Some(there.path().to_owned())]).unwrap();
+        assert_eq!(made.path().parent(), Some(there.path()));
+        let refused = folder(&[missing, None]).unwrap_err();
+        assert!(refused.contains("/missing; set TMPDIR"), "{refused}");
+    }
 
     #[test]
     fn the_introduction_has_four_commands() {
