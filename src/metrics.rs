@@ -6,6 +6,8 @@
 //! connections) is asked for at the look itself, in [`text`].
 
 mod cell;
+mod families;
+pub mod look;
 pub mod process;
 pub mod text;
 pub mod totals;

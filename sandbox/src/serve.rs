@@ -170,16 +170,9 @@ async fn http<S: Resettable>(stream: S, peer: IpAddr, site: &Site, mut stopping:
 }
 
 /// An ordered reset. As the service's error it makes hyper drop the connection without an answer.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("connection reset as ordered")]
 struct Reset;
-
-impl std::fmt::Display for Reset {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("connection reset as ordered")
-    }
-}
-
-impl std::error::Error for Reset {}
 
 async fn respond(
     incoming: Request<Incoming>,

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::view::{Account, Fetch, FetchError, Ticket, View};
 use crate::calls::Call;
 use crate::errcodes::{Facts, Lang};
-use crate::metrics::text::UpstreamConnections;
+use crate::metrics::look::UpstreamConnections;
 
 /// A time in RFC 3339, UTC, whole seconds.
 pub fn time(at: SystemTime) -> String {

@@ -11,6 +11,7 @@ pub mod history;
 pub mod json;
 pub mod page;
 mod parameters;
+mod read;
 pub mod routes;
 pub mod server;
 pub mod sources;

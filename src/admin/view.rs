@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::errcodes::{self, Entry, Facts, Lang, Product};
-use crate::metrics::text::UpstreamConnections;
+use crate::metrics::look::UpstreamConnections;
 
 /// Where the process is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

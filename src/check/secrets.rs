@@ -21,9 +21,8 @@ pub(super) fn look(loaded: &Loaded, report: &mut Report<'_>) {
     if all == 0 {
         return;
     }
-    let exposed = loaded.warnings.iter().any(|warning| warning.contains("chmod 600"));
     // Those that are open to others have been named above.
-    let modes = if exposed {
+    let modes = if loaded.exposed {
         "some of their files are open to others (see above)"
     } else {
         "no other user can read their files"

@@ -8,13 +8,14 @@ use std::path::{Path, PathBuf};
 use serde_json::Value as Json;
 use zeroize::Zeroizing;
 
+use super::defaults::state_dir;
 use super::error::{ConfigErrors, Problem, shown};
 use super::files::Files;
 use super::parse::address;
 use super::report::Finished;
 use super::settings::{self, Content, ValueSource};
 use super::text::Text;
-use super::{ConfigSource, Env, Loaded, parse, secret, state_dir};
+use super::{ConfigSource, Env, Loaded, parse, secret};
 use crate::secret::Secret;
 
 const APPID: &str = "WXGATE_APPID";
@@ -38,7 +39,7 @@ pub(super) fn load(files: &Files, env: Env<'_>) -> Result<Loaded, ConfigErrors> 
     if !ALL.iter().any(|name| set(env, name).is_some()) {
         return Err(ConfigErrors::NothingConfigured);
     }
-    let mut reader = Reader { files, env, problems: Vec::new(), warnings: Vec::new() };
+    let mut reader = Reader { files, env, problems: Vec::new(), exposed: false };
     // The defaults are those of a file with an account that says nothing of itself.
     let nobody = "state_dir = '.'\n[[account]]\nappid = 'nobody'\nsecret = 'none'\n";
     let nobody = Text { path: PathBuf::new(), text: Zeroizing::new(nobody.to_owned()), exposed: false };
@@ -82,8 +83,9 @@ pub(super) fn load(files: &Files, env: Env<'_>) -> Result<Loaded, ConfigErrors> 
         }
         account.upstream = config.upstream.url.clone();
     }
-    let (warnings, source) = (reader.warnings, ConfigSource::Environment);
-    Ok(Loaded { config, warnings, source, credentials: Vec::new(), settings })
+    let (exposed, source) = (reader.exposed, ConfigSource::Environment);
+    let warnings = exposed.then(|| format!("{SECRET_FILE}: {}", secret::EXPOSED)).into_iter().collect();
+    Ok(Loaded { config, warnings, exposed, source, credentials: Vec::new(), settings })
 }
 
 /// A variable's value; empty counts as not set, for compose files write `NAME=` for "none".
@@ -95,7 +97,8 @@ struct Reader<'a> {
     files: &'a Files,
     env: Env<'a>,
     problems: Vec<Problem>,
-    warnings: Vec<String>,
+    /// Other users can read the file with the secret.
+    exposed: bool,
 }
 
 impl Reader<'_> {
@@ -153,9 +156,7 @@ impl Reader<'_> {
     fn secret_file(&mut self, path: &Path) -> Result<Secret, String> {
         let (secret, exposed) =
             secret::from_file(self.files, SECRET_FILE, path, self.env, secret::APP_SECRET)?;
-        if exposed {
-            self.warnings.push(format!("{SECRET_FILE}: {}", secret::EXPOSED));
-        }
+        self.exposed = exposed;
         Ok(secret)
     }
 

@@ -9,6 +9,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use zeroize::Zeroizing;
 
+use super::defaults;
 use super::error::{ConfigErrors, Problem};
 use super::files::Files;
 use super::keys::{self, TOP};
@@ -20,7 +21,7 @@ use super::text::{self, NoText, Text};
 use super::value::Value;
 use super::{
     Account, Config, ConfigSource, Env, Loaded, LogFormat, Upstream, account, admin, alert, caller, limits,
-    state_dir, store, tls, upstream,
+    store, tls, upstream,
 };
 
 /// What follows is seldom more than an echo, above all if the file is no TOML at all.
@@ -56,7 +57,7 @@ pub(super) fn from_text(
 
 fn load_text(text: &Text, files: &Files, env: Env<'_>) -> Result<Loaded, ConfigErrors> {
     let (config, finished) = read(text, files, env);
-    let Finished { problems, mut warnings, env_used, credentials, settings, .. } = finished;
+    let Finished { problems, mut warnings, exposed, env_used, credentials, settings, .. } = finished;
     let config = match config {
         Some(config) if problems.is_empty() => config,
         _ => return Err(ConfigErrors::Wrong(problems)),
@@ -67,7 +68,7 @@ fn load_text(text: &Text, files: &Files, env: Env<'_>) -> Result<Loaded, ConfigE
         warnings.push(format!("{} in the environment: ignored, {shown} alone decides", ignored.join(", ")));
     }
     let source = ConfigSource::File(text.path.clone());
-    Ok(Loaded { config, warnings, source, credentials, settings })
+    Ok(Loaded { config, warnings, exposed, source, credentials, settings })
 }
 
 /// The configuration as far as it could be read, and what is wrong with it.
@@ -103,7 +104,7 @@ fn read_all(main: &Text, findings: &Findings<'_>) -> Option<Config> {
     let config = read_top(&mut top, &included_tops, all_parsed, &empty);
     for (text, report) in std::iter::once((main, &report)).chain(included.iter().zip(&reports)) {
         if text.exposed && report.has_plain_secret() {
-            findings.warn(format!(
+            findings.warn_exposed(format!(
                 "{}: holds a secret, and other users of this machine can read it; `chmod 600` it",
                 text.path.display()
             ));
@@ -152,7 +153,7 @@ fn read_top<'r>(
     let watch = top.key("watch", Value::yes_or_no);
     let open_to_everyone = top.key("open_to_everyone", Value::yes_or_no);
     top.finish();
-    let state_dir = given_dir.unwrap_or_else(|| match state_dir(report.env()) {
+    let state_dir = given_dir.unwrap_or_else(|| match defaults::state_dir(report.env()) {
         Ok((dir, variable)) => {
             let shown = dir.display().to_string().into();
             report.findings.replace("state_dir", shown, ValueSource::Environment(variable));
@@ -189,7 +190,7 @@ fn read_top<'r>(
         state_dir: state_dir?,
         log_format,
         access_log,
-        workers: super::workers(workers),
+        workers: defaults::workers(workers),
         shutdown_grace,
         shutdown_delay,
         watch,

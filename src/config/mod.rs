@@ -5,9 +5,11 @@
 
 mod account;
 mod admin;
+mod advice;
 mod alert;
 mod app;
 mod caller;
+mod defaults;
 mod environment;
 mod error;
 mod file;
@@ -35,11 +37,9 @@ mod tests;
 
 use std::collections::HashSet;
 use std::ffi::OsString;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-use http::HeaderName;
 
 pub use crate::credential::TokenApi;
 use crate::credential::{Policy, policy};
@@ -53,6 +53,7 @@ pub use schema::schema;
 pub(crate) use secret::appsecret;
 pub use settings::{Setting, ValueSource, changed, print};
 pub use store::Store;
+pub use upstream::Upstream;
 
 use files::Files;
 
@@ -62,9 +63,8 @@ use crate::proxy::route::{PathPattern, SecretPath};
 pub use crate::proxy::settings::{Allow, Caller, Limits, Rate};
 pub use crate::proxy::signing::keys::Keys as SigningKeys;
 use crate::secret::Secret;
-use crate::tls::{Pem, ServerPem};
-use crate::upstream::tls::Trust;
-use crate::upstream::{BaseUrl, Endpoint, OutboundProxy, Settings};
+use crate::tls::ServerPem;
+use crate::upstream::BaseUrl;
 
 /// Where variables come from: the process's environment, or a test's own.
 pub type Env<'a> = &'a dyn Fn(&str) -> Option<OsString>;
@@ -79,6 +79,8 @@ pub struct Loaded {
     pub config: Config,
     /// What is allowed and probably not meant, one line each, free of secrets.
     pub warnings: Vec<String>,
+    /// Whether other users of this machine can read a file with a secret; the warnings name each.
+    pub exposed: bool,
     /// What decided.
     pub source: ConfigSource,
     /// Keys whose values are systemd's credentials, which stay as they are until the unit is restarted.
@@ -191,97 +193,12 @@ pub struct Tls {
     pub pem: ServerPem,
 }
 
-/// The number of threads that `workers` asks for; 0 is one for each CPU this process may use.
-fn workers(asked: usize) -> usize {
-    match asked {
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
-        asked => asked,
-    }
-}
-
-/// Where state goes unless the configuration says so: systemd's folder, else the XDG one, else the home's. With the
-/// variable that decides.
-fn state_dir(env: Env<'_>) -> Result<(PathBuf, &'static str), String> {
-    const SYSTEMD: &str = "STATE_DIRECTORY";
-    // systemd lists several folders with `:` between them; ours is the first.
-    if let Some(folders) = env(SYSTEMD)
-        && let Some(first) =
-            std::env::split_paths(&folders).next().filter(|first| !first.as_os_str().is_empty())
-    {
-        return Ok((first, SYSTEMD));
-    }
-    // A relative path in an XDG variable is invalid and to be ignored, says its specification.
-    let folder = |name| env(name).map(PathBuf::from).filter(|folder| folder.is_absolute()).map(|f| (f, name));
-    folder("XDG_STATE_HOME")
-        .or_else(|| folder("HOME").map(|(home, name)| (home.join(".local/state"), name)))
-        .map(|(state, name)| (state.join("wxgate"), name))
-        .ok_or_else(|| {
-            "no default, for neither STATE_DIRECTORY nor XDG_STATE_HOME nor HOME is set; want a folder that \
-             wxgate may write to"
-                .to_owned()
-        })
-}
-
-/// The WeChat API host and how to reach it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Upstream {
-    /// Of the accounts that name no other; `http` for loopback alone.
-    pub url: BaseUrl,
-    /// The local address that every outbound connection leaves from; `None`: the system chooses.
-    pub egress_ip: Option<IpAddr>,
-    /// Further trust roots.
-    pub ca: Option<Pem>,
-    /// Time for DNS, TCP, the proxy and TLS together.
-    pub connect_timeout: Duration,
-    /// From the last byte of the request to the head of the response.
-    pub response_timeout: Duration,
-    /// Connections to one API host at one moment.
-    pub max_connections: usize,
-    /// Further hosts of the API at `url`.
-    pub fallbacks: Vec<BaseUrl>,
-    /// What every connection goes through.
-    pub proxy: Option<OutboundProxy>,
-    /// Fields of callers that are not passed on.
-    pub strip: Vec<HeaderName>,
-    /// Idle connections kept ready.
-    pub warm_connections: usize,
-}
-
 impl Config {
     /// How many connections there can be at one moment: those of callers, and those to each API host.
     pub fn connections(&self) -> usize {
         let hosts: HashSet<_> =
             self.accounts.iter().flat_map(|account| self.upstream.bases(account)).collect();
         self.limits.max_connections.saturating_add(self.upstream.max_connections.saturating_mul(hosts.len()))
-    }
-}
-
-impl Upstream {
-    /// The hosts of an account, the first one first. `fallbacks` stand in for `url`, and for no other host.
-    pub fn bases<'a>(&'a self, account: &'a Account) -> impl Iterator<Item = &'a BaseUrl> {
-        let fallbacks = if account.upstream == self.url { &*self.fallbacks } else { &[] };
-        std::iter::once(&account.upstream).chain(fallbacks)
-    }
-
-    /// The endpoint of an account, and those to fall back to.
-    pub fn endpoints(&self, account: &Account, trust: &Trust) -> (Endpoint, Vec<Endpoint>) {
-        let endpoint = |base: &BaseUrl| Endpoint {
-            base: base.clone(),
-            egress: self.egress_ip,
-            proxy: self.proxy.clone(),
-            trust: trust.clone(),
-        };
-        (endpoint(&account.upstream), self.bases(account).skip(1).map(endpoint).collect())
-    }
-
-    /// What holds for every endpoint; `workers` share what is kept ready.
-    pub fn settings(&self, workers: usize) -> Settings {
-        Settings {
-            connect_timeout: self.connect_timeout,
-            response_timeout: self.response_timeout,
-            max_connections: self.max_connections,
-            warm_connections: self.warm_connections.div_ceil(workers),
-        }
     }
 }
 

@@ -11,9 +11,10 @@ use std::sync::Arc;
 use serde_json::Value as Json;
 
 use super::Env;
-use super::error::{Problem, shown_key};
+use super::advice::advise;
+use super::error::Problem;
 use super::files::Files;
-use super::keys::{Header, SECTIONS, Section, TOP};
+use super::keys::{Header, Section};
 use super::settings::{Content, Setting, ValueSource, hides, replace};
 use super::value::Value;
 use crate::regular_file::{Contents, ReadError};
@@ -25,6 +26,7 @@ pub(super) struct Findings<'a> {
     pub(super) files: &'a Files,
     problems: RefCell<Vec<Problem>>,
     warnings: RefCell<Vec<String>>,
+    exposed: Cell<bool>,
     env_used: RefCell<Vec<String>>,
     credentials: RefCell<Vec<String>>,
     settings: RefCell<Vec<Setting>>,
@@ -41,6 +43,7 @@ impl<'a> Findings<'a> {
             files,
             problems: RefCell::default(),
             warnings: RefCell::default(),
+            exposed: Cell::default(),
             env_used: RefCell::default(),
             credentials: RefCell::default(),
             settings: RefCell::default(),
@@ -59,6 +62,12 @@ impl<'a> Findings<'a> {
 
     pub(super) fn warn(&self, words: String) {
         self.warnings.borrow_mut().push(words);
+    }
+
+    /// Warns of a file with a secret that other users can read.
+    pub(super) fn warn_exposed(&self, words: String) {
+        self.exposed.set(true);
+        self.warn(words);
     }
 
     /// The path of one more table in what is in force, counted over all files.
@@ -102,6 +111,7 @@ impl<'a> Findings<'a> {
         Finished {
             problems,
             warnings: self.warnings.into_inner(),
+            exposed: self.exposed.get(),
             env_used: self.env_used.into_inner(),
             credentials: self.credentials.into_inner(),
             settings: self.settings.into_inner(),
@@ -115,6 +125,8 @@ impl<'a> Findings<'a> {
 pub(super) struct Finished {
     pub(super) problems: Vec<Problem>,
     pub(super) warnings: Vec<String>,
+    /// Other users can read a file with a secret.
+    pub(super) exposed: bool,
     /// Environment variables that the files themselves ask for.
     pub(super) env_used: Vec<String>,
     /// Keys whose values are systemd's credentials.
@@ -207,7 +219,16 @@ impl<'a> Report<'a> {
     }
 
     pub(super) fn warn(&self, line: usize, key: &str, words: &str) {
-        self.findings.warn(format!("{}:{line}: {key}: {words}", self.file.display()));
+        self.findings.warn(self.at(line, key, words));
+    }
+
+    /// As [`Findings::warn_exposed`], of a file that a value names.
+    pub(super) fn warn_exposed(&self, line: usize, key: &str, words: &str) {
+        self.findings.warn_exposed(self.at(line, key, words));
+    }
+
+    fn at(&self, line: usize, key: &str, words: &str) -> String {
+        format!("{}:{line}: {key}: {words}", self.file.display())
     }
 
     /// Notes, in tests, that a reader asked for a key.
@@ -270,35 +291,4 @@ impl<'a> Report<'a> {
     pub(super) fn has_plain_secret(&self) -> bool {
         self.plain_secret.get()
     }
-}
-
-fn advise(section: &'static Section, path: &str, name: &str) -> (String, String) {
-    let here: Vec<&str> = section.names().collect();
-    let Some(name) = shown_key(name) else {
-        let words = format!("holds something that is not one of its keys: {}", listed(&here));
-        return (path.to_owned(), words);
-    };
-    let full = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
-    let asked = name.to_ascii_lowercase().replace('-', "_");
-    let close = here
-        .iter()
-        .map(|known| (strsim::damerau_levenshtein(known, &asked), known))
-        .filter(|(distance, known)| *distance <= 1 + known.len() / 4)
-        .min();
-    let elsewhere = || SECTIONS.iter().find(|section| section.names().any(|known| known == asked));
-    let advice = match close {
-        Some((_, nearest)) => format!("unknown key, did you mean `{nearest}`?"),
-        None => match elsewhere() {
-            Some(section) if section.name == TOP => {
-                "unknown key here, it belongs at the top of the file, before the first [table]".to_owned()
-            }
-            Some(section) => format!("unknown key here, it belongs under {}", section.shown()),
-            None => format!("unknown key, known here are {}", listed(&here)),
-        },
-    };
-    (full, advice)
-}
-
-fn listed(names: &[&str]) -> String {
-    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }

@@ -237,7 +237,7 @@ fn checked(text: &str, purpose: Purpose) -> Result<Secret, String> {
 /// Warns where others than its owner may read a file.
 pub(super) fn warn_if_exposed(meta: &Metadata, path: &Path, words: &str, value: &Value<'_>) {
     if is_exposed(meta, path, value.report.env()) {
-        value.report.warn(value.line(), value.key(), words);
+        value.report.warn_exposed(value.line(), value.key(), words);
     }
 }
 

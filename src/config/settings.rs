@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::Value as Json;
 use toml::de::DeValue;
 
-use super::keys::{Default, Key, Kind, SECTIONS, TOP};
+use super::keys::{Default, Key, Kind, SECTIONS, Section, TOP};
 use super::value::json_of;
 
 /// What stands in the place of a secret.
@@ -173,14 +173,8 @@ pub fn print(settings: &[Setting]) -> String {
     for Setting { key, value, source, .. } in settings {
         let (of, name) = key.rsplit_once('.').unwrap_or((TOP, key));
         if of != section {
-            let header = match of.split_once('[') {
-                Some((name, rest)) => match rest.split_once("].") {
-                    Some((_, inner)) => format!("\n[{name}.{inner}]"),
-                    None => format!("\n[[{name}]]"),
-                },
-                None => format!("\n[{of}]"),
-            };
-            lines.push((header, String::new()));
+            let header = section_of(of).map(Section::shown).unwrap_or_default();
+            lines.push((format!("\n{header}"), String::new()));
             of.clone_into(&mut section);
         }
         let line = match value {
@@ -198,14 +192,18 @@ pub fn print(settings: &[Setting]) -> String {
     lines.into_iter().map(line).collect()
 }
 
-/// What a key without a value comes to.
-fn unset(section: &str, name: &str) -> &'static str {
-    let section = match section.split_once('[') {
+/// The section of a table by its path: `account[1].signing` is one of `account.signing`.
+fn section_of(path: &str) -> Option<&'static Section> {
+    let name = match path.split_once('[') {
         Some((outer, rest)) => format!("{outer}{}", rest.split_once(']').map_or("", |(_, inner)| inner)),
-        None => section.to_owned(),
+        None => path.to_owned(),
     };
-    let key = SECTIONS.iter().find(|known| known.name == section).and_then(|section| section.key(name));
-    match key.map(|key| key.default) {
+    SECTIONS.iter().find(|section| section.name == name)
+}
+
+/// What a key without a value comes to.
+fn unset(path: &str, name: &str) -> &'static str {
+    match section_of(path).and_then(|section| section.key(name)).map(|key| key.default) {
         Some(Default::Unset(text)) => text.en,
         _ => "not set",
     }

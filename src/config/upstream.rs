@@ -2,14 +2,72 @@
 //!
 //! Names are not looked up and nothing is connected to; that is what `wxgate check` does.
 
+use std::net::IpAddr;
+use std::time::Duration;
+
 use http::header::{self, HeaderName};
 
 use super::parse::{address, proxy_url};
 use super::table::Table;
 use super::value::Value;
-use super::{Upstream, pem, secret};
+use super::{Account, pem, secret};
 use crate::tls::Pem;
-use crate::upstream::{BaseUrl, OutboundProxy};
+use crate::upstream::tls::Trust;
+use crate::upstream::{BaseUrl, Endpoint, OutboundProxy, Settings};
+
+/// The WeChat API host and how to reach it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upstream {
+    /// Of the accounts that name no other; `http` for loopback alone.
+    pub url: BaseUrl,
+    /// The local address that every outbound connection leaves from; `None`: the system chooses.
+    pub egress_ip: Option<IpAddr>,
+    /// Further trust roots.
+    pub ca: Option<Pem>,
+    /// Time for DNS, TCP, the proxy and TLS together.
+    pub connect_timeout: Duration,
+    /// From the last byte of the request to the head of the response.
+    pub response_timeout: Duration,
+    /// Connections to one API host at one moment.
+    pub max_connections: usize,
+    /// Further hosts of the API at `url`.
+    pub fallbacks: Vec<BaseUrl>,
+    /// What every connection goes through.
+    pub proxy: Option<OutboundProxy>,
+    /// Fields of callers that are not passed on.
+    pub strip: Vec<HeaderName>,
+    /// Idle connections kept ready.
+    pub warm_connections: usize,
+}
+
+impl Upstream {
+    /// The hosts of an account, the first one first. `fallbacks` stand in for `url`, and for no other host.
+    pub fn bases<'a>(&'a self, account: &'a Account) -> impl Iterator<Item = &'a BaseUrl> {
+        let fallbacks = if account.upstream == self.url { &*self.fallbacks } else { &[] };
+        std::iter::once(&account.upstream).chain(fallbacks)
+    }
+
+    /// The endpoint of an account, and those to fall back to.
+    pub fn endpoints(&self, account: &Account, trust: &Trust) -> (Endpoint, Vec<Endpoint>) {
+        let endpoint = |base: &BaseUrl| Endpoint {
+            base: base.clone(),
+            egress: self.egress_ip,
+            proxy: self.proxy.clone(),
+            trust: trust.clone(),
+        };
+        (endpoint(&account.upstream), self.bases(account).skip(1).map(endpoint).collect())
+    }
+
+    /// What holds for every endpoint; `workers` share what is kept ready.
+    pub fn settings(&self, workers: usize) -> Settings {
+        Settings {
+            connect_timeout: self.connect_timeout,
+            response_timeout: self.response_timeout,
+            max_connections: self.max_connections,
+            warm_connections: self.warm_connections.div_ceil(workers),
+        }
+    }
+}
 
 pub(super) fn read(mut table: Table<'_>) -> Upstream {
     let first = table.key("url", url);

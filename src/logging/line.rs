@@ -40,7 +40,7 @@ impl Format {
                 add(line, &["{\"timestamp\":\""]);
                 add_shown(line, format_args!("{time}"));
                 add(line, &["\",\"level\":\"", level.as_str(), "\""]);
-                event.record(&mut Json(line));
+                event.record(&mut Members::<false>(line));
                 add(line, &[",\"target\":\"", target, "\"}\n"]);
             }
             Self::Ecs => {
@@ -51,7 +51,7 @@ impl Format {
                 if event.fields().all(|field| field.name() != MESSAGE) {
                     add(line, &[",\"message\":\"request\""]);
                 }
-                event.record(&mut Ecs(line));
+                event.record(&mut Members::<true>(line));
                 add(line, &[",\"log.logger\":\"", target, "\"", ECS_CONSTANTS, "}\n"]);
             }
             Self::Text { color } => {
@@ -81,44 +81,6 @@ fn add_shown(line: &mut Vec<u8>, shown: fmt::Arguments<'_>) {
     let _ = line.write_fmt(shown);
 }
 
-/// The fields of an event, each behind a comma.
-struct Json<'a>(&'a mut Vec<u8>);
-
-impl Json<'_> {
-    fn field(&mut self, field: &Field, value: &(impl Serialize + ?Sized)) {
-        // Names are words of this program: nothing in them needs escaping.
-        add(self.0, &[",\"", field.name(), "\":"]);
-        // As in `add_shown`.
-        let _ = serde_json::to_writer(&mut *self.0, value);
-    }
-}
-
-impl Visit for Json<'_> {
-    fn record_f64(&mut self, field: &Field, value: f64) {
-        self.field(field, &value);
-    }
-
-    fn record_i64(&mut self, field: &Field, value: i64) {
-        self.field(field, &value);
-    }
-
-    fn record_u64(&mut self, field: &Field, value: u64) {
-        self.field(field, &value);
-    }
-
-    fn record_bool(&mut self, field: &Field, value: bool) {
-        self.field(field, &value);
-    }
-
-    fn record_str(&mut self, field: &Field, value: &str) {
-        self.field(field, value);
-    }
-
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.field(field, &format_args!("{value:?}"));
-    }
-}
-
 /// What every line of `ecs` ends with.
 const ECS_CONSTANTS: &str = concat!(
     ",\"service.name\":\"wxgate\",\"service.version\":\"",
@@ -136,72 +98,68 @@ fn ecs_level(level: Level) -> &'static str {
     }
 }
 
-/// The same with the names and forms of the schema.
-struct Ecs<'a>(&'a mut Vec<u8>);
+/// The fields of an event as members of an object, each behind a comma; with the names and forms of the Elastic Common
+/// Schema, or as they are.
+struct Members<'a, const ECS: bool>(&'a mut Vec<u8>);
 
-impl Ecs<'_> {
+impl<const ECS: bool> Members<'_, ECS> {
     /// Writes the name, and tells the form of the value.
     fn name(&mut self, field: &Field) -> Form {
-        match keys::find(field.name()) {
+        // Names are words of this program: nothing in them needs escaping.
+        let name = field.name();
+        match if ECS { keys::find(name) } else { None } {
             Some(key) => {
                 add(self.0, &[",\"", key.ecs, "\":"]);
-                key.form
+                return key.form;
             }
-            None if field.name() == MESSAGE => {
-                add(self.0, &[",\"message\":"]);
-                Form::Same
-            }
-            None => {
-                add(self.0, &[",\"wxgate.", field.name(), "\":"]);
-                Form::Same
-            }
+            None if ECS && name != MESSAGE => add(self.0, &[",\"wxgate.", name, "\":"]),
+            None => add(self.0, &[",\"", name, "\":"]),
         }
+        Form::Same
     }
 
-    fn field(&mut self, field: &Field, value: &(impl Serialize + ?Sized)) {
-        let keyword = self.name(field) == Form::Keyword;
-        let quote = if keyword { "\"" } else { "" };
-        add(self.0, &[quote]);
+    fn value(&mut self, value: &(impl Serialize + ?Sized)) {
         // As in `add_shown`.
         let _ = serde_json::to_writer(&mut *self.0, value);
+    }
+
+    fn number(&mut self, field: &Field, value: &impl Serialize) {
+        let quote = if self.name(field) == Form::Keyword { "\"" } else { "" };
+        add(self.0, &[quote]);
+        self.value(value);
         add(self.0, &[quote]);
     }
 }
 
-impl Visit for Ecs<'_> {
+impl<const ECS: bool> Visit for Members<'_, ECS> {
     fn record_f64(&mut self, field: &Field, value: f64) {
         match self.name(field) {
             // Milliseconds of a whole century fit.
             Form::Nanoseconds => add_shown(self.0, format_args!("{}", (value * 1e6).round() as u64)),
-            // As in `add_shown`.
-            Form::Same | Form::Keyword => {
-                let _ = serde_json::to_writer(&mut *self.0, &value);
-            }
+            Form::Same | Form::Keyword => self.value(&value),
         }
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.field(field, &value);
+        self.number(field, &value);
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.field(field, &value);
+        self.number(field, &value);
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.field(field, &value);
+        self.number(field, &value);
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
         self.name(field);
-        // As in `add_shown`.
-        let _ = serde_json::to_writer(&mut *self.0, value);
+        self.value(value);
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         self.name(field);
-        // As in `add_shown`.
-        let _ = serde_json::to_writer(&mut *self.0, &format_args!("{value:?}"));
+        self.value(&format_args!("{value:?}"));
     }
 }
 
@@ -272,140 +230,4 @@ fn shown_level(level: Level) -> (&'static str, &'static str) {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::{Arc, Mutex};
-    use std::time::Duration;
-
-    use tracing::span::{Attributes, Id, Record};
-    use tracing::{Metadata, Subscriber, debug, error, info, trace, warn};
-
-    use super::*;
-
-    /// Keeps the lines of all events.
-    struct Kept(Format, Arc<Mutex<Vec<u8>>>);
-
-    impl Subscriber for Kept {
-        fn enabled(&self, _: &Metadata<'_>) -> bool {
-            true
-        }
-        fn event(&self, event: &Event<'_>) {
-            let time = UNIX_EPOCH + Duration::from_micros(1_792_540_799_000_042);
-            self.0.write(&mut self.1.lock().unwrap(), time, event);
-        }
-        fn new_span(&self, _: &Attributes<'_>) -> Id {
-            Id::from_u64(1)
-        }
-        fn record(&self, _: &Id, _: &Record<'_>) {}
-        fn record_follows_from(&self, _: &Id, _: &Id) {}
-        fn enter(&self, _: &Id) {}
-        fn exit(&self, _: &Id) {}
-    }
-
-    fn lines(format: Format, events: impl FnOnce()) -> Vec<String> {
-        let kept = Arc::default();
-        tracing::subscriber::with_default(Kept(format, Arc::clone(&kept)), events);
-        let text = String::from_utf8(kept.lock().unwrap().clone()).unwrap();
-        assert!(text.ends_with('\n'), "{text}");
-        text.lines().map(str::to_owned).collect()
-    }
-
-    const TEXT: Format = Format::Text { color: false };
-    const COLORS: Format = Format::Text { color: true };
-
-    /// One event of each kind, as wxgate writes them.
-    fn events() {
-        let (path, caller) = ("/cgi-bin/\"get\"", "php \u{1b}[31m\n票");
-        info!(
-            target: "wxgate::access",
-            caller,
-            path = %path,
-            status = 200_u16,
-            errcode = Some(-1_i64),
-            ms = 0.5,
-            whole = 2.0,
-            held = false,
-            error = None::<&str>,
-            odd = ?Some('\n'),
-        );
-        warn!(target: "wxgate", limit = 5, "words with {} and \n \u{9b} \"quotes\"", "a part");
-        for level in 0..3 {
-            match level {
-                0 => error!(target: "wxgate::cli", "e"),
-                1 => debug!(target: "wxgate::cli", "d"),
-                _ => trace!(target: "wxgate::cli", "t"),
-            }
-        }
-    }
-
-    #[test]
-    fn json_is_one_object_with_time_level_fields_and_target() {
-        let access = r#"{"timestamp":"2026-10-20T23:59:59.000042Z","level":"INFO","caller":"php \u001b[31m\n票","path":"/cgi-bin/\"get\"","status":200,"errcode":-1,"ms":0.5,"whole":2.0,"held":false,"odd":"Some('\\n')","target":"wxgate::access"}"#;
-        let words = "{\"timestamp\":\"2026-10-20T23:59:59.000042Z\",\"level\":\"WARN\",\"message\":\"words with a part \
-             and \\n \u{9b} \\\"quotes\\\"\",\"limit\":5,\"target\":\"wxgate\"}";
-        let short = |level: &str, words: &str| {
-            format!(
-                r#"{{"timestamp":"2026-10-20T23:59:59.000042Z","level":"{level}","message":"{words}","target":"wxgate::cli"}}"#
-            )
-        };
-        let right = [
-            access.to_owned(),
-            words.to_owned(),
-            short("ERROR", "e"),
-            short("DEBUG", "d"),
-            short("TRACE", "t"),
-        ];
-        let lines = lines(Format::Json, events);
-        assert_eq!(lines, right);
-        for line in lines {
-            serde_json::from_str::<serde_json::Value>(&line).unwrap();
-        }
-    }
-
-    #[test]
-    fn ecs_has_the_names_of_the_schema() {
-        let common = format!(
-            "\"service.name\":\"wxgate\",\"service.version\":\"{}\",\"ecs.version\":\"8.11.0\"",
-            env!("CARGO_PKG_VERSION")
-        );
-        let lines = lines(Format::Ecs, events);
-        let access = r#"{"@timestamp":"2026-10-20T23:59:59.000042Z","log.level":"info","message":"request","client.user.name":"php \u001b[31m\n票","url.path":"/cgi-bin/\"get\"","http.response.status_code":200,"error.code":"-1","event.duration":500000,"wxgate.whole":2.0,"wxgate.held":false,"wxgate.odd":"Some('\\n')","log.logger":"wxgate::access","#;
-        assert_eq!(lines[0], format!("{access}{common}}}"));
-        assert!(
-            lines[1].contains("\"log.level\":\"warn\",\"message\":\"words with a part and "),
-            "{}",
-            lines[1]
-        );
-        for line in lines {
-            serde_json::from_str::<serde_json::Value>(&line).unwrap();
-        }
-    }
-
-    #[test]
-    fn text_is_time_level_target_words_and_fields() {
-        let right = [
-            r#"2026-10-20T23:59:59.000042Z  INFO wxgate::access: caller="php \u{1b}[31m\n票" path=/cgi-bin/"get" status=200 errcode=-1 ms=0.5 whole=2.0 held=false odd=Some('\n')"#,
-            r#"2026-10-20T23:59:59.000042Z  WARN wxgate: words with a part and \n \u{9b} "quotes" limit=5"#,
-            "2026-10-20T23:59:59.000042Z ERROR wxgate::cli: e",
-            "2026-10-20T23:59:59.000042Z DEBUG wxgate::cli: d",
-            "2026-10-20T23:59:59.000042Z TRACE wxgate::cli: t",
-        ];
-        assert_eq!(lines(TEXT, events), right);
-    }
-
-    #[test]
-    fn colors_change_nothing_but_the_colors() {
-        let colored = lines(COLORS, events);
-        assert_eq!(
-            colored[2],
-            "\u{1b}[2m2026-10-20T23:59:59.000042Z\u{1b}[0m \u{1b}[31mERROR\u{1b}[0m \
-             \u{1b}[2mwxgate::cli\u{1b}[0m\u{1b}[2m:\u{1b}[0m e"
-        );
-        assert!(colored[1].ends_with(" \u{1b}[3mlimit\u{1b}[0m\u{1b}[2m=\u{1b}[0m5"), "{}", colored[1]);
-        let bare = |line: &String| {
-            ["0", "2", "3", "31", "32", "33", "34", "35"]
-                .iter()
-                .fold(line.clone(), |line, code| line.replace(&format!("\u{1b}[{code}m"), ""))
-        };
-        assert_eq!(colored.iter().map(bare).collect::<Vec<_>>(), lines(TEXT, events));
-    }
-}
+mod tests;

@@ -4,7 +4,8 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use std::thread;
 
-use super::text::{Look, Reload, Store, Ticket, Token, UpstreamConnections, encode};
+use super::look::{Look, Reload, Store, Ticket, Token, UpstreamConnections};
+use super::text::encode;
 use super::*;
 
 fn finished(caller: usize, status: u16, millis: u64) -> Finished {

@@ -3,113 +3,18 @@
 //! Knows neither where the figures come from nor who asks for them.
 
 use std::fmt;
-use std::sync::Arc;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{
-    DescriptorEncoder, EncodeLabelSet, LabelSetEncoder, MetricEncoder, NoLabelSet, prometheus_text,
-};
-use prometheus_client::metrics::MetricType;
+use prometheus_client::encoding::{DescriptorEncoder, prometheus_text};
 use prometheus_client::registry::Registry;
 
+use super::families::Families;
+use super::look::{Look, Token, UpstreamConnections};
 use super::process::Process;
-use super::totals::{BOUNDS, Times, Totals};
 use super::{CODES, Retry, STATUSES};
 use crate::errcodes;
 
 pub use prometheus_text::CONTENT_TYPE;
-
-/// Everything that one look at the metrics shows.
-#[derive(Debug, Clone, Default)]
-pub struct Look {
-    /// What workers have counted.
-    pub totals: Totals,
-    /// The accounts' tokens, in the order of the configuration.
-    pub tokens: Vec<Token>,
-    /// Open connections of callers.
-    pub caller_connections: u64,
-    /// Open connections to the upstream without and with a call.
-    pub upstream_connections: UpstreamConnections,
-    /// Bytes of request bodies that are kept for a second sending.
-    pub replay_bytes: u64,
-    /// Log lines that were lost because stderr was too slow.
-    pub dropped_log_lines: u64,
-    /// The last reload, or the start.
-    pub reload: Reload,
-    /// Where tokens are kept.
-    pub store: Store,
-    /// `None` where the system tells nothing.
-    pub process: Option<Process>,
-    /// Version of this program.
-    pub version: &'static str,
-    /// Commit that it was built from, `unknown` where nobody said.
-    pub revision: &'static str,
-}
-
-/// One account's token; times in seconds since 1970.
-#[derive(Debug, Clone)]
-pub struct Token {
-    /// Name of the account.
-    pub account: Arc<str>,
-    /// When the valid token ends.
-    pub expires_at: Option<f64>,
-    /// When one was fetched last.
-    pub last_success: Option<f64>,
-    /// Fetches of Beijing's day; `None` where no token is kept.
-    pub fetches_today: Option<u64>,
-    /// What WeChat allows a day.
-    pub quota: Option<u64>,
-    /// When the certificate that the upstream showed ends.
-    pub tls_expires_at: Option<f64>,
-    /// When the last certificate ends that its encrypted answers are checked with.
-    pub platform_expires_at: Option<f64>,
-    /// The API hosts, and whether calls go there.
-    pub hosts: Vec<(String, bool)>,
-    /// How often calls have begun to go to another of them.
-    pub host_changes: u64,
-    /// Fetches by reason and outcome.
-    pub refreshes: Vec<(&'static str, &'static str, u64)>,
-    /// The account's tickets, where it keeps any.
-    pub tickets: Vec<Ticket>,
-}
-
-/// One of an account's tickets.
-#[derive(Debug, Clone)]
-pub struct Ticket {
-    /// Which one, `jsapi_ticket` for example.
-    pub kind: &'static str,
-    /// When the valid ticket ends, as far as is known.
-    pub expires_at: Option<f64>,
-    /// Fetches by reason and outcome.
-    pub refreshes: Vec<(&'static str, &'static str, u64)>,
-}
-
-/// Connections to the upstream.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct UpstreamConnections {
-    /// Ready for a call.
-    pub idle: u64,
-    /// With a call.
-    pub active: u64,
-}
-
-/// What came of the last reload.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Reload {
-    /// Whether it worked; the start counts as one that did.
-    pub ok: bool,
-    /// When one worked last, in seconds since 1970.
-    pub last_success: f64,
-}
-
-/// How the store fares.
-#[derive(Debug, Clone, Default)]
-pub struct Store {
-    /// Whether the last operation worked.
-    pub up: bool,
-    /// By operation and outcome.
-    pub operations: Vec<(&'static str, &'static str, u64)>,
-}
 
 /// The text of the metrics.
 pub fn encode(look: Look) -> String {
@@ -121,91 +26,9 @@ pub fn encode(look: Look) -> String {
     text
 }
 
-/// Label names and values, without an allocation.
-struct Labels<'a, const N: usize>([(&'static str, &'a str); N]);
-
-impl<const N: usize> EncodeLabelSet for Labels<'_, N> {
-    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
-        self.0.encode(encoder)
-    }
-}
-
-/// Writes families of one type.
-struct Families<'a>(DescriptorEncoder<'a>);
-
-impl Families<'_> {
-    fn family(
-        &mut self,
-        name: &str,
-        help: &str,
-        kind: MetricType,
-        write: impl FnOnce(&mut MetricEncoder<'_>) -> fmt::Result,
-    ) -> fmt::Result {
-        write(&mut self.0.encode_descriptor(name, help, None, kind)?)
-    }
-
-    /// A family of counters; the encoder appends `_total` to its name.
-    fn counters<'s, const N: usize>(
-        &mut self,
-        name: &str,
-        help: &str,
-        series: impl IntoIterator<Item = ([(&'static str, &'s str); N], u64)>,
-    ) -> fmt::Result {
-        self.family(name, help, MetricType::Counter, |metric| {
-            for (labels, count) in series {
-                metric.encode_family(&Labels(labels))?.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
-            }
-            Ok(())
-        })
-    }
-
-    fn gauges<'s, const N: usize>(
-        &mut self,
-        name: &str,
-        help: &str,
-        series: impl IntoIterator<Item = ([(&'static str, &'s str); N], f64)>,
-    ) -> fmt::Result {
-        self.family(name, help, MetricType::Gauge, |metric| {
-            for (labels, value) in series {
-                let labels = Labels(labels);
-                let mut metric = metric.encode_family(&labels)?;
-                // Whole numbers without `.0`, as other programs write them; all are far below 2^53.
-                match value.fract() == 0.0 {
-                    true => metric.encode_gauge(&(value as i64))?,
-                    false => metric.encode_gauge(&value)?,
-                }
-            }
-            Ok(())
-        })
-    }
-
-    fn gauge(&mut self, name: &str, help: &str, value: f64) -> fmt::Result {
-        self.gauges(name, help, [([], value)])
-    }
-
-    fn histograms<'s>(
-        &mut self,
-        name: &str,
-        help: &str,
-        series: impl IntoIterator<Item = (&'s str, &'s Times)>,
-    ) -> fmt::Result {
-        self.family(name, help, MetricType::Histogram, |metric| {
-            for (account, times) in series {
-                let bounds = BOUNDS.into_iter().chain([f64::INFINITY]);
-                let buckets: Vec<_> = bounds.zip(times.buckets).collect();
-                let (sum, count) = (times.sum_micros as f64 / 1e6, times.count());
-                metric
-                    .encode_family(&Labels([("account", account)]))?
-                    .encode_histogram::<NoLabelSet>(sum, count, &buckets, None)?;
-            }
-            Ok(())
-        })
-    }
-}
-
 impl Collector for Look {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let mut families = Families(encoder);
+        let mut families = Families::new(encoder);
         self.requests(&mut families)?;
         self.tokens(&mut families)?;
         self.state(&mut families)?;
@@ -401,11 +224,10 @@ impl Look {
 }
 
 fn process_families(process: &Process, families: &mut Families<'_>) -> fmt::Result {
-    families.family(
+    families.seconds(
         "process_cpu_seconds",
         "User and system CPU time of the process.",
-        MetricType::Counter,
-        |metric| metric.encode_counter::<NoLabelSet, _, u64>(&process.cpu_seconds, None),
+        process.cpu_seconds,
     )?;
     families.gauge("process_open_fds", "Open file descriptors.", process.open_fds as f64)?;
     if let Some(max) = process.max_fds {

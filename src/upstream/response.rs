@@ -26,24 +26,15 @@ pub struct ResponseBody {
 }
 
 /// Why a response body did not come to its end.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum BodyError {
     /// The connection broke.
+    #[error("the response broke off: {0}")]
     Broken(hyper::Error),
     /// The upstream sent nothing for too long.
+    #[error("the response stalled")]
     Stalled,
 }
-
-impl std::fmt::Display for BodyError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Broken(error) => write!(f, "the response broke off: {error}"),
-            Self::Stalled => f.write_str("the response stalled"),
-        }
-    }
-}
-
-impl std::error::Error for BodyError {}
 
 impl ResponseBody {
     pub(super) fn new(

@@ -12,7 +12,7 @@ use crate::admin::json::milliseconds;
 use crate::admin::view::View;
 use crate::calls::Call;
 use crate::errcodes::{Facts, Lang};
-use crate::metrics::text::UpstreamConnections;
+use crate::metrics::look::UpstreamConnections;
 
 /// Callers that are shown; the rest is in the metrics.
 const CALLERS: usize = 12;

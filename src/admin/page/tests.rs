@@ -10,7 +10,7 @@ use http::Method;
 use super::*;
 use crate::admin::view::{Account, Fetch, FetchError, Phase, Reload, State, Store, Ticket, Upstream};
 use crate::errcodes::{LABELS, Product};
-use crate::metrics::text::UpstreamConnections;
+use crate::metrics::look::UpstreamConnections;
 use crate::metrics::totals::Times;
 use crate::stats::RequestStats;
 

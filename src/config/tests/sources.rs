@@ -216,9 +216,9 @@ fn state_goes_where_the_system_says() {
         (vec![("XDG_STATE_HOME", "/x")], "/x/wxgate"),
         (vec![("XDG_STATE_HOME", "relative")], "/home/wx/.local/state/wxgate"),
     ] {
-        assert_eq!(state_dir(&env_of(&pairs)).unwrap().0, Path::new(expected), "{pairs:?}");
+        assert_eq!(defaults::state_dir(&env_of(&pairs)).unwrap().0, Path::new(expected), "{pairs:?}");
     }
-    assert!(state_dir(&|_| None).unwrap_err().contains("HOME"));
+    assert!(defaults::state_dir(&|_| None).unwrap_err().contains("HOME"));
 }
 
 #[test]
