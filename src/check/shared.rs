@@ -4,27 +4,28 @@ use std::time::SystemTime;
 
 use super::{Report, state};
 use crate::config::Config;
-use crate::store::redis::{Finding, Look, RedisSettings, look, probe};
+use crate::store::redis::{Finding, Look, Probe, RedisSettings};
 
 /// Asks it.
 pub(super) async fn store(config: &Config, settings: &RedisSettings, report: &mut Report<'_>) {
-    let findings = probe(settings).await;
-    // Where it cannot be asked, that is said already.
-    let answers = findings.first().is_some_and(|first| first.works);
-    for Finding { works, text } in findings {
+    let mut probe = match Probe::connect(settings).await {
+        Ok(probe) => probe,
+        Err(why) => {
+            return report.wrong(format_args!("the store {} cannot be used: {why}", settings.shown()));
+        }
+    };
+    for Finding { works, text } in probe.try_all().await {
         if works {
             report.ok(format_args!("{text}"));
         } else {
             report.wrong(format_args!("{text}"));
         }
     }
-    if answers {
-        tokens(config, settings, report).await;
-    }
+    tokens(config, &mut probe, report).await;
 }
 
 /// What is stored of each account that wxgate keeps a token for.
-async fn tokens(config: &Config, settings: &RedisSettings, report: &mut Report<'_>) {
+async fn tokens(config: &Config, probe: &mut Probe, report: &mut Report<'_>) {
     let accounts = config.accounts.iter();
     let (accounts, wanted): (Vec<_>, Vec<_>) = accounts
         .filter_map(|account| {
@@ -32,15 +33,14 @@ async fn tokens(config: &Config, settings: &RedisSettings, report: &mut Report<'
             Some((account, (state::key(account)?, secret)))
         })
         .unzip();
-    let looks = match look(settings, wanted).await {
+    let looks = match probe.look(wanted).await {
         Ok(looks) => looks,
         Err(why) => return report.wrong(format_args!("what the store holds cannot be read: {why}")),
     };
     for (account, look) in accounts.into_iter().zip(looks) {
         let name = &account.name;
         match look {
-            Look::Missing => report
-                .ok(format_args!("account `{name}`: no token is stored yet; the next start fetches one")),
+            Look::Missing => state::missing(account, report),
             Look::Held(held) => state::held(account, &held, SystemTime::now(), report),
             Look::OtherSecret(key) => report.wrong(format_args!(
                 "account `{name}`: the store holds under `{key}` a state that was written with another AppSecret, or is \

@@ -134,8 +134,7 @@ pub(super) fn tokens(config: &Config, looks: &[Option<Look>], report: &mut Repor
         let name = &account.name;
         match look {
             None => {}
-            Some(Look::Missing) => report
-                .ok(format_args!("account `{name}`: no token is stored yet; the next start fetches one")),
+            Some(Look::Missing) => missing(account, report),
             Some(Look::Unusable(why)) => report.warning(format_args!(
                 "account `{name}`: the stored token is unusable: {why}; the next start quarantines the file and \
                  fetches one"
@@ -145,6 +144,12 @@ pub(super) fn tokens(config: &Config, looks: &[Option<Look>], report: &mut Repor
     }
 }
 
+/// Says that there is no state of an account.
+pub(super) fn missing(account: &Account, report: &mut Report<'_>) {
+    report.ok(format_args!("account `{}`: no token is stored yet; the next start fetches one", account.name));
+}
+
+/// Says what the state of an account holds.
 pub(super) fn held(account: &Account, state: &StoredState, now: SystemTime, report: &mut Report<'_>) {
     let name = &account.name;
     let today = if state.day == beijing_day(now) { state.fetches } else { 0 };

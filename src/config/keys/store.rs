@@ -54,5 +54,11 @@ const KEYS: &[Key] = &[
         .such_as(r#""certs/wxgate.key""#),
     key("key_prefix", forms::LINE, r#""wxgate:""#, "What every key in the store begins with.", "存储中所有键的前缀。")
         .such_as(r#""wxgate-test:""#),
-    key("timeout", TIME, r#""300ms""#, "For one command.", "单个命令的时限。"),
+    key(
+        "timeout",
+        TIME,
+        r#""300ms""#,
+        "For one command, and for a connection where this is more than a second.",
+        "单个命令的时限；超过一秒时，也是建立连接的时限。",
+    ),
 ];

@@ -21,7 +21,7 @@ use super::RedisSettings;
 use super::tls;
 use crate::beside::{READING, beside};
 
-/// For name, TCP and TLS together; the greeting is a command.
+/// For name, TCP and TLS together, unless one command may take longer; the greeting is a command.
 const CONNECTING: Duration = Duration::from_secs(1);
 
 /// Why there is no connection, in words for an operator, without secrets.
@@ -86,10 +86,16 @@ impl Dialer {
 
     /// Why the first command on a connection failed.
     pub(super) fn refused(&self, error: &RedisError) -> DialError {
-        // What speaks nothing but TLS hangs up at words in clear.
-        let hung_up = error.is_io_error() && !error.is_timeout() && self.tls.is_none();
-        let hint = if hung_up { "; a port that speaks TLS wants `rediss://`" } else { "" };
-        DialError(format!("{}{hint}", refusal(error)))
+        let words = refusal(error);
+        let hung_up = error.is_io_error() && !error.is_timeout();
+        let hint = match self.tls {
+            // What speaks nothing but TLS hangs up at words in clear.
+            None if hung_up => "; a port that speaks TLS wants `rediss://`",
+            // The alert that says so gets lost where the first command finds the connection closed.
+            Some(_) if hung_up && !words.ends_with(tls::OUR_CERTIFICATE) => tls::PERHAPS_OUR_CERTIFICATE,
+            _ => "",
+        };
+        DialError(format!("{words}{hint}"))
     }
 
     /// The server was of no use: another sentinel may know better than the one that named it.
@@ -198,9 +204,10 @@ impl Dialer {
     }
 
     async fn connect(&self, host: &str, port: u16) -> Result<Box<dyn Stream>, DialError> {
-        let end = Instant::now() + CONNECTING;
+        let limit = CONNECTING.max(self.settings.timeout);
+        let end = Instant::now() + limit;
         let late = |what: &str, hint: &str| {
-            DialError(format!("no {what} within {}{hint}", humantime::format_duration(CONNECTING)))
+            DialError(format!("no {what} within {}{hint}", humantime::format_duration(limit)))
         };
         let tcp = timeout_at(end, tcp(host, port)).await.map_err(|_| late("connection", ""))??;
         let _ = tcp.set_nodelay(true);

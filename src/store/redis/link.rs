@@ -4,23 +4,22 @@
 //! All of it runs in a task of its own. Nobody waits for it: without a connection a command fails at once, and each
 //! replica goes on alone.
 
-use std::collections::HashMap;
 use std::convert::Infallible;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use futures_util::StreamExt;
+use redis::RedisError;
 use redis::aio::MultiplexedConnection;
-use redis::{Cmd, FromRedisValue, RedisError};
-use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{error, info, warn};
 
 use super::RedisSettings;
 use super::dial::{DialError, Dialer, Driver, refusal};
-use super::scripts::{self, ends_connection};
+use super::scripts;
+use super::shared::{Operation, Outcome, Shared};
 
 /// Between two attempts to connect: from the first to the longest, each with jitter.
 const FIRST_PAUSE: Duration = Duration::from_millis(300);
@@ -31,54 +30,8 @@ const SOUND: Duration = Duration::from_secs(10);
 const BEAT: Duration = Duration::from_secs(2);
 /// Between two questions whether the connection for messages is alive.
 const PING: Duration = Duration::from_secs(5);
-/// Commands of accounts on their way at one moment. The time of each begins when it is sent: the last of a thousand that
-/// start together is as much in time as the first.
-const AT_ONCE: usize = 64;
 /// While the store is away, this is said again after so long.
 const SAY_AGAIN: Duration = Duration::from_secs(300);
-
-/// What is done in the store, for metrics.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Operation {
-    Connect,
-    Load,
-    Lease,
-    Publish,
-    Notify,
-}
-
-/// How it ended.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Outcome {
-    Ok,
-    Failed,
-    Held,
-    Superseded,
-    Foreign,
-}
-
-const OPERATIONS: [&str; 5] = ["connect", "load", "lease", "publish", "notify"];
-const OUTCOMES: [&str; 5] = ["ok", "failed", "held", "superseded", "foreign"];
-
-/// What links and stores share.
-#[derive(Debug)]
-pub(super) struct Shared {
-    pub(super) settings: RedisSettings,
-    /// The connection for commands while there is one.
-    connection: watch::Sender<Option<MultiplexedConnection>>,
-    at_once: Semaphore,
-    /// The first attempt is over.
-    tried: AtomicBool,
-    /// A command found the connection useless.
-    broken: Notify,
-    /// Each account's key, and whom to tell of news under it.
-    listeners: Mutex<HashMap<String, Arc<Notify>>>,
-    /// The store's clock at a moment of ours.
-    clock: Mutex<Option<(SystemTime, Instant)>>,
-    /// Accounts whose keys hold what is not theirs.
-    foreign: AtomicUsize,
-    counts: [[AtomicU64; OUTCOMES.len()]; OPERATIONS.len()],
-}
 
 /// The way to the store; it ends when dropped.
 #[derive(Debug)]
@@ -90,17 +43,7 @@ pub struct Link {
 impl Link {
     /// Begins to connect, on the current runtime.
     pub fn open(settings: RedisSettings) -> Arc<Self> {
-        let shared = Arc::new(Shared {
-            settings,
-            connection: watch::Sender::new(None),
-            at_once: Semaphore::const_new(AT_ONCE),
-            tried: AtomicBool::new(false),
-            broken: Notify::new(),
-            listeners: Mutex::default(),
-            clock: Mutex::default(),
-            foreign: AtomicUsize::new(0),
-            counts: Default::default(),
-        });
+        let shared = Arc::new(Shared::new(settings));
         let task = tokio::spawn(keep_connected(Arc::clone(&shared)));
         Arc::new(Self { shared, task })
     }
@@ -112,105 +55,18 @@ impl Link {
 
     /// Whether the store can be used, for all accounts.
     pub fn is_up(&self) -> bool {
-        self.shared.is_connected() && self.shared.foreign.load(Ordering::Relaxed) == 0
+        self.shared.is_up()
     }
 
     /// Operation, outcome and how often, since the start.
     pub fn operations(&self) -> Vec<(&'static str, &'static str, u64)> {
-        let mut all = Vec::new();
-        for (operation, counts) in OPERATIONS.iter().zip(&self.shared.counts) {
-            for (outcome, count) in OUTCOMES.iter().zip(counts) {
-                let count = count.load(Ordering::Relaxed);
-                if count > 0 || matches!(*outcome, "ok" | "failed") {
-                    all.push((*operation, *outcome, count));
-                }
-            }
-        }
-        all
+        self.shared.operations()
     }
 }
 
 impl Drop for Link {
     fn drop(&mut self) {
         self.task.abort();
-    }
-}
-
-impl Shared {
-    pub(super) fn is_connected(&self) -> bool {
-        self.connection.borrow().is_some()
-    }
-
-    /// Changes with each new connection, and with the loss of one.
-    pub(super) fn connections(&self) -> watch::Receiver<Option<MultiplexedConnection>> {
-        self.connection.subscribe()
-    }
-
-    /// Waits until the first attempt to connect is over.
-    pub(super) async fn first_attempt(&self) {
-        let mut changes = self.connections();
-        while !self.tried.load(Ordering::SeqCst) {
-            if changes.changed().await.is_err() {
-                return;
-            }
-        }
-    }
-
-    pub(super) fn listen(&self, key: &str) -> Arc<Notify> {
-        Arc::clone(self.listeners().entry(key.to_owned()).or_default())
-    }
-
-    fn listeners(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Notify>>> {
-        self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The channel of all news.
-    pub(super) fn channel(&self) -> String {
-        format!("{}news", self.settings.key_prefix)
-    }
-
-    /// Now, by the store's clock; by this machine's where it has not been heard.
-    pub(super) fn time(&self) -> SystemTime {
-        let clock = *self.clock.lock().unwrap_or_else(PoisonError::into_inner);
-        clock.map_or_else(SystemTime::now, |(at, heard)| at + heard.elapsed())
-    }
-
-    pub(super) fn count(&self, operation: Operation, outcome: Outcome) {
-        self.counts[operation as usize][outcome as usize].fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// An account's keys hold what is not theirs, or do so no more.
-    pub(super) fn foreign(&self, is: bool) {
-        let change = |n: usize| Some(if is { n + 1 } else { n.saturating_sub(1) });
-        let _ = self.foreign.fetch_update(Ordering::Relaxed, Ordering::Relaxed, change);
-    }
-
-    /// Asks the store.
-    ///
-    /// # Errors
-    /// What it said; without a connection `None`.
-    pub(super) async fn ask<T: FromRedisValue>(&self, cmd: &Cmd) -> Result<T, Option<RedisError>> {
-        self.ask_at(cmd).await.1
-    }
-
-    /// As [`Self::ask`], with when it was sent: it waits for room before that.
-    pub(super) async fn ask_at<T: FromRedisValue>(
-        &self,
-        cmd: &Cmd,
-    ) -> (Instant, Result<T, Option<RedisError>>) {
-        // Never closed. The connection is looked at once there is room, since it may be lost meanwhile.
-        let _room = self.at_once.acquire().await;
-        let sent = Instant::now();
-        let connection = self.connection.borrow().clone();
-        let Some(mut connection) = connection else { return (sent, Err(None)) };
-        let said = cmd.query_async(&mut connection).await;
-        let said = said.map_err(|e| {
-            if ends_connection(&e) {
-                self.broken.notify_one();
-            }
-            Some(e)
-        });
-        (sent, said)
     }
 }
 
@@ -285,7 +141,7 @@ async fn beat(shared: &Shared, connection: &mut MultiplexedConnection) -> Result
     let mut time = redis::cmd("TIME");
     let (secs, micros): (u64, u64) = time.take().query_async(connection).await?;
     let heard = SystemTime::UNIX_EPOCH + Duration::from_secs(secs) + Duration::from_micros(micros);
-    *shared.clock.lock().unwrap_or_else(PoisonError::into_inner) = Some((heard, asked + asked.elapsed() / 2));
+    shared.heard_time(heard, asked + asked.elapsed() / 2);
     scripts::beat(&shared.settings.key_prefix).query_async(connection).await
 }
 
@@ -359,9 +215,8 @@ async fn heard(shared: &Shared, dialer: &Dialer) -> Result<(), DialError> {
     loop {
         match timeout(PING, stream.next()).await {
             Ok(Some(message)) => {
-                if let Some(listener) =
-                    shared.listeners().get(&String::from_utf8_lossy(message.get_payload_bytes()).into_owned())
-                {
+                let key = String::from_utf8_lossy(message.get_payload_bytes()).into_owned();
+                if let Some(listener) = shared.listeners().get(&key) {
                     listener.notify_one();
                 }
             }

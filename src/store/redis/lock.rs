@@ -10,8 +10,8 @@ use tokio::time::{Instant, sleep};
 use tracing::error;
 
 use super::Link;
-use super::link::Shared;
 use super::scripts::{self, LOCK_LIFE_MS};
+use super::shared::Shared;
 use crate::store::{Grant, Pending};
 
 /// Between two renewals.

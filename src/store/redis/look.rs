@@ -3,13 +3,14 @@
 use redis::RedisError;
 use redis::aio::MultiplexedConnection;
 
-use super::dial::{DialError, Dialer, refusal};
+use super::RedisSettings;
+use super::dial::{DialError, refusal};
 use super::lock::Lock;
 use super::scripts::is_wrong_type;
 use super::seal::{Opened, Seal};
-use super::{RedisSettings, StoreKey, name, name_of_lock};
+use super::settings::lock_key;
 use crate::secret::Secret;
-use crate::store::StoredState;
+use crate::store::{StoreKey, StoredState};
 
 /// What stands under an account's keys.
 #[derive(Debug)]
@@ -27,18 +28,17 @@ pub enum Look {
 /// Looks at the keys of these accounts, in their order.
 ///
 /// # Errors
-/// Why the store cannot be asked, in words for an operator.
-pub async fn look(settings: &RedisSettings, accounts: Vec<(StoreKey, Secret)>) -> Result<Vec<Look>, String> {
-    let looked = async {
-        let dialer = Dialer::new(settings.clone()).await?;
-        let (mut connection, _driver) = dialer.commands().await?;
-        let mut looks = Vec::new();
-        for (key, secret) in accounts {
-            looks.push(one(settings, &mut connection, key, &secret).await?);
-        }
-        Ok(looks)
-    };
-    looked.await.map_err(|DialError(why)| why)
+/// Why the store cannot be asked.
+pub(super) async fn look(
+    settings: &RedisSettings,
+    connection: &mut MultiplexedConnection,
+    accounts: Vec<(StoreKey, Secret)>,
+) -> Result<Vec<Look>, DialError> {
+    let mut looks = Vec::new();
+    for (key, secret) in accounts {
+        looks.push(one(settings, connection, key, &secret).await?);
+    }
+    Ok(looks)
 }
 
 async fn one(
@@ -47,8 +47,8 @@ async fn one(
     key: StoreKey,
     secret: &Secret,
 ) -> Result<Look, DialError> {
-    let state = name(settings, &key);
-    let lock = name_of_lock(&state);
+    let state = settings.state_key(&key);
+    let lock = lock_key(&state);
     match get(connection, &lock).await? {
         Value::Text(owner) if owner.is_empty() || Lock::is_ours(&owner) => {}
         Value::Text(_) | Value::Other => return Ok(Look::Foreign(lock)),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::url::StoreUrl;
 use crate::secret::Secret;
+use crate::store::StoreKey;
 use crate::tls::Pem;
 
 /// A Redis or Valkey that several wxgate share.
@@ -43,4 +44,16 @@ impl RedisSettings {
     pub(super) fn password(&self) -> Option<&Secret> {
         self.password.as_ref().or(self.url.password.as_ref())
     }
+
+    /// The key of an account's state; what is in braces is its hash slot.
+    pub(super) fn state_key(&self, store_key: &StoreKey) -> String {
+        let host = store_key.upstream.split_once("://").map_or(&*store_key.upstream, |(_, host)| host);
+        let StoreKey { appid, kind, issued_by, .. } = store_key;
+        format!("{}{{{appid}}}:{kind}:{issued_by}@{host}", self.key_prefix)
+    }
+}
+
+/// The key of the lock beside a state.
+pub(super) fn lock_key(state: &str) -> String {
+    format!("{state}:lock")
 }

@@ -11,6 +11,9 @@ use super::dial::DialError;
 pub(super) const OUR_CERTIFICATE: &str =
     "; it wants a client certificate of a CA that it trusts: `store.cert` and `store.key`";
 
+pub(super) const PERHAPS_OUR_CERTIFICATE: &str =
+    "; so ends a connection to a store that wants a client certificate: `store.cert` and `store.key`";
+
 pub(super) const NO_TLS: &str = "; a port that does not speak TLS wants `redis://`";
 
 /// Why TLS failed, with what to do about it.

@@ -8,7 +8,7 @@ use super::{PATH, admin, all_serve, check, fetches, is_up, two_share, with_admin
 use crate::support::child::{Child, serve};
 use crate::support::gate::{Settings, note_credential};
 use crate::support::https::Connection;
-use crate::support::redis::Redis;
+use crate::support::redis::{PATIENT, Redis};
 use crate::support::until::{until, until_async};
 use crate::support::wechat::WeChat;
 
@@ -20,7 +20,7 @@ const USER: &str = "ACL SETUSER gateway on >acl-passw0rd-of-wxgate ~wxgate:* &wx
 
 fn table(redis: &Redis, user: &str, password: &std::path::Path) -> String {
     format!(
-        "[store]\nkind = \"redis\"\nurl = \"redis://127.0.0.1:{}/3\"\nuser = \"{user}\"\npassword = {{ file = {password:?} }}\n",
+        "[store]\nkind = \"redis\"\nurl = \"redis://127.0.0.1:{}/3\"\nuser = \"{user}\"\npassword = {{ file = {password:?} }}\n{PATIENT}",
         redis.port
     )
 }
@@ -68,7 +68,7 @@ async fn a_password_that_is_changed_while_it_runs_costs_no_caller_an_answer_and_
     let file = dir.path().join("password");
     std::fs::write(&file, PASSWORD).unwrap();
     let store = format!(
-        "[store]\nkind = \"redis\"\nurl = \"redis://127.0.0.1:{}\"\npassword = {{ file = {file:?} }}\ntimeout = \"2s\"\n",
+        "[store]\nkind = \"redis\"\nurl = \"redis://127.0.0.1:{}\"\npassword = {{ file = {file:?} }}\n{PATIENT}",
         redis.port
     );
     let gates = [with_admin(&wechat, &store).await, with_admin(&wechat, &store).await];

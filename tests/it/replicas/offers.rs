@@ -15,7 +15,7 @@ async fn what_every_offer_has_is_enough() {
     let line = RedisLine::knowing(&redis, LEAST).await;
     let (code, said) = check(&wechat, line.table()).await;
     assert_eq!(code, 0, "{said}");
-    let gates = two_share(&wechat, &line.table()).await;
+    let gates = two_share(&wechat, &line.patient_table()).await;
     let fetched = fetches(&wechat);
     all_serve(&gates).await;
     assert_eq!(fetches(&wechat), fetched + 1, "one for both");
@@ -31,7 +31,7 @@ async fn a_cluster_of_one_is_enough() {
     until_async("it takes its slots", async || redis.says("CLUSTER INFO").contains("cluster_state:ok")).await;
     let (code, said) = check(&wechat, redis.table()).await;
     assert_eq!(code, 0, "{said}");
-    let _gates = two_share(&wechat, &redis.table()).await;
+    let _gates = two_share(&wechat, &redis.patient_table()).await;
 }
 
 #[tokio::test]

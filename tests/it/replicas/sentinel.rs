@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::tls::certificates;
 use super::{PATH, admin, all_serve, check, fetches, is_up, with_admin};
 use crate::support::nobody::nobody;
-use crate::support::redis::Redis;
+use crate::support::redis::{PATIENT, Redis};
 use crate::support::until::{until, until_async};
 use crate::support::wechat::WeChat;
 
@@ -38,7 +38,7 @@ async fn a_failover_is_followed_within_twenty_seconds_and_no_caller_notices() {
     let (_held, nobody) = nobody();
     let hosts: Vec<_> = sentinels.iter().map(|sentinel| format!("127.0.0.1:{}", sentinel.port)).collect();
     let store = format!(
-        "[store]\nkind = \"redis\"\nurl = \"redis-sentinel://{nobody},{}/main/0\"\ntimeout = \"2s\"\n",
+        "[store]\nkind = \"redis\"\nurl = \"redis-sentinel://{nobody},{}/main/0\"\n{PATIENT}",
         hosts.join(",")
     );
     let gates = [with_admin(&wechat, &store).await, with_admin(&wechat, &store).await];

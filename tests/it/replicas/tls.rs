@@ -1,12 +1,19 @@
 //! A store over TLS: its certificate, and ours where it asks for one.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rustls::ServerConfig;
+use rustls::crypto::aws_lc_rs::default_provider;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 
 use super::{PATH, all_serve, check, fetches, is_up, two_share, with_admin};
-use crate::support::redis::Redis;
+use crate::support::redis::{PATIENT, Redis};
 use crate::support::until::until_async;
 use crate::support::wechat::WeChat;
 
@@ -37,8 +44,8 @@ fn issue(dir: &Path, ca_name: &str, names: &[&str]) -> String {
 }
 
 /// The table of a store over TLS; `files` are keys and the files' names.
-fn table(dir: &TempDir, redis: &Redis, files: &[(&str, &str)]) -> String {
-    let mut table = format!("[store]\nkind = \"redis\"\nurl = \"rediss://127.0.0.1:{}/0\"\n", redis.port);
+fn table(dir: &TempDir, port: u16, files: &[(&str, &str)]) -> String {
+    let mut table = format!("[store]\nkind = \"redis\"\nurl = \"rediss://127.0.0.1:{}/0\"\n{PATIENT}", port);
     for (key, file) in files {
         table += &format!("{key} = {:?}\n", dir.path().join(file));
     }
@@ -49,7 +56,7 @@ fn table(dir: &TempDir, redis: &Redis, files: &[(&str, &str)]) -> String {
 async fn two_replicas_share_over_tls_and_check_says_that_it_works() {
     let (wechat, dir) = (WeChat::start().await, certificates());
     let redis = Redis::with_tls(dir.path(), &["--tls-auth-clients", "no"]).await;
-    let store = table(&dir, &redis, &[("ca", "ca.pem")]);
+    let store = table(&dir, redis.port, &[("ca", "ca.pem")]);
     let _gates = two_share(&wechat, &store).await;
     let (code, said) = check(&wechat, store).await;
     assert_eq!(code, 0, "{said}");
@@ -70,7 +77,7 @@ async fn a_store_whose_certificate_is_not_trusted_or_that_wants_ours_is_away_and
         (&mutual, &other[..], "store.cert"),
         (&plain, &[("ca", "ca.pem")][..], "redis://"),
     ] {
-        let store = table(&dir, redis, files);
+        let store = table(&dir, redis.port, files);
         let (code, said) = check(&wechat, store.clone()).await;
         assert!(code == 1 && said.contains("FAIL     the store rediss://127.0.0.1:"), "{said}");
         assert!(said.contains(why), "{files:?} {why}: {said}");
@@ -79,7 +86,7 @@ async fn a_store_whose_certificate_is_not_trusted_or_that_wants_ours_is_away_and
         assert!(!is_up(&gate).await, "{files:?}");
     }
     let mutual_files = [("ca", "ca.pem"), ("cert", "client.pem"), ("key", "client.key")];
-    let store = table(&dir, &mutual, &mutual_files);
+    let store = table(&dir, mutual.port, &mutual_files);
     let (code, said) = check(&wechat, store.clone()).await;
     assert_eq!(code, 0, "{said}");
     let before = fetches(&wechat);
@@ -91,4 +98,29 @@ async fn a_store_whose_certificate_is_not_trusted_or_that_wants_ours_is_away_and
     let clear = format!("[store]\nkind = \"redis\"\nurl = \"redis://127.0.0.1:{}\"\n", open.port);
     let (code, said) = check(&wechat, clear).await;
     assert!(code == 1 && said.contains("rediss://"), "{said}");
+}
+
+/// In TLS 1.3 the refusal of a client without a certificate comes behind the handshake, and is lost where the client's
+/// first words find the connection closed.
+#[tokio::test]
+async fn a_store_that_hangs_up_behind_the_handshake_may_want_our_certificate_and_check_says_so() {
+    let (wechat, dir) = (WeChat::start().await, certificates());
+    let chain = vec![CertificateDer::from_pem_file(dir.path().join("redis.pem")).unwrap()];
+    let key = PrivateKeyDer::from_pem_file(dir.path().join("redis.key")).unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .unwrap();
+    let (acceptor, listener) =
+        (TlsAcceptor::from(Arc::new(config)), TcpListener::bind("127.0.0.1:0").await.unwrap());
+    let store = table(&dir, listener.local_addr().unwrap().port(), &[("ca", "ca.pem")]);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            drop(acceptor.accept(stream).await);
+        }
+    });
+    let (code, said) = check(&wechat, store).await;
+    assert!(code == 1 && said.contains("wants a client certificate: `store.cert`"), "{said}");
 }

@@ -14,7 +14,7 @@ async fn valkey_is_shared_like_redis() {
     let wechat = WeChat::start().await;
     let (code, said) = check(&wechat, valkey.table()).await;
     assert_eq!(code, 0, "{said}");
-    let gates = two_share(&wechat, &valkey.table()).await;
+    let gates = two_share(&wechat, &valkey.patient_table()).await;
     all_serve(&gates).await;
     let fetched = fetches(&wechat);
     valkey.stop();

@@ -10,6 +10,10 @@ use tempfile::TempDir;
 use super::port::port;
 use super::until::until_some;
 
+/// A line of `[store]` for tests that count fetches or read why a store is away: on a busy machine a command may take
+/// longer than the default allows, and then a replica fetches for itself, as it should.
+pub(crate) const PATIENT: &str = "timeout = \"2s\"\n";
+
 /// A running server; stops when dropped.
 pub(crate) struct Redis {
     pub(crate) port: u16,
@@ -118,10 +122,9 @@ impl Redis {
         format!("[store]\nkind = \"redis\"\nurl = \"{}\"\n", self.url())
     }
 
-    /// The same for tests that count fetches: on a busy machine a command may take longer than the default allows, and
-    /// then a replica fetches for itself, as it should.
+    /// The same with [`PATIENT`].
     pub(crate) fn patient_table(&self) -> String {
-        self.table() + "timeout = \"2s\"\n"
+        self.table() + PATIENT
     }
 
     /// An operator's connection.

@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::redis::Redis;
+use super::redis::{PATIENT, Redis};
 
 /// A command's words.
 pub(crate) type Words = Vec<Vec<u8>>;
@@ -62,7 +62,7 @@ impl RedisLine {
 
     /// The same for tests that count fetches, as [`Redis::patient_table`].
     pub(crate) fn patient_table(&self) -> String {
-        self.table() + "timeout = \"2s\"\n"
+        self.table() + PATIENT
     }
 
     /// Waits until an answer is held back.

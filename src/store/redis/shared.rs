@@ -1,0 +1,194 @@
+//! What the link to a store and the accounts that use it have in common: the connection while there is one, the store's
+//! clock, who is told of news, counts. Makes no connection.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use redis::aio::MultiplexedConnection;
+use redis::{Cmd, FromRedisValue, RedisError};
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio::time::{Instant, timeout};
+
+use super::RedisSettings;
+use super::scripts::ends_connection;
+use crate::store::{PublishError, Published};
+
+/// Commands of accounts on their way at one moment. The time of each begins when it is sent: the last of a thousand that
+/// start together is as much in time as the first.
+const AT_ONCE: usize = 64;
+/// A start waits so long for the first connection.
+const FIRST_CONNECTION: Duration = Duration::from_secs(2);
+
+/// What is done in the store, for metrics.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Operation {
+    Connect,
+    Load,
+    Lease,
+    Publish,
+    Notify,
+}
+
+/// How it ended.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Outcome {
+    Ok,
+    Failed,
+    Held,
+    Superseded,
+    Foreign,
+}
+
+impl Outcome {
+    pub(super) fn of(published: &Result<Published, PublishError>) -> Self {
+        match published {
+            Ok(Published::Stored) => Self::Ok,
+            Ok(Published::Superseded(_)) => Self::Superseded,
+            Err(_) => Self::Failed,
+        }
+    }
+}
+
+const OPERATIONS: [&str; 5] = ["connect", "load", "lease", "publish", "notify"];
+const OUTCOMES: [&str; 5] = ["ok", "failed", "held", "superseded", "foreign"];
+
+/// What links and stores share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) settings: RedisSettings,
+    /// The connection for commands while there is one.
+    pub(super) connection: watch::Sender<Option<MultiplexedConnection>>,
+    at_once: Semaphore,
+    /// The first attempt is over.
+    pub(super) tried: AtomicBool,
+    /// A command found the connection useless.
+    pub(super) broken: Notify,
+    /// Each account's key, and whom to tell of news under it.
+    listeners: Mutex<HashMap<String, Arc<Notify>>>,
+    /// The store's clock at a moment of ours.
+    clock: Mutex<Option<(SystemTime, Instant)>>,
+    /// Accounts whose keys hold what is not theirs.
+    foreign: AtomicUsize,
+    counts: [[AtomicU64; OUTCOMES.len()]; OPERATIONS.len()],
+}
+
+impl Shared {
+    pub(super) fn new(settings: RedisSettings) -> Self {
+        Self {
+            settings,
+            connection: watch::Sender::new(None),
+            at_once: Semaphore::const_new(AT_ONCE),
+            tried: AtomicBool::new(false),
+            broken: Notify::new(),
+            listeners: Mutex::default(),
+            clock: Mutex::default(),
+            foreign: AtomicUsize::new(0),
+            counts: Default::default(),
+        }
+    }
+
+    pub(super) fn is_connected(&self) -> bool {
+        self.connection.borrow().is_some()
+    }
+
+    /// Changes with each new connection, and with the loss of one.
+    pub(super) fn connections(&self) -> watch::Receiver<Option<MultiplexedConnection>> {
+        self.connection.subscribe()
+    }
+
+    /// Waits until the first attempt to connect is over, so long at most as a start may.
+    pub(super) async fn first_attempt(&self) {
+        let mut changes = self.connections();
+        let over = async {
+            while !self.tried.load(Ordering::SeqCst) {
+                if changes.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        let _ = timeout(FIRST_CONNECTION, over).await;
+    }
+
+    pub(super) fn listen(&self, key: &str) -> Arc<Notify> {
+        Arc::clone(self.listeners().entry(key.to_owned()).or_default())
+    }
+
+    pub(super) fn listeners(&self) -> MutexGuard<'_, HashMap<String, Arc<Notify>>> {
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The channel of all news.
+    pub(super) fn channel(&self) -> String {
+        format!("{}news", self.settings.key_prefix)
+    }
+
+    /// Now, by the store's clock; by this machine's where it has not been heard.
+    pub(super) fn time(&self) -> SystemTime {
+        let clock = *self.clock.lock().unwrap_or_else(PoisonError::into_inner);
+        clock.map_or_else(SystemTime::now, |(at, heard)| at + heard.elapsed())
+    }
+
+    /// The store said this time; the answer is of that moment here.
+    pub(super) fn heard_time(&self, time: SystemTime, at: Instant) {
+        *self.clock.lock().unwrap_or_else(PoisonError::into_inner) = Some((time, at));
+    }
+
+    /// Whether the store can be used, for all accounts.
+    pub(super) fn is_up(&self) -> bool {
+        self.is_connected() && self.foreign.load(Ordering::Relaxed) == 0
+    }
+
+    /// Operation, outcome and how often, since the start.
+    pub(super) fn operations(&self) -> Vec<(&'static str, &'static str, u64)> {
+        let mut all = Vec::new();
+        for (operation, counts) in OPERATIONS.iter().zip(&self.counts) {
+            for (outcome, count) in OUTCOMES.iter().zip(counts) {
+                let count = count.load(Ordering::Relaxed);
+                if count > 0 || matches!(*outcome, "ok" | "failed") {
+                    all.push((*operation, *outcome, count));
+                }
+            }
+        }
+        all
+    }
+
+    pub(super) fn count(&self, operation: Operation, outcome: Outcome) {
+        self.counts[operation as usize][outcome as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// An account's keys hold what is not theirs, or do so no more.
+    pub(super) fn foreign(&self, is: bool) {
+        let change = |n: usize| Some(if is { n + 1 } else { n.saturating_sub(1) });
+        let _ = self.foreign.fetch_update(Ordering::Relaxed, Ordering::Relaxed, change);
+    }
+
+    /// Asks the store.
+    ///
+    /// # Errors
+    /// What it said; without a connection `None`.
+    pub(super) async fn ask<T: FromRedisValue>(&self, cmd: &Cmd) -> Result<T, Option<RedisError>> {
+        self.ask_at(cmd).await.1
+    }
+
+    /// As [`Self::ask`], with when it was sent: it waits for room before that.
+    pub(super) async fn ask_at<T: FromRedisValue>(
+        &self,
+        cmd: &Cmd,
+    ) -> (Instant, Result<T, Option<RedisError>>) {
+        // Never closed. The connection is looked at once there is room, since it may be lost meanwhile.
+        let _room = self.at_once.acquire().await;
+        let sent = Instant::now();
+        let connection = self.connection.borrow().clone();
+        let Some(mut connection) = connection else { return (sent, Err(None)) };
+        let said = cmd.query_async(&mut connection).await;
+        let said = said.map_err(|e| {
+            if ends_connection(&e) {
+                self.broken.notify_one();
+            }
+            Some(e)
+        });
+        (sent, said)
+    }
+}
