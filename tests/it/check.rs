@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 use tokio::process::Command;
 use wxgate_sandbox::ApiKeys;
 
+use crate::signing;
 use crate::support::fake::{Fake, Reply};
 use crate::support::gate::{APPID, Gate, SECRET, Settings, note_credential};
 use crate::support::nobody::nobody;
@@ -420,16 +421,12 @@ async fn the_api_security_mode_is_tried_with_one_call() {
     let keys = ApiKeys::default();
     let site = |private_key: &str, number: &str, key_number: &str| {
         note_credential(keys.key);
-        Site {
-            tables: format!(
-                "[account.signing]\nkey_number = {key_number:?}\nkey = {:?}\nprivate_key = {:?}\n\
-                 certificates = {{ {number} = {:?} }}\n",
-                keys.key,
-                certs.join(private_key),
-                certs.join("platform.pem")
-            ),
-            ..Site::before(&wechat.url)
-        }
+        let tables = signing::account(&format!(
+            "key_number = {key_number:?}\nprivate_key = {:?}\ncertificates = {{ {number} = {:?} }}\n",
+            certs.join(private_key),
+            certs.join("platform.pem")
+        ));
+        Site { tables, ..Site::before(&wechat.url) }
     };
     let said = site("app.key", keys.certificate_number, keys.key_number).check(&[]).await;
     assert_eq!(said.code, Some(0), "{said:?}");

@@ -4,24 +4,15 @@
 //! PHP's curl, curl.sh and a WeCom application on wechatpy are in `examples/`, and their tests beside this one. The
 //! programs of `tests/clients/` need what `tests/run` installs; without it these tests fail and say so.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
 use crate::support::gate::{APPID, Gate, Settings, https_listener};
 use crate::support::thief::Thief;
+use crate::support::tools::{file, python, tool};
 use crate::support::wechat::WeChat;
-
-fn file(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
-}
-
-/// What `tests/run` has installed.
-fn tool(name: &str) -> PathBuf {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| file("target"), PathBuf::from);
-    target.join("test-tools").join(name)
-}
 
 /// A proxy before a sandbox, a thief, and a picture.
 struct Scene {
@@ -99,7 +90,7 @@ third on one socket: 0
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pythons_libraries_notice_no_theft_over_http2_either() {
     let scene = Scene::set().await;
-    let mut python = Command::new(tool("python/bin/python"));
+    let mut python = Command::new(python());
     let https = format!("https://localhost:{}", scene.gate.tls_addr.unwrap().port());
     python.arg(file("tests/clients/libraries.py")).args([scene.base(), https]);
     python.arg(file("certs/ca.pem")).arg(scene.picture());

@@ -1,7 +1,5 @@
 //! Calls that take the AppSecret, by callers that have none.
 
-use std::net::SocketAddr;
-
 use crate::request::assert_refused;
 use crate::support::child::{Child, run, wxgate};
 use crate::support::fake::{Fake, Reply, Seen, TOKEN};
@@ -251,8 +249,7 @@ async fn the_secret_is_in_no_log_whatever_goes_wrong() {
     std::fs::write(dir.path().join("wxgate.toml"), text).unwrap();
     let child = Child::start(wxgate(dir.path(), &["serve"]).env("WXGATE_LOG", "trace"));
     let addr = child.addr().await;
-    let line = child.line("(admin)").await;
-    let admin: SocketAddr = line.split("http://").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
+    let admin = child.admin_addr().await;
     for target in ["/sns/jscode2session?js_code=c", "/sns/jscode2session?js_code=breaks"] {
         Raw::to(addr).await.ask(format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n")).await;
     }

@@ -7,7 +7,6 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use http_body_util::{BodyExt as _, Full};
-use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::TcpStream;
@@ -21,6 +20,7 @@ use crate::admin;
 use crate::request::assert_refused;
 use crate::support::fake::{Fake, Reply, Seen, TOKEN};
 use crate::support::gate::{APPID, Gate, Settings, note_credential};
+use crate::support::http2;
 use crate::support::https::{Response, request};
 use crate::support::until::until_async;
 use crate::support::wechat::WeChat;
@@ -352,9 +352,7 @@ async fn a_caller_over_http2_is_served_like_any_other() {
     let wechat = wechat().await;
     let gate = Gate::with(&wechat.url, settings("")).await;
     let stream = TcpStream::connect(gate.addr).await.unwrap();
-    let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await;
-    let (mut sender, connection) = handshake.unwrap();
-    let connection = tokio::spawn(connection);
+    let (mut sender, connection) = http2::over(stream).await;
     let request =
         http::Request::post(format!("http://h{RISK}")).body(Full::new(bytes::Bytes::from(ORDER))).unwrap();
     let response = sender.send_request(request).await.unwrap();

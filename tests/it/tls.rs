@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
-use hyper_util::rt::{TokioExecutor, TokioIo};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, KeyUsagePurpose};
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
@@ -22,6 +21,7 @@ use wxgate::config::Config;
 
 use crate::support::fake::{Fake, Reply};
 use crate::support::gate::{Gate, Settings};
+use crate::support::http2;
 use crate::support::https::{Connection, client_config, request};
 use crate::support::raw::Raw;
 use crate::support::until::{PATIENCE, until};
@@ -91,9 +91,7 @@ async fn http2_is_spoken_where_the_caller_prefers_it() {
     let name = ServerName::try_from("localhost").unwrap();
     let stream = TlsConnector::from(client(&[b"h2", b"http/1.1"], None)).connect(name, tcp).await.unwrap();
     assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
-    let (mut sender, connection) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
-    tokio::spawn(connection);
+    let (mut sender, _connection) = http2::over(stream).await;
     // Several at once, on one connection.
     let calls = (0..20_usize).map(|n| {
         let body = Full::new(Bytes::from(vec![b'x'; n * 1000]));
@@ -129,9 +127,7 @@ async fn callers_beyond_max_connections_get_busy_over_tls_too() {
     let tcp = TcpStream::connect(addr).await.unwrap();
     let name = ServerName::try_from("localhost").unwrap();
     let stream = TlsConnector::from(client(&[b"h2", b"http/1.1"], None)).connect(name, tcp).await.unwrap();
-    let (mut sender, connection) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
-    tokio::spawn(connection);
+    let (mut sender, _connection) = http2::over(stream).await;
     let ask = http::Request::get("https://localhost/cgi-bin/x").body(Full::<Bytes>::default()).unwrap();
     let answer = timeout(PATIENCE, sender.send_request(ask)).await.unwrap().unwrap();
     assert_eq!(

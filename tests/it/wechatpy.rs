@@ -3,7 +3,6 @@
 //! They need wechatpy, which `tests/run` installs for Python in the folder of its tools; without it these tests fail
 //! and say so.
 
-use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -11,23 +10,14 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::Command;
 
 use crate::support::gate::{Gate, Settings, note_credential};
+use crate::support::tools::{file, python};
 use crate::support::wechat::WeChat;
 
 const KEY: &str = "k3y-of-the-python-app";
 
-/// The Python that has wechatpy: the one of `tests/run`, or the one that the environment names.
-fn python() -> PathBuf {
-    if let Some(python) = std::env::var_os("WXGATE_TEST_PYTHON") {
-        return python.into();
-    }
-    let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-    let target = target.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target"));
-    target.join("test-tools/python/bin/python")
-}
-
 fn program(name: &str, wxgate: &Gate) -> Command {
     let mut command = Command::new(python());
-    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/wechatpy").join(name));
+    command.arg(file("examples/wechatpy").join(name));
     command.env("WXGATE", format!("http://{}", wxgate.addr)).env("NO_PROXY", "*").kill_on_drop(true);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command

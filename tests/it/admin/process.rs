@@ -1,6 +1,5 @@
 //! The admin listener of the real binary: on a unix socket, while it drains, and as `wxgate health` asks it.
 
-use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 
@@ -23,13 +22,6 @@ async fn get(mut stream: impl AsyncRead + AsyncWrite + Unpin, target: &str) -> (
     let mut text = String::new();
     stream.read_to_string(&mut text).await.unwrap();
     (text.split(' ').nth(1).unwrap().parse().unwrap(), text)
-}
-
-/// Where the admin listener is, once it says so.
-async fn admin_addr(child: &Child) -> SocketAddr {
-    let line = child.line("(admin)").await;
-    let (_, rest) = line.split_once("listening on http://").unwrap();
-    rest.split_once(' ').unwrap().0.parse().unwrap()
 }
 
 /// `wxgate health` with the configuration that a child runs by.
@@ -86,7 +78,7 @@ async fn from_the_first_moment_of_a_stop_it_is_not_ready_and_admin_answers_to_th
     let mut settings = with_admin("listen = \"127.0.0.1:0\"");
     settings.top = "shutdown_delay = \"3s\"".to_owned();
     let mut child = Child::start(&mut serve(dir.path(), &fake.url(), &settings));
-    let (admin, callers) = (admin_addr(&child).await, child.addr().await);
+    let (admin, callers) = (child.admin_addr().await, child.addr().await);
     let ask = async |target: &str| get(TcpStream::connect(admin).await.unwrap(), target).await;
     until_async("it is ready", async || ask("/readyz").await.0 == 200).await;
     let call = request("GET", "/cgi-bin/user/get", &[], b"");

@@ -84,9 +84,7 @@ async fn commands_of_the_documents_work_in_their_order() {
     std::fs::write(&file, configuration(&weixin, &wecom, "127.0.0.1:0", "127.0.0.1:0")).unwrap();
     let child = Child::start(&mut wxgate(dir.path(), &["serve"]));
     let callers = child.addr().await.to_string();
-    let line = child.line("(admin)").await;
-    let (_, rest) = line.split_once("listening on http://").unwrap();
-    let admin = rest.split_once(' ').unwrap().0.to_owned();
+    let admin = child.admin_addr().await.to_string();
     // Where what is started now finds what runs.
     std::fs::write(&file, configuration(&weixin, &wecom, &callers, &admin)).unwrap();
 

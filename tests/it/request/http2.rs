@@ -10,8 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Frame;
-use hyper::client::conn::http2::{SendRequest, handshake};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper::client::conn::http2::SendRequest;
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
@@ -19,6 +18,7 @@ use tokio::time::timeout;
 
 use crate::support::fake::{Fake, Reply, TOKEN, token};
 use crate::support::gate::{Gate, Settings};
+use crate::support::http2;
 use crate::support::raw::Raw;
 use crate::support::until::{PATIENCE, until};
 
@@ -29,9 +29,7 @@ fn full(bytes: impl Into<Bytes>) -> Body {
 }
 
 async fn connect(addr: SocketAddr) -> (SendRequest<Body>, JoinHandle<hyper::Result<()>>) {
-    let stream = TcpStream::connect(addr).await.unwrap();
-    let (sender, connection) = handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
-    (sender, tokio::spawn(connection))
+    http2::over(TcpStream::connect(addr).await.unwrap()).await
 }
 
 /// Leaves as a caller does; while a proxy stops, a test answers nobody.

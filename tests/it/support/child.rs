@@ -87,7 +87,16 @@ impl Child {
 
     /// Where it listens for callers, once it does.
     pub(crate) async fn addr(&self) -> SocketAddr {
-        let line = self.line("(callers)").await;
+        self.listens("(callers)").await
+    }
+
+    /// Where its admin listener is, once it says so.
+    pub(crate) async fn admin_addr(&self) -> SocketAddr {
+        self.listens("(admin)").await
+    }
+
+    async fn listens(&self, to: &str) -> SocketAddr {
+        let line = self.line(to).await;
         let (_, rest) = line.split_once("listening on http://").unwrap();
         rest.split_once(' ').unwrap().0.parse().unwrap()
     }
