@@ -3,7 +3,6 @@
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -15,6 +14,7 @@ use crate::support::fake::{Fake, Reply};
 use crate::support::gate::{APPID, Gate, SECRET, Settings, note_credential};
 use crate::support::nobody::nobody;
 use crate::support::outbound::{LOGIN, LOGIN_IN_URL, OutboundProxy};
+use crate::support::until::until;
 use crate::support::wechat::WeChat;
 
 /// What one run said.
@@ -137,15 +137,10 @@ async fn a_running_proxy_keeps_its_token_and_its_files() {
     let settings = Settings { state: Some(site.state.clone()), ..Settings::default() };
     let gate = Gate::with(&wechat.url, settings).await;
     assert_eq!(gate.get("/cgi-bin/user/get").await.errcode(), 0);
-    // The token is served before it is stored.
-    let stored = site.state.join(format!("{APPID}.json"));
-    tokio::time::timeout(Duration::from_secs(10), async {
-        while !stored.exists() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    })
-    .await
-    .expect("the token is stored");
+    // The token is served before it is stored; what is stored before is that it is being fetched.
+    let file = site.state.join(format!("{APPID}.json"));
+    let stored = || serde_json::from_slice::<serde_json::Value>(&std::fs::read(&file).ok()?).ok();
+    until("the token is stored", || stored().is_some_and(|state| state["generation"] == 1)).await;
     let left_by_another = site.state.join(format!(".{APPID}.json.half-written.tmp"));
     std::fs::write(&left_by_another, "").unwrap();
     site.upstream = "egress_ip = \"127.0.0.1\"".to_owned();
