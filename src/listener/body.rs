@@ -7,6 +7,8 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use super::wake;
+
 /// What a caller sends behind the head of its request.
 #[derive(Debug)]
 pub struct CallerBody {
@@ -36,9 +38,17 @@ impl Body for CallerBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+        let Self { incoming, wakes } = &mut *self;
+        if *wakes {
+            return Pin::new(incoming).poll_frame(cx);
+        }
         let mut nobody = Context::from_waker(Waker::noop());
-        let cx = if self.wakes { cx } else { &mut nobody };
-        Pin::new(&mut self.incoming).poll_frame(cx)
+        let (frame, hyper) = wake::suppressed(|| Pin::new(&mut *incoming).poll_frame(&mut nobody));
+        // hyper reads on when a piece has been taken; behind the last one there is nothing.
+        if let Some(hyper) = hyper.filter(|_| !incoming.is_end_stream()) {
+            hyper.wake();
+        }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {

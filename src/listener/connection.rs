@@ -9,7 +9,7 @@ use std::convert::Infallible;
 use std::future::{Future, poll_fn, ready};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use futures_util::FutureExt;
 use http::header::{CONNECTION, CONTENT_LENGTH};
@@ -31,6 +31,7 @@ use super::idle::{Idle, Woken};
 use super::limits::{Limit, TimeLimits};
 use super::state::{Phase, RequestState};
 use super::transport::Transport;
+use super::wake::ConnectionWaker;
 use super::{Handler, Rejection};
 
 /// How much of a request's body is read ahead, in bytes. hyper would take 400 KiB, which spoils the caches and
@@ -112,7 +113,9 @@ where
     // Boxed, because a parked caller's task should be as small as what it holds.
     let mut connection = Box::new(http1(max_head).serve_connection(TokioIo::new(Lent(framing)), service));
     let mut draining = false;
+    let mut waker = ConnectionWaker::default();
     poll_fn(|cx| {
+        let cx = &mut Context::from_waker(waker.of(cx.waker()));
         loop {
             let mut connection = Pin::new(&mut *connection);
             // Errors here are the caller's: it left, or what it sent broke off. The access log has its line.
@@ -201,4 +204,87 @@ fn answer<P, H: Handler<P>>(
             && response.headers().get(CONTENT_LENGTH).is_some_and(|length| length != "0");
         Ok(response.map(|body| Answer::new(body, state, length)))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::listener::connections::Connections;
+    use crate::listener::{Limits, drain};
+    use bytes::Bytes;
+    use http_body_util::{BodyExt, Full};
+    use std::cell::Cell;
+    use std::time::Duration;
+    use tokio::io::AsyncWriteExt;
+    use tokio::task::{LocalSet, spawn_local, yield_now};
+
+    /// Reads each body to its end and answers nothing.
+    #[derive(Default)]
+    struct Reader {
+        read: Rc<Cell<usize>>,
+        /// How often its futures were polled after that.
+        polls: Rc<Cell<usize>>,
+    }
+
+    impl Handler<()> for Reader {
+        type Body = Full<Bytes>;
+
+        fn limits(&self) -> Limits {
+            Limits {
+                max_connections: 1,
+                header_timeout: Duration::from_secs(10),
+                idle_timeout: Duration::from_secs(75),
+                max_header_bytes: 1024,
+            }
+        }
+
+        fn handle(
+            &self,
+            request: Request<CallerBody>,
+            (): (),
+        ) -> impl Future<Output = Response<Full<Bytes>>> + use<> + 'static {
+            let (read, polls) = (Rc::clone(&self.read), Rc::clone(&self.polls));
+            async move {
+                let body = request.into_body().collect().await.unwrap().to_bytes();
+                read.set(read.get() + body.len());
+                poll_fn(|_| {
+                    polls.set(polls.get() + 1);
+                    Poll::Pending
+                })
+                .await
+            }
+        }
+
+        fn reject(&self, _: Rejection, (): ()) -> Response<Full<Bytes>> {
+            unreachable!("nothing is wrong with these requests")
+        }
+    }
+
+    #[tokio::test]
+    async fn a_request_whose_body_is_here_is_polled_once() {
+        for pieces in [&["12345"][..], &["1", "2345"]] {
+            let (mut caller, io) = tokio::io::duplex(1 << 16);
+            let handler = Rc::new(Reader::default());
+            let (read, polls) = (Rc::clone(&handler.read), Rc::clone(&handler.polls));
+            let (_sender, drain) = drain::drain();
+            let counted = Connections::default().take(1).unwrap();
+            LocalSet::new()
+                .run_until(async {
+                    spawn_local(serve(io, (), handler, drain, counted));
+                    for (nth, piece) in pieces.iter().enumerate() {
+                        let head = if nth == 0 {
+                            "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n"
+                        } else {
+                            ""
+                        };
+                        caller.write_all(format!("{head}{piece}").as_bytes()).await.unwrap();
+                        for _ in 0..100 {
+                            yield_now().await;
+                        }
+                    }
+                })
+                .await;
+            assert_eq!((read.get(), polls.get()), (5, 1), "{pieces:?}");
+        }
+    }
 }

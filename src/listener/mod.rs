@@ -16,6 +16,7 @@ mod limits;
 mod state;
 mod transport;
 mod turn_away;
+mod wake;
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
 //! Follows the heads that an upstream sends, below hyper: counts interim (1xx) answers, of which hyper reads over any
 //! number without a word, and notes how the names of the final head are spelled.
 
-use crate::header_case::{HeaderCase, is_title_case};
+use crate::header_case::{HeaderCase, is_title_case, title_case_name};
 
 /// How many interim answers may come before the final one.
 pub(super) const MOST: u8 = 16;
@@ -61,6 +61,10 @@ impl AnswerHead {
 
     /// Looks at the next bytes; whether there are no more than [`MOST`] interim answers.
     pub(super) fn follow(&mut self, mut bytes: &[u8]) -> bool {
+        if self.place == Place::default() && is_usual(bytes) {
+            self.place = Place::Body;
+            return true;
+        }
         while !bytes.is_empty() {
             let used = match self.place {
                 Place::Status { at, interim } => self.follow_status(at, interim, bytes),
@@ -141,6 +145,25 @@ impl AnswerHead {
     pub(super) fn take_case(&mut self) -> Option<HeaderCase> {
         self.case.take()
     }
+}
+
+/// Whether a whole final head is here, all of whose names are spelled as hyper spells them, as of most answers.
+fn is_usual(bytes: &[u8]) -> bool {
+    if !bytes.starts_with(b"HTTP/1.1 ") || bytes.get(DIGIT) == Some(&b'1') {
+        return false;
+    }
+    let mut rest = bytes;
+    while let Some(line_feed) = memchr::memchr(b'\n', rest) {
+        rest = &rest[line_feed + 1..];
+        if rest.starts_with(b"\r\n") {
+            return true;
+        }
+        match title_case_name(rest) {
+            Some(name) => rest = &rest[name..],
+            None => return false,
+        }
+    }
+    false
 }
 
 #[cfg(test)]

@@ -127,7 +127,10 @@ impl<'a> Call<'a> {
         *request.method_mut() = self.method.clone();
         // Origin form: there is no authority that anything from outside could reach.
         *request.uri_mut() = Uri::from(target.clone());
-        *request.headers_mut() = self.headers.clone();
+        // What came from hyper goes back to it, and the copy stays for another sending: hyper reads the answer's fields
+        // into the same map, which has grown to that size before.
+        let kept = self.headers.clone();
+        *request.headers_mut() = mem::replace(&mut self.headers, kept);
         if let Some(host) = host {
             request.headers_mut().insert(header::HOST, host.clone());
         }
