@@ -1,11 +1,9 @@
 //! Carries an action out: the rest of a request's life, once its account, its caller and its body are known.
 
-use std::future::Future;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::{HeaderValue, Response};
-use tokio_util::either::Either;
 
 use super::answer::{self, AnswerBody, own};
 use super::buffer::Buffered;
@@ -37,24 +35,7 @@ pub(super) struct Granted<'r> {
 
 impl Proxy {
     /// Does what the table of the account's paths says.
-    pub(super) fn carry_out<'r>(
-        &'r self,
-        granted: Granted<'r>,
-        stats: &'r mut Tally,
-    ) -> impl Future<Output = Result<Response<AnswerBody>, Refusal>> + 'r {
-        // Nearly all calls. The rest is boxed: a future is as large as the largest of its ways, and this one is moved
-        // several times before it begins; a block holds once what it is made of, where a function holds it twice.
-        match (&granted.action, &granted.account.token) {
-            (Action::Inject | Action::InjectUnlessForeign, Some(own)) => {
-                let Granted { head, path, query, body, upstream, .. } = granted;
-                let mut call = Call::new(head, (path, query), body, upstream);
-                Either::Left(async move { self.with_token(own, &mut call, stats).await })
-            }
-            _ => Either::Right(Box::pin(self.carry_out_otherwise(granted, stats))),
-        }
-    }
-
-    async fn carry_out_otherwise(
+    pub(super) async fn carry_out(
         &self,
         granted: Granted<'_>,
         stats: &mut Tally,
@@ -93,7 +74,6 @@ impl Proxy {
                 // There is no such action without keys.
                 None => Err(Refusal::Unsigned),
             },
-            // Not in this box, as a rule.
             (Action::Inject | Action::InjectUnlessForeign, Some(own)) => {
                 let mut call = Call::new(head, target, body, upstream);
                 self.with_token(own, &mut call, stats).await

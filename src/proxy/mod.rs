@@ -53,7 +53,7 @@ pub use caller_limit::CallerLimit;
 use carry_out::Granted;
 pub use console::{ConsoleAnswer, ConsoleCall};
 pub use current::Current;
-use inject::Head;
+use inject::{Call, Head};
 use refusal::Refusal;
 use route::Action;
 use settings::Caller;
@@ -161,8 +161,13 @@ impl Proxy {
             (&mut parts.headers, &mut parts.extensions),
             &self.state.strip,
         );
+        // Nearly all calls go this way, and nothing of it is boxed or moved.
+        if let (Action::Inject | Action::InjectUnlessForeign, Some(own)) = (&action, &account.token) {
+            let mut call = Call::new(head, (path, query), body, upstream);
+            return self.with_token(own, &mut call, stats).await;
+        }
         let granted = Granted { account, upstream, action, head, path, query, body, trusted };
-        self.carry_out(granted, stats).await
+        Box::pin(self.carry_out(granted, stats)).await
     }
 
     /// Notes who calls; what limits it.
