@@ -188,7 +188,10 @@ impl<'a> Members<'a> {
             }
             self.at += 1;
         }
-        self.text[start..self.at.min(self.text.len())].trim_ascii_end()
+        let value = &self.text[start..self.at.min(self.text.len())];
+        // As behind a comma, every control character is white space.
+        let length = value.iter().rposition(|b| *b > b' ').map_or(0, |last| last + 1);
+        &value[..length]
     }
 }
 

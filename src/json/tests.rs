@@ -22,6 +22,8 @@ fn members_are_found_at_the_top_level_alone() {
         (br#"{"b":"}","a":7}"#, Some("7")),
         (b"{\x02\"a\"\x00:\t7}", Some("7")),
         (b"{\"b\":\"\x01\xff\",\"a\":7}", Some("7")),
+        (b"{\"a\":7\x00\x0f,\"b\":1}", Some("7")),
+        (b"{\"a\":\x00}", Some("")),
         (br#"{"a":7,"b":"cut"#, Some("7")),
         (br#"{"a"#, None),
         (br#"{"a":"#, Some("")),

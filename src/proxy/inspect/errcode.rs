@@ -120,6 +120,7 @@ mod tests {
             (br#"{"errcode":"4.0e4"}"#, None),
             (b"{\"errmsg\":\"a\x01b\xff\xfe\",\"errcode\":40001}", Some(40001)),
             (b"{\x02\"errcode\"\x00:\t40001}", Some(40001)),
+            (b"{\"errcode\":40001\x00}", Some(40001)),
             (br#"{"errcode":40001,"errmsg":"cut"#, Some(40001)),
             (br#"{"errcode"#, None),
             (br#"{"errcode":"#, None),
