@@ -436,6 +436,54 @@ mod tests {
         assert_eq!(allowed(&mut limiter, Cause::KnownPath, start), 0, "a merge gives nothing back");
     }
 
+    #[test]
+    fn a_replica_that_does_not_know_what_was_spent_here_is_told() {
+        let start = now();
+        let nothing = StoredLimits::default();
+        let mut limiter = bucket(&nothing, start);
+        assert!(!limiter.merge(&nothing, start), "nothing was spent");
+        let before = limiter.stored(start);
+        assert!(limiter.allows(Cause::KnownPath, None, 1, start.mono));
+        assert!(limiter.merge(&before, start) && limiter.merge(&nothing, start));
+        let known = limiter.stored(start);
+        assert!(!limiter.merge(&known, start));
+        let mut limiter = daily(&nothing, start);
+        assert!(!limiter.merge(&nothing, start));
+        limiter.spend_forced(Cause::KnownPath, start);
+        let known = limiter.stored(start);
+        for (secs, right) in [(0, true), (86_399, true), (86_400, false)] {
+            assert_eq!(limiter.merge(&nothing, later(start, secs)), right, "{secs}");
+        }
+        assert!(!limiter.merge(&known, start));
+        // What another kind of token left behind counts beside the bucket, and hides nothing of it.
+        let mut limiter = bucket(&known, start);
+        assert!(limiter.allows(Cause::KnownPath, None, 1, start.mono));
+        assert!(limiter.merge(&nothing, start));
+    }
+
+    #[test]
+    fn the_last_eight_paths_that_took_of_the_share_can_give_it_back() {
+        let start = now();
+        let mut limiter = bucket(&StoredLimits::default(), start);
+        let take = |limiter: &mut Limiter, n: u64| {
+            let (path, at) = (format!("/new/{n}"), later(start, 200 * n));
+            assert!(limiter.allows(Cause::UnknownPath, Some(&path), n, at.mono), "{n}");
+            at
+        };
+        for n in 0..8 {
+            take(&mut limiter, n);
+        }
+        let at = take(&mut limiter, 8);
+        // The share refills as fast as it was taken of: it is as good as full, but for the last.
+        while limiter.allows(Cause::UnknownPath, None, 9, at.mono) {}
+        limiter.accepted("/new/0");
+        assert!(!limiter.allows(Cause::UnknownPath, None, 9, at.mono), "long ago");
+        for n in 1..4 {
+            limiter.accepted(&format!("/new/{n}"));
+            assert!(limiter.allows(Cause::UnknownPath, None, 9, at.mono), "{n}");
+        }
+    }
+
     /// When the next one is allowed, in seconds from `start`.
     fn next(limiter: &mut Limiter, cause: Cause, start: Now, from: u64) -> u64 {
         (from..from + 200_000)
@@ -488,6 +536,9 @@ mod tests {
         assert!(!limiter.allows(Cause::UnknownPath, None, 1, at));
         assert!(limiter.allows(Cause::KnownPath, None, 1, at), "the others are not held up by it");
         assert!(limiter.allows(Cause::UnknownPath, None, 2, at), "another token is another matter");
+        let soon = |ms| at + Duration::from_millis(ms);
+        assert!(!limiter.allows(Cause::UnknownPath, None, 1, soon(29_999)));
+        assert!(limiter.allows(Cause::UnknownPath, None, 1, soon(30_000)));
     }
 
     #[test]
