@@ -2,14 +2,15 @@
 //! read, and that no error shows the password.
 //!
 //! The oracles are `httparse` and a SOCKS5 reader by RFC 1928 that takes the bytes as they come. The first byte chooses
-//! the protocol and whether there are credentials.
+//! the protocol, whether there are credentials, and whether the bytes come one by one.
 #![no_main]
 
-use std::pin::pin;
+use std::io;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 
 use libfuzzer_sys::fuzz_target;
-use tokio::io::{join, sink};
+use tokio::io::{AsyncRead, ReadBuf, join, sink};
 use wxgate::secret::Secret;
 use wxgate::upstream::tunnel::{Target, open};
 use wxgate::upstream::{OutboundProxy, ProxyCredentials, ProxyProtocol};
@@ -37,6 +38,25 @@ fn socks5(answer: &[u8], login: bool) -> Option<&[u8]> {
     rest.get(length + 2..)
 }
 
+/// What the proxy says, so many bytes at a time.
+struct Answer<'a> {
+    left: &'a [u8],
+    step: usize,
+}
+
+impl AsyncRead for Answer<'_> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let (come, left) = self.left.split_at(self.left.len().min(self.step).min(buf.remaining()));
+        buf.put_slice(come);
+        self.left = left;
+        Poll::Ready(Ok(()))
+    }
+}
+
 fuzz_target!(|input: &[u8]| {
     let Some((choice, answer)) = input.split_first() else { return };
     let protocol = if choice & 1 == 0 { ProxyProtocol::Http } else { ProxyProtocol::Socks5 };
@@ -44,15 +64,16 @@ fuzz_target!(|input: &[u8]| {
     let secret = |text: &str| Secret::new(text.to_owned());
     let credentials = login.then(|| ProxyCredentials { user: secret("u"), password: secret(PASSWORD) });
     let proxy = OutboundProxy { protocol, host: "p".to_owned(), port: 1, credentials };
-    let mut left = answer;
-    let mut stream = join(&mut left, sink());
+    let one_by_one = choice & 4 != 0;
+    let mut said = Answer { left: answer, step: if one_by_one { 1 } else { usize::MAX } };
+    let mut stream = join(&mut said, sink());
     let target = Target { host: "api.weixin.qq.com", port: 443 };
     let outcome = pin!(open(&proxy, &mut stream, target)).poll(&mut Context::from_waker(Waker::noop()));
     let Poll::Ready(outcome) = outcome else { panic!("it waits for more than there is") };
     if let Err(error) = &outcome {
         assert!(!format!("{error} {error:?}").contains(PASSWORD), "{error}");
     }
-    let connected = outcome.is_ok();
+    let (connected, left) = (outcome.is_ok(), said.left);
     let shown = answer.escape_ascii();
     match protocol {
         ProxyProtocol::Socks5 => {
@@ -70,8 +91,12 @@ fuzz_target!(|input: &[u8]| {
             }
             // It minds what fields look like, and the proxy's are of no interest here.
             let Ok(httparse::Status::Complete(end)) = head.parse(answer) else { return };
-            let right = end == answer.len() && matches!(head.code, Some(200..=299));
+            // What comes together with its answer would be lost.
+            let right = (one_by_one || end == answer.len()) && matches!(head.code, Some(200..=299));
             assert_eq!(connected, right, "{shown}");
+            if connected {
+                assert_eq!(left, &answer[end..], "{shown}");
+            }
         }
     }
 });
