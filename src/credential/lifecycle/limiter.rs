@@ -415,6 +415,14 @@ mod tests {
                 "away for {away} s"
             );
         }
+        // The next one comes when it would have come.
+        for (away, next) in [(10, 20), (29, 1), (40, 50), (90, 60)] {
+            let back = later(start, 30 + away);
+            let mut limiter = bucket(&stored, back);
+            allowed(&mut limiter, Cause::KnownPath, back);
+            assert_eq!(allowed(&mut limiter, Cause::KnownPath, later(back, next - 1)), 0, "{away} s");
+            assert_eq!(allowed(&mut limiter, Cause::KnownPath, later(back, next)), 1, "{away} s");
+        }
         for (away, left) in [(0, 0), (100_000, 3)] {
             let back = later(start, 30 + away);
             let unknown = allowed(&mut bucket(&stored, back), Cause::UnknownPath, back);
@@ -507,6 +515,26 @@ mod tests {
         let restored = later(start, 2_000);
         let mut again = daily(&limiter.stored(restored), restored);
         assert_eq!(next(&mut again, Cause::KnownPath, start, 2_000), 86_400);
+    }
+
+    #[test]
+    fn what_another_replica_forced_counts_here_too_and_once() {
+        let start = now();
+        let mut other = daily(&StoredLimits::default(), start);
+        (0..17).for_each(|n| other.spend_forced(Cause::KnownPath, later(start, 30 * n)));
+        let mut limiter = daily(&StoredLimits::default(), start);
+        limiter.spend_forced(Cause::KnownPath, later(start, 500));
+        for _ in 0..2 {
+            let at = later(start, 600);
+            limiter.merge(&other.stored(at), at);
+            assert_eq!(limiter.stored(at).forced.len(), 18);
+            assert_eq!(next(&mut limiter, Cause::KnownPath, start, 600), 86_400);
+        }
+        // The newest of them keeps the next one apart, whoever sent it.
+        let mut limiter = daily(&StoredLimits::default(), start);
+        limiter.spend_forced(Cause::KnownPath, start);
+        limiter.merge(&other.stored(start), later(start, 490));
+        assert_eq!(next(&mut limiter, Cause::KnownPath, start, 490), 510);
     }
 
     #[test]
