@@ -11,7 +11,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use proptest::prelude::*;
 
 use super::keys::{BASE64, KeyError, Keys, PlatformCertificate, PrivateKey, SymmetricKey};
-use super::open::{Opened, Unverified, open};
+use super::open::{Opened, Unverified, is_ciphertext, is_signed, open};
 use super::seal::{Sealed, Stamp, Subject, plaintext, seal};
 
 /// Those of the guide: they open nothing.
@@ -180,6 +180,36 @@ fn an_answer_that_is_wrong_in_any_way_is_not_opened() {
     for keys in [Keys { key: other_key, ..keys() }, Keys { key_number: "1".to_owned(), ..keys() }] {
         let opened = open(&keys, SUBJECT, &good, ANSWER.as_bytes(), ANSWERED_AT);
         assert_eq!(opened, Err(Unverified::Decryption));
+    }
+}
+
+#[test]
+fn what_speaks_against_an_answer_has_wechats_number_for_it() {
+    use Unverified::{Contradiction, Decryption, Field, NoCiphertext, NoRoom, NotSigned, Old, TooLong};
+    let text = || "1".to_owned();
+    let unsigned = [NotSigned, Field("x"), Unverified::OtherAppid, Old(301), TooLong(4), NoRoom];
+    let untrusted = [Unverified::UnknownCertificate(text()), Unverified::Signature(text())];
+    for why in unsigned.into_iter().chain(untrusted) {
+        assert_eq!(why.errcode(), 40234, "{why}");
+    }
+    for why in [NoCiphertext, Decryption, Contradiction("_appid")] {
+        assert_eq!(why.errcode(), 40235, "{why}");
+    }
+}
+
+#[test]
+fn an_answer_is_signed_by_a_field_and_encrypted_by_three_members() {
+    assert!(is_signed(&fields(&[])) && !is_signed(&fields(&[("wechatmp-signature", None)])));
+    for (text, right) in [
+        (ANSWER, true),
+        (r#"{"authtag":1,"data":2,"iv":3}"#, true),
+        (r#"{"data":"","authtag":""}"#, false),
+        (r#"{"iv":"","authtag":""}"#, false),
+        (r#"{"iv":"","data":""}"#, false),
+        ("{}", false),
+        ("iv data authtag", false),
+    ] {
+        assert_eq!(is_ciphertext(text.as_bytes()), right, "{text}");
     }
 }
 
