@@ -420,11 +420,83 @@ mod tests {
         assert_eq!(paths.refused_though_good("/a", at(0), at(2)), Blame::Counted);
         // A hundred calls at once say the same thing once.
         assert!((0..100).all(|_| paths.refused_though_good("/a", at(1), at(3)) == Blame::Nothing));
+        assert_eq!(paths.refused_though_good("/a", at(2), at(3)), Blame::Nothing, "sent at that moment");
         assert_eq!(paths.refused_though_good("/a", at(3), at(5)), Blame::Blocked(FIRST_BLOCK));
         assert!(paths.blocked("/a", at(6)) && paths.take_changed().unwrap()["/a"].is_some());
         paths.succeeded("/a", Instant::now());
         assert!(!paths.blocked("/a", at(6)));
         assert_eq!(paths.refused_though_good("/a", at(7), at(8)), Blame::Counted, "a success starts anew");
+    }
+
+    /// A moment so many seconds after the start.
+    fn moment(start: Instant, secs: u64) -> Now {
+        let by = Duration::from_secs(secs);
+        Now { mono: start + by, wall: SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000) + by }
+    }
+
+    #[test]
+    fn another_replica_holds_the_same_against_a_path_until_one_of_its_calls_is_accepted() {
+        let start = Instant::now();
+        let now = |secs| moment(start, secs);
+        let mut ours = PathBlame::default();
+        for generation in [2, 3] {
+            ours.granted("/a", generation, start);
+            ours.refused("/a", generation, start);
+        }
+        let stored = ours.stored(now(0));
+        let right = StoredBlame {
+            path: "/a".to_owned(),
+            granted: 3,
+            counted: 3,
+            in_a_row: 2,
+            blocks: 1,
+            blocked_until: Some(now(600).wall),
+            at: now(0).wall,
+        };
+        assert_eq!(stored, [right]);
+        assert_eq!([3599, 3600].map(|secs| ours.stored(now(secs)).len()), [1, 0], "an hour");
+        let mut theirs = PathBlame::default();
+        theirs.merge(&stored, now(1));
+        assert!(theirs.blocked("/a", now(599).mono) && !theirs.blocked("/a", now(600).mono));
+        assert!(theirs.take_changed().unwrap()["/a"].is_some());
+        theirs.merge(&stored, now(2));
+        assert!(theirs.take_changed().is_none(), "it is known");
+        assert!(theirs.succeeded("/a", now(5).mono));
+        theirs.take_changed();
+        // What was stored before comes again, and what is stored now tells the others.
+        theirs.merge(&stored, now(6));
+        assert!(theirs.take_changed().is_none() && !theirs.blocked("/a", now(6).mono));
+        let cleared = theirs.stored(now(6));
+        assert_eq!(cleared.len(), 1);
+        assert_eq!((cleared[0].granted, cleared[0].in_a_row, cleared[0].at), (0, 0, now(5).wall));
+        assert_eq!([3604, 3605].map(|secs| theirs.stored(now(secs)).len()), [1, 0], "an hour");
+        ours.merge(&cleared, now(7));
+        assert!(!ours.blocked("/a", now(7).mono) && ours.stored(now(7)).is_empty());
+    }
+
+    #[test]
+    fn a_path_that_is_granted_a_token_is_told_of_and_none_that_nothing_is_held_against_any_more_twice() {
+        let start = Instant::now();
+        let now = |secs| moment(start, secs);
+        let mut paths = PathBlame::default();
+        assert!(!paths.succeeded("/a", start), "it is not known");
+        for secs in [1, 2] {
+            paths.granted("/a", 2, now(secs).mono);
+            let mut theirs = PathBlame::default();
+            theirs.merge(&paths.stored(now(secs)), now(secs));
+            assert_eq!(theirs.refused("/a", 2, now(secs).mono), Blame::Counted, "a token fetched for it");
+            assert!(!paths.succeeded("/a", now(secs).mono), "it was never refused");
+        }
+        assert_eq!(paths.stored(now(2)).len(), 1);
+        for n in 0..40 {
+            paths.granted(&format!("/{n}"), 3, now(n).mono);
+            if n % 2 == 0 {
+                paths.succeeded(&format!("/{n}"), now(n).mono);
+            }
+        }
+        let told: Vec<_> = paths.stored(now(40)).into_iter().map(|blame| blame.path).collect();
+        let newest: Vec<_> = (8..40).map(|n| format!("/{n}")).collect();
+        assert_eq!(told, newest, "the newest thirty-two");
     }
 
     #[test]
