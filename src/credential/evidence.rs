@@ -14,10 +14,10 @@ use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
 /// So many calls refused in a row, while none was accepted, are no accident: of nodes of which half lag behind, one
-/// such row in 65,536 would come …
-const DEAD: u32 = 16;
+/// such row in a million would come …
+const DEAD: usize = 20;
 
-/// … and in so long a time one is accepted where thousands come each second.
+/// … and in so long a time one is accepted where thousands come each second, or where answers take a while.
 const QUIET: Duration = Duration::from_millis(30);
 
 /// An acceptance so long ago shows that more calls are about to come.
@@ -26,14 +26,12 @@ const TRAFFIC: Duration = Duration::from_millis(200);
 /// With half of the nodes lagging behind, so many acceptances and no refusal have a chance of 1 in 1,000.
 const PROOF: u32 = 10;
 
-/// Nodes lag behind for so long at most: those that were seen did for a second.
-const LAG: Duration = Duration::from_secs(2);
+/// Nodes lag behind for so long: those that were seen did.
+const LAG: Duration = Duration::from_secs(1);
 
-/// A node that lags behind refuses one of the first calls: within this time, where there are several callers.
-const EARLY: Duration = Duration::from_millis(100);
-
-/// So many refusals in a row are no sign of nodes that lag behind: four callers, and each tried twice.
-const MANY: u32 = 8;
+/// Where nodes lag behind, one of the first calls is refused: so many accepted before that have a chance of one in a
+/// million with half of them.
+const STEADY: u32 = 20;
 
 /// Of two calls so far apart the later one does not reach the upstream first.
 const APART: Duration = Duration::from_millis(20);
@@ -52,8 +50,9 @@ impl Stamp {
         Self(u64::try_from(since).unwrap_or(u64::MAX).saturating_add(1))
     }
 
+    /// By tokio's clock, which is the system's but where a test pauses it.
     pub(crate) fn now() -> Self {
-        Self::of(Instant::now())
+        Self::of(tokio::time::Instant::now().into_std())
     }
 
     pub(crate) fn minutes(self) -> u64 {
@@ -78,6 +77,8 @@ pub(crate) struct Evidence {
     observers: AtomicU32,
     /// Calls that were accepted while one waited.
     observed: AtomicU32,
+    /// Calls that were accepted, up to [`STEADY`]; no more are counted.
+    first_accepted: AtomicU32,
     /// Refused calls that are about to be sent with it again, since others were accepted.
     resends: AtomicU32,
     trial: Mutex<Trial>,
@@ -87,12 +88,11 @@ pub(crate) struct Evidence {
 /// What the refusals have shown.
 #[derive(Debug, Default)]
 struct Trial {
-    /// Refusals since the last acceptance.
-    in_a_row: u32,
-    /// When the first of the refused calls was sent.
-    first: Option<Stamp>,
-    /// When the latest of the refused calls was sent.
-    latest: Stamp,
+    /// When the latest of the refused calls were sent, the last one first. Answers overtake each other: a row is what was
+    /// sent after the latest call that was accepted, whenever its answer came.
+    latest: [Stamp; DEAD],
+    /// Hardly any call was accepted before the first refusal: some nodes may not have known it yet.
+    early: bool,
     /// When a refused call was sent that no call sent well after it has contradicted yet.
     unanswered: Option<Stamp>,
     /// When a refusal was last known to be wrong.
@@ -101,6 +101,19 @@ struct Trial {
 }
 
 impl Trial {
+    fn insert(&mut self, sent: Stamp) {
+        let at = self.latest.partition_point(|later| *later >= sent);
+        if at < DEAD {
+            self.latest[at..].rotate_right(1);
+            self.latest[at] = sent;
+        }
+    }
+
+    /// Refused calls that were sent after the latest accepted one, up to [`DEAD`].
+    fn in_a_row(&self, accepted: Stamp) -> usize {
+        self.latest.partition_point(|sent| *sent > Stamp::default() && *sent >= accepted)
+    }
+
     /// Whether its refusals were wrong of late.
     fn is_contradicted(&self, accepted: Stamp, now: Stamp) -> bool {
         let lately = |at: &Stamp| now.since(*at) < DOUBT;
@@ -130,7 +143,7 @@ pub(crate) enum ProbeResult {
     None,
     /// It is being sent.
     Running,
-    /// It was sent later than the call, and was refused too.
+    /// It was sent later than the call, and was refused too; no call that was sent after it has been accepted.
     Refused,
 }
 
@@ -147,15 +160,10 @@ pub(crate) struct View {
     pub dead_in: Option<Duration>,
     /// Its refusals have been wrong of late.
     pub contradicted: bool,
-    /// It is so new that nodes of the upstream may lag behind.
-    pub fresh: bool,
-    /// The first refusal came as soon as it was known here, so that some node may not know it yet; and there have been
-    /// few in a row.
-    pub lags: bool,
+    /// After this time every node knows it; until then a refusal may come from one that lags behind.
+    pub settled_in: Duration,
     /// Other calls are out, or are about to come.
     pub company: bool,
-    /// Other calls were refused, and wait to be sent with it again.
-    pub others_wait: bool,
     /// The probe.
     pub probe: ProbeResult,
 }
@@ -168,6 +176,7 @@ impl Default for Evidence {
             accepted: AtomicU64::default(),
             observers: AtomicU32::default(),
             observed: AtomicU32::default(),
+            first_accepted: AtomicU32::default(),
             resends: AtomicU32::default(),
             trial: Mutex::default(),
             news: Notify::default(),
@@ -188,6 +197,9 @@ impl Evidence {
         if self.accepted.load(Ordering::Relaxed) < sent.0 {
             self.accepted.store(sent.0, Ordering::Relaxed);
         }
+        if self.first_accepted.load(Ordering::Relaxed) < STEADY {
+            self.first_accepted.fetch_add(1, Ordering::Relaxed);
+        }
         if self.observers.load(Ordering::Relaxed) > 0 {
             self.observed.fetch_add(1, Ordering::Relaxed);
             self.news.notify_waiters();
@@ -198,7 +210,9 @@ impl Evidence {
     pub(crate) fn refused(&self, sent: Stamp, now: Stamp) {
         let accepted = self.latest_accepted();
         let mut trial = self.trial();
-        trial.first.get_or_insert(sent);
+        if trial.unanswered.is_none() {
+            trial.early = self.first_accepted.load(Ordering::Relaxed) < STEADY;
+        }
         if trial.is_contradicted(accepted, now) {
             trial.contradicted = Some(now);
         }
@@ -206,15 +220,9 @@ impl Evidence {
             Some(before) if !well_after(accepted, before) => {}
             _ => trial.unanswered = Some(sent),
         }
-        if accepted > sent {
-            return;
-        }
-        if accepted > trial.latest {
-            trial.in_a_row = 0;
-        }
-        trial.in_a_row = trial.in_a_row.saturating_add(1);
-        trial.latest = trial.latest.max(sent);
-        if trial.in_a_row == DEAD {
+        let before = trial.in_a_row(accepted);
+        trial.insert(sent);
+        if before < DEAD && trial.in_a_row(accepted) == DEAD {
             self.news.notify_waiters();
         }
     }
@@ -227,8 +235,7 @@ impl Evidence {
 
     /// Whether it was refused and not accepted since: then it is no good as a way round.
     pub(crate) fn is_refused(&self) -> bool {
-        let trial = self.trial();
-        trial.in_a_row > 0 && self.latest_accepted() <= trial.latest
+        self.trial().in_a_row(self.latest_accepted()) > 0
     }
 
     /// What is known from where a call stands that was sent at this moment.
@@ -239,26 +246,26 @@ impl Evidence {
             accepted_later: accepted > sent,
             ever_refused: trial.unanswered.is_some(),
             proven: self.observed.load(Ordering::Relaxed) >= PROOF,
-            dead_in: (accepted <= trial.latest && trial.in_a_row >= DEAD)
-                .then(|| QUIET.saturating_sub(now.since(accepted))),
+            dead_in: (trial.in_a_row(accepted) == DEAD)
+                .then(|| QUIET.saturating_sub(now.since(accepted.max(self.born)))),
             contradicted: trial.is_contradicted(accepted, now),
-            fresh: now.since(self.born) < LAG,
-            lags: trial.first.is_some_and(|first| first.since(self.born) < EARLY)
-                && (accepted > trial.latest || trial.in_a_row < MANY),
+            settled_in: match trial.early {
+                true => LAG.saturating_sub(now.since(self.born)),
+                false => Duration::ZERO,
+            },
             company: self.in_flight.load(Ordering::Relaxed) > 0
                 || self.resends.load(Ordering::Relaxed) > 0
                 || (accepted > Stamp::default() && now.since(accepted) < TRAFFIC),
-            others_wait: self.resends.load(Ordering::Relaxed) > 0,
             probe: match trial.probe {
                 Probe::Running => ProbeResult::Running,
-                Probe::Refused(at) if at > sent => ProbeResult::Refused,
+                Probe::Refused(at) if at > sent && at >= accepted => ProbeResult::Refused,
                 Probe::None | Probe::Refused(_) => ProbeResult::None,
             },
         }
     }
 
-    pub(crate) fn accepted_well_after(&self, sent: Stamp) -> bool {
-        well_after(self.latest_accepted(), sent)
+    pub(crate) fn accepted_after(&self, moment: Stamp) -> bool {
+        self.latest_accepted() > moment
     }
 
     /// Becomes the one that finds out, unless another is.
@@ -365,19 +372,19 @@ mod tests {
     }
 
     #[test]
-    fn sixteen_refusals_in_a_row_are_a_dead_token_and_one_acceptance_ends_the_row() {
-        let evidence = Evidence::default();
+    fn twenty_refusals_in_a_row_are_a_dead_token_and_one_acceptance_ends_the_row() {
+        let evidence = Evidence { born: at(0), ..Evidence::default() };
         evidence.accepted(at(100));
-        for n in 101..116 {
+        for n in 101..120 {
             evidence.refused(at(n), at(n));
             assert_eq!(evidence.view(at(n), at(n)).dead_in, None);
         }
-        evidence.accepted(at(116));
-        evidence.refused(at(117), at(117));
-        assert_eq!(evidence.view(at(117), at(117)).dead_in, None);
-        (118..133).for_each(|n| evidence.refused(at(n), at(n)));
-        let dead_in = |now| evidence.view(at(132), at(now)).dead_in;
-        assert_eq!([dead_in(132), dead_in(146)], [14, 0].map(|ms| Some(Duration::from_millis(ms))));
+        evidence.accepted(at(120));
+        evidence.refused(at(121), at(121));
+        assert_eq!(evidence.view(at(121), at(121)).dead_in, None);
+        (122..141).for_each(|n| evidence.refused(at(n), at(n)));
+        let dead_in = |now| evidence.view(at(140), at(now)).dead_in;
+        assert_eq!([dead_in(140), dead_in(150)], [10, 0].map(|ms| Some(Duration::from_millis(ms))));
         assert!(evidence.is_refused());
         // Late news of a call that was sent before another was accepted counts for nothing.
         evidence.accepted(at(150));
@@ -414,21 +421,36 @@ mod tests {
     }
 
     #[test]
-    fn a_credential_that_is_refused_from_its_first_calls_on_lags_until_many_were_refused_in_a_row() {
-        let evidence = Evidence { born: at(1000), ..Evidence::default() };
-        assert!(!evidence.view(at(1000), at(1000)).lags);
-        for n in 0..7 {
-            evidence.refused(at(1010 + n), at(1020 + n));
-            assert!(evidence.view(at(1010), at(1030)).lags);
+    fn a_row_is_what_was_sent_after_the_latest_accepted_call_whenever_answers_come() {
+        let evidence = Evidence { born: at(0), ..Evidence::default() };
+        // Of forty calls that were sent together every other one is accepted; a refusal always comes first, and what was
+        // sent last is answered first.
+        for n in (0..40).rev() {
+            evidence.refused(at(100 + 2 * n), at(200));
+            evidence.accepted(at(99 + 2 * n));
         }
-        evidence.refused(at(1020), at(1030));
-        assert!(!evidence.view(at(1010), at(1030)).lags, "eight in a row");
-        evidence.accepted(at(1040));
-        assert!(evidence.view(at(1010), at(1050)).lags, "not by all");
-        let steady = Evidence { born: at(1000), ..Evidence::default() };
-        steady.accepted(at(1050));
-        steady.refused(at(1100), at(1110));
-        assert!(!steady.view(at(1100), at(1110)).lags);
+        assert_eq!(evidence.view(at(100), at(900)).dead_in, None);
+        assert!(evidence.is_refused(), "the last one was sent after all that were accepted");
+    }
+
+    #[test]
+    fn nothing_is_dead_in_the_first_moment_however_many_refusals_come_first() {
+        let evidence = Evidence { born: at(1000), ..Evidence::default() };
+        (0..30).for_each(|_| evidence.refused(at(1001), at(1002)));
+        let dead_in = |now| evidence.view(at(1001), at(now)).dead_in;
+        assert_eq!([dead_in(1002), dead_in(1030)], [28, 0].map(|ms| Some(Duration::from_millis(ms))));
+    }
+
+    #[test]
+    fn a_credential_that_is_refused_among_its_first_calls_settles_within_a_second_of_its_birth() {
+        let settled_in = |accepted: u64, now| {
+            let evidence = Evidence { born: at(1000), ..Evidence::default() };
+            (0..accepted).for_each(|n| evidence.accepted(at(1000 + n)));
+            evidence.refused(at(1100), at(1110));
+            evidence.view(at(1100), at(now)).settled_in.as_millis()
+        };
+        assert_eq!([settled_in(0, 1110), settled_in(19, 1900), settled_in(0, 2000)], [890, 100, 0]);
+        assert_eq!(settled_in(20, 1110), 0, "where nodes lag behind, one of twenty calls is refused");
     }
 
     #[test]

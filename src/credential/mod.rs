@@ -27,6 +27,8 @@ pub(crate) use status::beijing_day;
 pub use status::{
     CredentialState, CredentialStatus, FetchLog, HeldTimes, LastError, LastRefresh, StoreCounts,
 };
+#[cfg(test)]
+pub(crate) use supervisor::spawn_with;
 pub use supervisor::{Task, spawn};
 pub use types::{
     Absent, Credential, CredentialId, CredentialKind, FetchAnswer, FetchMode, Outcome, Previous, Reason,

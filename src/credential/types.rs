@@ -114,10 +114,9 @@ impl Credential {
         self.evidence.view(Stamp::of(sent), Stamp::now())
     }
 
-    /// Whether a call was accepted with it that was sent so much later than this moment that the two cannot have
-    /// overtaken each other.
-    pub(crate) fn accepted_well_after(&self, sent: std::time::Instant) -> bool {
-        self.evidence.accepted_well_after(Stamp::of(sent))
+    /// Whether a call was accepted with it that was sent after this moment.
+    pub(crate) fn accepted_after(&self, moment: std::time::Instant) -> bool {
+        self.evidence.accepted_after(Stamp::of(moment))
     }
 
     /// Whether it was asked for no longer ago than that.

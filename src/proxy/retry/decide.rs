@@ -3,7 +3,8 @@
 //! A refusal is no proof by itself, so nothing is fetched while something speaks for the token: a call that was sent
 //! later and accepted, the token's youth, refusals that were wrong of late. The call is then sent again, with the
 //! token before it where that still works, else with the same one after a pause. Each sending is precious: there are
-//! three. Waiting and sending are done elsewhere.
+//! three. While nodes may not know a token yet, only a row that chance does not bring is a proof; else one call, sent
+//! again when they all know it, finds out for the others. Waiting and sending are done elsewhere.
 
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ const LONGEST_WAIT: Duration = Duration::from_millis(1500);
 const OBSERVED: Duration = Duration::from_millis(100);
 /// Before the second sending of a call whose token others show to be good: another node is met.
 const BRIEF: Duration = Duration::from_millis(50);
-/// Before the second sending with a token that not every node may know yet.
+/// Before the second sending with a young token.
 const LAG: Duration = Duration::from_millis(300);
 /// Before the last sending: what lags behind has mostly caught up.
 const LAST: Duration = Duration::from_secs(1);
@@ -43,12 +44,8 @@ pub(super) struct Facts {
     pub(super) young: bool,
     /// Its refusals were wrong of late.
     pub(super) contradicted: bool,
-    /// So new that nodes may lag behind.
-    pub(super) fresh: bool,
-    /// It was refused from its first calls on, and not by all.
-    pub(super) lags: bool,
-    /// Other calls wait to be sent with it again, since it was accepted meanwhile.
-    pub(super) others_wait: bool,
+    /// After this time every node knows it; until then a refusal may come from one that lags behind.
+    pub(super) settled_in: Duration,
     /// A call that was sent later was accepted with the same token; before the last sending: than the first one.
     pub(super) accepted_later: bool,
     /// So many calls in a row were refused with it that it is dead, or will be after this time.
@@ -119,7 +116,9 @@ pub(super) fn decide(facts: &Facts) -> Step {
     if facts.previous && (doubtful || facts.accepted_later) {
         return Step::SendPrevious;
     }
-    if facts.accepted_later {
+    let dead = facts.dead_in.is_some_and(|left| left.is_zero());
+    let found_dead = dead || facts.probe == ProbeResult::Refused;
+    if facts.accepted_later && !found_dead {
         let pause = match (last, facts.young) {
             (true, _) => LAST,
             (false, true) => LAG,
@@ -127,7 +126,6 @@ pub(super) fn decide(facts: &Facts) -> Step {
         };
         return after(pause, facts, Step::SendCurrent);
     }
-    let dead = facts.dead_in.is_some_and(|left| left.is_zero());
     if let Some(left) = facts.dead_in.filter(|left| !left.is_zero())
         && let Some(step) = observe(facts.since + left, facts)
     {
@@ -139,27 +137,18 @@ pub(super) fn decide(facts: &Facts) -> Step {
     {
         return step;
     }
-    if doubtful && !dead {
-        // Nodes that lag behind are known to be there.
-        let lagging =
-            facts.young && facts.fresh && (facts.contradicted || facts.lags && (facts.others_wait || !last));
-        if !last {
-            return if lagging { after(LAG, facts, Step::SendCurrent) } else { probe(facts) };
-        }
-        // It was sent with this token once: that the token is dead is not known yet.
-        if lagging || !facts.tried_enough {
-            return after(LAST, facts, Step::SendCurrent);
-        }
+    if doubtful && !found_dead && !(last && facts.tried_enough) {
+        return probe(facts);
     }
-    if facts.refreshed { Step::Give } else { Step::Refresh }
+    // That others found dead what was fetched for this call is not its path's fault.
+    let once_more = found_dead && last && !facts.tried_enough;
+    if facts.refreshed && !once_more { Step::Give } else { Step::Refresh }
 }
 
-/// One of all that were refused finds out for the others, so that these keep their sendings.
+/// One of all that were refused finds out for the others, so that these keep their sendings: once every node knows
+/// the token.
 fn probe(facts: &Facts) -> Step {
-    if facts.probe == ProbeResult::Refused {
-        return Step::Refresh;
-    }
-    if let Some(step) = observe(LAG, facts) {
+    if let Some(step) = observe(LAG.max(facts.since + facts.settled_in), facts) {
         return step;
     }
     match facts.probe {
@@ -202,9 +191,7 @@ mod tests {
             previous: false,
             young: false,
             contradicted: false,
-            fresh: true,
-            lags: false,
-            others_wait: false,
+            settled_in: Duration::ZERO,
             accepted_later: false,
             dead_in: None,
             company: false,
@@ -219,6 +206,7 @@ mod tests {
         use Step::{Give, Observe, Pause, Probe, Refresh, SendCurrent, SendPrevious};
         let f = refused();
         let young = Facts { young: true, ..f };
+        let lagging = Facts { settled_in: ms(900), ..young };
         let good = Facts { accepted_later: true, ..f };
         let second = |facts: Facts| Facts { sendings: 2, tried_enough: true, ..facts };
         let once = |facts: Facts| Facts { sendings: 2, tried_enough: false, ..facts };
@@ -268,17 +256,22 @@ mod tests {
             // Its refusals were wrong of late: so it is with an old one. With a young one nodes lag behind.
             (at(300, Facts { contradicted: true, ..f }), Probe),
             (second(Facts { contradicted: true, ..f }), Refresh),
-            (Facts { contradicted: true, ..young }, Pause(ms(300))),
-            (at(300, Facts { contradicted: true, ..young }), SendCurrent),
-            (second(Facts { contradicted: true, ..young }), Pause(ms(1000))),
-            (second(at(1000, Facts { contradicted: true, ..young })), SendCurrent),
-            (second(Facts { contradicted: true, dead_in: Some(ms(0)), ..young }), Refresh),
+            (Facts { contradicted: true, ..lagging }, Observe(ms(900))),
+            (second(Facts { contradicted: true, ..young }), Refresh),
+            // Others have shown that it was good, and then that it no longer is.
+            (second(Facts { dead_in: Some(ms(0)), ..good }), Refresh),
+            (second(Facts { probe: ProbeResult::Refused, ..good }), Refresh),
             // Just fetched for this call or another one, and refused too.
-            (once(Facts { refreshed: true, ..young }), Pause(ms(1000))),
-            (once(young), Pause(ms(1000))),
-            (once(at(1000, Facts { refreshed: true, ..young })), SendCurrent),
+            (once(Facts { refreshed: true, ..lagging }), Observe(ms(900))),
+            (once(lagging), Observe(ms(900))),
+            (once(at(900, Facts { refreshed: true, ..young })), Probe),
+            (
+                once(at(900, Facts { refreshed: true, probe: ProbeResult::Running, ..young })),
+                Observe(ms(600)),
+            ),
             (once(Facts { refreshed: true, ..f }), Give),
-            (once(Facts { refreshed: true, dead_in: Some(ms(0)), ..young }), Give),
+            (once(Facts { refreshed: true, dead_in: Some(ms(0)), ..young }), Refresh),
+            (once(Facts { refreshed: true, probe: ProbeResult::Refused, ..young }), Refresh),
             (once(Facts { refreshed: true, proof: true, ..young }), Give),
             (Facts { sendings: 3, ..young }, Give),
             // A newer token.
@@ -292,15 +285,14 @@ mod tests {
             (second(Facts { newer: Some(Newer::Proven), ..f }), SendCurrent),
             (second(Facts { newer: Some(Newer::Refused), refreshed: true, ..f }), Pause(ms(1000))),
             (second(at(1000, Facts { newer: Some(Newer::Refused), ..f })), SendCurrent),
-            // Refused from its first calls on: some nodes do not know it yet.
-            (Facts { lags: true, ..young }, Pause(ms(300))),
-            (at(300, Facts { lags: true, ..young }), SendCurrent),
-            (second(Facts { lags: true, ..young }), Refresh),
-            // Long enough after its issue no node lags behind: what is refused twice is dead, whatever was before.
-            (second(Facts { contradicted: true, ..young }), Pause(ms(1000))),
-            (second(Facts { contradicted: true, fresh: false, ..young }), Refresh),
-            (Facts { lags: true, contradicted: true, fresh: false, ..young }, Observe(ms(300))),
-            (second(Facts { lags: true, others_wait: true, ..young }), Pause(ms(1000))),
+            // Some nodes may not know it yet: the one that finds out is sent when they do.
+            (lagging, Observe(ms(900))),
+            (at(200, Facts { settled_in: ms(700), ..young }), Observe(ms(700))),
+            (Facts { settled_in: ms(200), ..young }, Observe(ms(300))),
+            (at(900, young), Probe),
+            (Facts { company: true, ..lagging }, Observe(ms(100))),
+            (at(100, Facts { company: true, settled_in: ms(800), ..young }), Observe(ms(800))),
+            (Facts { dead_in: Some(ms(0)), ..lagging }, Refresh),
             (Facts { sendings: 3, newer: Some(Newer::Proven), ..f }, Give),
             // A path that is to blame itself costs nobody anything; a newer token serves it all the same.
             (Facts { blocked: true, ..good }, Refresh),
@@ -327,7 +319,7 @@ mod tests {
         ];
         // What stays as it is for the whole of a call, and what a refresh brings.
         let mut tried = 0;
-        for bits in 0..1024_u32 {
+        for bits in 0..256_u32 {
             let bit = |n: u32| bits >> n & 1 == 1;
             for (probe, newer) in probes.iter().flat_map(|p| newer.iter().map(move |n| (*p, *n))) {
                 for refresh_helps in both {
@@ -335,9 +327,7 @@ mod tests {
                         previous: bit(0),
                         young: bit(1),
                         contradicted: bit(6),
-                        fresh: bit(9),
-                        lags: bit(7),
-                        others_wait: bit(8),
+                        settled_in: if bit(7) { ms(900) } else { Duration::ZERO },
                         accepted_later: bit(2),
                         dead_in: bit(3).then_some(Duration::ZERO),
                         company: bit(4),
@@ -354,6 +344,7 @@ mod tests {
                                 assert!(d > Duration::ZERO, "{facts:?}");
                                 facts.since += d;
                                 facts.waited += d;
+                                facts.settled_in = facts.settled_in.saturating_sub(d);
                             }
                             Step::Give => break,
                             Step::Refresh if refresh_helps && !facts.refreshed => {
@@ -377,6 +368,6 @@ mod tests {
                 }
             }
         }
-        assert_eq!(tried, 1024 * 3 * 5 * 2);
+        assert_eq!(tried, 256 * 3 * 5 * 2);
     }
 }

@@ -4,6 +4,8 @@
 //! that was refused and waits for a newer one.
 
 mod decide;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,7 +66,7 @@ impl Proxy {
             TokenVerdict::Accepted => own.reader.accepted(&token, call.path, attempt.sent),
             TokenVerdict::Silent => {}
             TokenVerdict::Refused { proof } => {
-                let refused = RefusedCall::new(token, &attempt, proof);
+                let refused = RefusedCall::new(token, attempt.sent, proof);
                 return Box::pin(self.retry(own, call, refused, attempt, stats)).await;
             }
         }
@@ -122,7 +124,7 @@ impl Proxy {
                     if let Some(probe) = probe {
                         probe.refused(attempt.sent);
                     }
-                    refused.again(&token, &attempt, proof);
+                    refused.again(&token, attempt.sent, proof);
                 }
             }
         }
@@ -144,12 +146,13 @@ struct RefusedCall {
     /// When it was sent first.
     began: Instant,
     sendings: u8,
-    /// The newest token that it was sent with, when that was first, and when last.
+    /// The newest token that it was sent with, when that was first refused, and when it was last sent with it.
     token: Arc<Credential>,
-    first_sent: std::time::Instant,
+    first_refused: std::time::Instant,
+    sent_twice: bool,
     sent: std::time::Instant,
     proof: bool,
-    /// A call that was sent later was accepted with that token.
+    /// A call was accepted with that token that was sent later than this one, or after its first refusal.
     known_good: bool,
     /// A refresh was forced for it, and has brought this.
     refreshed: Option<Arc<Credential>>,
@@ -164,14 +167,15 @@ struct RefusedCall {
 }
 
 impl RefusedCall {
-    fn new(token: Arc<Credential>, attempt: &Attempt, proof: bool) -> Self {
+    fn new(token: Arc<Credential>, sent: std::time::Instant, proof: bool) -> Self {
         Self {
-            began: Instant::from_std(attempt.sent),
+            began: Instant::from_std(sent),
             sendings: 1,
             newest: token.generation,
             token,
-            first_sent: attempt.sent,
-            sent: attempt.sent,
+            first_refused: Instant::now().into_std(),
+            sent_twice: false,
+            sent,
             proof,
             known_good: false,
             refreshed: None,
@@ -183,13 +187,15 @@ impl RefusedCall {
     }
 
     /// It was sent once more, and refused.
-    fn again(&mut self, token: &Arc<Credential>, attempt: &Attempt, proof: bool) {
+    fn again(&mut self, token: &Arc<Credential>, sent: std::time::Instant, proof: bool) {
         self.sendings += 1;
+        self.sent_twice = token.generation == self.token.generation;
         if token.generation > self.token.generation {
-            (self.first_sent, self.known_good, self.probe_refused) = (attempt.sent, false, false);
+            (self.first_refused, self.known_good, self.probe_refused) =
+                (Instant::now().into_std(), false, false);
         }
         if token.generation >= self.token.generation {
-            (self.token, self.sent, self.proof) = (Arc::clone(token), attempt.sent, proof);
+            (self.token, self.sent, self.proof) = (Arc::clone(token), sent, proof);
         } else {
             self.previous_tried = true;
         }
@@ -261,7 +267,12 @@ impl RefusedCall {
 
     fn facts(&mut self, newer: Option<&Credential>, previous: bool, blocked: bool) -> Facts {
         let view = self.view();
-        self.known_good |= view.accepted_later || self.token.accepted_well_after(self.first_sent);
+        let young = Instant::now() < self.token.young_until;
+        // Of two calls at the same moment the later one may reach the upstream first, just before a theft: with an old
+        // token that shows nothing any more once the call was refused again.
+        self.known_good = (self.known_good && young)
+            || view.accepted_later
+            || self.token.accepted_after(self.first_refused);
         Facts {
             sendings: self.sendings,
             refreshed: self.refreshed.is_some(),
@@ -272,13 +283,11 @@ impl RefusedCall {
                 View { proven: true, .. } => Newer::Proven,
                 View { company, .. } => Newer::Clear { company },
             }),
-            tried_enough: self.sent != self.first_sent || self.previous_tried,
+            tried_enough: self.sent_twice || self.previous_tried,
             previous,
-            young: Instant::now() < self.token.young_until,
+            young,
             contradicted: view.contradicted,
-            fresh: view.fresh,
-            lags: view.lags,
-            others_wait: view.others_wait,
+            settled_in: view.settled_in,
             accepted_later: self.known_good,
             dead_in: view.dead_in,
             company: view.company,
