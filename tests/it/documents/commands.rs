@@ -13,7 +13,7 @@ use crate::support::wechat::WeChat;
 
 /// Blocks that something else runs: what is in them, and what runs them.
 const ELSEWHERE: [(&str, &str); 3] = [
-    ("cargo run -- demo", "tests/it/demo.rs"),
+    ("cargo run --release -- demo", "tests/it/demo.rs"),
     ("./tests/run", "tests/run, which runs this test"),
     ("benches/end-to-end", "benches/end-to-end by hand: it takes an hour"),
 ];
