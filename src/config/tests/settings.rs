@@ -107,11 +107,12 @@ fn a_secret_or_a_named_file_with_another_content_has_changed() {
         let text = format!(
             "state_dir = 's'\n{more}[[caller]]\nname = 'c'\nkey = [{{ file = 'one' }},\n{{ file = 'two' }}]\n\
              [upstream]\nca = 'ca.pem'\n[[account]]\nappid = 'wx1'\nsecret = {{ file = 'appsecret' }}\n\
-             [[account]]\nname = 'b'\nprefix = '/b'\nappid = 'wx2'\nsecret = '{plain}'\n"
+             [[account]]\nname = 'b'\nprefix = '/b'\nappid = 'wx2'\nsecret = '{plain}'\n\
+             [[alert]]\nkind = 'feishu'\nurl = 'https://open.feishu.cn/k'\nsecret = {{ file = 'robot' }}\n"
         );
         Config::from_toml(&text, &at("wxgate.toml"), &env_of(&[])).unwrap().settings
     };
-    for name in ["one", "two", "appsecret"] {
+    for name in ["one", "two", "appsecret", "robot"] {
         std::fs::write(at(name), format!("of-{name}-0123456789")).unwrap();
     }
     std::fs::write(at("ca.pem"), include_str!("../../../certs/ca.pem")).unwrap();
@@ -127,6 +128,7 @@ fn a_secret_or_a_named_file_with_another_content_has_changed() {
         ("two", "caller[0].key"),
         ("appsecret", "account[0].secret"),
         ("ca.pem", "upstream.ca"),
+        ("robot", "alert[0].secret"),
     ] {
         let before = std::fs::read_to_string(at(name)).unwrap();
         std::fs::write(at(name), before.clone() + if name == "ca.pem" { &before } else { "more" }).unwrap();
