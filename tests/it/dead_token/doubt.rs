@@ -316,8 +316,10 @@ async fn a_path_that_is_always_refused_while_others_are_accepted_costs_no_fetch_
     sleep(300).await;
     let sick = "/cgi-bin/menu/get";
     wechat.handle.fail(Failure { count: 1000, path: Some(sick.to_owned()), how: How::Errcode(40001) });
+    let limited = Some("refresh-limited".to_owned());
     let mut marks = Vec::new();
-    for _ in 0..4 {
+    // Told at the third call; later where the machine is too busy for the others to be accepted in between.
+    while marks.len() < 20 && !marks.ends_with(&[limited.clone(), limited.clone()]) {
         let begun = Instant::now();
         let response = gate.get(sick).await;
         assert_eq!(response.errcode(), 40001);
@@ -325,7 +327,7 @@ async fn a_path_that_is_always_refused_while_others_are_accepted_costs_no_fetch_
         assert!(begun.elapsed() < LONGEST, "{:?}", begun.elapsed());
     }
     callers.end().await.nothing();
-    let limited = Some("refresh-limited".to_owned());
-    assert_eq!(marks, [None, None, limited.clone(), limited]);
+    let told = marks.iter().position(Option::is_some).unwrap();
+    assert!(told >= 2 && marks[told..] == [limited.clone(), limited], "{marks:?}");
     assert_eq!(fetches(&wechat), 1);
 }

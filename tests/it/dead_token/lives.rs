@@ -71,8 +71,8 @@ async fn those_who_stay_get_the_token_that_one_who_left_had_asked_for() {
 
 #[tokio::test]
 async fn the_old_token_is_served_while_its_replacement_fails() {
-    // Replaced from 80 % of its life on, at 6.4 s; a failed fetch is repeated after 1.2 s at most.
-    let wechat = WeChat::with(&["--token-ttl", "8s"]).await;
+    // Replaced from 80 % of its life on, at 12 s; a failed fetch is repeated after 1.2 s at most.
+    let wechat = WeChat::with(&["--token-ttl", "15s"]).await;
     let gate = Gate::before(&wechat.url).await;
     let mut connection = Connection::plain(gate.addr).await;
     call_and_check(&mut connection, "first").await;

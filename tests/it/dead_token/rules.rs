@@ -11,6 +11,7 @@ use super::REFUSED;
 use crate::support::fake::{Fake, Reply};
 use crate::support::gate::{Gate, Settings};
 use crate::support::https::{Connection, request};
+use crate::support::until::until_async;
 use crate::support::wechat::WeChat;
 
 fn refusing(path: &str, errcode: i64, count: u64) -> Failure {
@@ -145,13 +146,18 @@ async fn a_path_that_refuses_every_token_stops_causing_fetches_and_harms_no_othe
     let gate = Gate::before(&wechat.url).await;
     let sick = "/cgi-bin/menu/get";
     wechat.handle.fail(refusing(sick, 40001, 1_000));
+    let mut told = None;
     for n in 0..20 {
         let refused = gate.get(sick).await;
         assert_eq!(refused.errcode(), 40001);
-        let limited = refused.header("X-Wxgate-Retry") == Some("refresh-limited");
-        assert_eq!(limited, n >= 2, "call {n}");
+        match refused.header("X-Wxgate-Retry") {
+            Some("refresh-limited") => _ = told.get_or_insert(n),
+            mark => assert_eq!((mark, told), (None, None), "call {n}"),
+        }
         assert_eq!(gate.get("/cgi-bin/user/get").await.errcode(), 0);
     }
+    // At the third call; later where the machine is too busy to fetch within one.
+    assert!(told.is_some_and(|n| n >= 2), "{told:?}");
     assert_eq!(wechat.handle.stats().fetches.token, 3, "the first token and two for the sick path");
     // The others are still healed at once.
     wechat.handle.steal_token();
@@ -164,12 +170,10 @@ async fn one_success_clears_a_path_that_was_refused() {
     let wechat = WeChat::start().await;
     let gate = Gate::before(&wechat.url).await;
     let path = "/cgi-bin/getcallbackip";
-    // Three sendings of two calls.
+    // Three sendings of two calls; a call is sent less often where the machine is too busy to fetch in between.
     wechat.handle.fail(refusing(path, 40001, 6));
-    for _ in 0..2 {
-        assert_eq!(gate.get(path).await.errcode(), 40001);
-    }
-    assert_eq!(gate.get(path).await.errcode(), 0);
+    assert_eq!(gate.get(path).await.errcode(), 40001);
+    until_async("it is accepted", async || gate.get(path).await.errcode() == 0).await;
     wechat.handle.steal_token();
     let healed = gate.get(path).await;
     assert_eq!((healed.errcode(), healed.header("X-Wxgate-Retry")), (0, None));
