@@ -144,6 +144,18 @@ mod tests {
     }
 
     #[test]
+    fn no_byte_of_it_can_be_another() {
+        let seal = seal("s", "wx1");
+        let value = seal.close(&state()).unwrap();
+        for at in 0..value.len() {
+            let mut changed = value.clone();
+            changed[at] ^= 1;
+            assert!(!matches!(seal.open(&changed), Opened::Ours(_)), "{at}");
+            assert!(!matches!(seal.open(&value[..at]), Opened::Ours(_)), "{at}");
+        }
+    }
+
+    #[test]
     fn what_wxgate_did_not_write_is_foreign() {
         for value in
             ["", "x", "wxgate1", "wxgate1 ", "wxgate1 x y", "wxgate1 7 !", "wxgate1 7 QUJD", "wxgate2 7 QUJD"]
