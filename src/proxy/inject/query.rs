@@ -116,6 +116,19 @@ mod tests {
         assert_eq!(value("", "appid"), None);
     }
 
+    #[test]
+    fn all_tokens_of_a_query_are_found_decoded() {
+        for (query, right) in [
+            ("", &[][..]),
+            ("a=1&access_tokens=x&b=access_token=y", &[]),
+            ("access_token=T%2Bk&a=1&%61ccess%5Ftoken=b=c", &["T+k", "b=c"]),
+            ("access_token&access_token=", &["", ""]),
+        ] {
+            let found: Vec<_> = access_tokens(query).map(|token| String::from_utf8(token).unwrap()).collect();
+            assert_eq!(found, right, "{query}");
+        }
+    }
+
     /// A parser that shares no code with the surgery.
     fn names_the_token(parameter: &str) -> bool {
         let name = parameter.split('=').next().unwrap();
