@@ -584,6 +584,21 @@ fn a_refresh_by_hand_spends_like_a_forced_one() {
 }
 
 #[test]
+fn a_refresh_by_hand_of_another_generation_than_the_current_one_fetches_nothing() {
+    let mut run = Run::with_token(&TOKEN);
+    run.admin_over(Some(1));
+    run.answer(issued("B", 7200));
+    assert_eq!(run.answers(), "N2 ");
+    let fetches = run.fetches();
+    for other in [1, 3] {
+        run.admin_over(Some(other));
+        assert_eq!((run.answers(), run.fetches()), ("N2 ".to_owned(), fetches), "{other}");
+    }
+    run.admin_over(Some(2));
+    assert_eq!(run.fetches(), fetches + 1);
+}
+
+#[test]
 fn a_late_timer_serves_no_ended_token() {
     let mut run = Run::with_token(&TOKEN);
     run.jump(Duration::from_secs(90_000));

@@ -205,8 +205,13 @@ impl Run {
     }
 
     pub(super) fn admin(&mut self) {
+        self.admin_over(None);
+    }
+
+    /// Somebody asks for a refresh, if this generation is still the current one.
+    pub(super) fn admin_over(&mut self, generation: Option<u64>) {
         self.waiters += 1;
-        self.event(Event::AdminRefresh { generation: None, waiter: self.waiters });
+        self.event(Event::AdminRefresh { generation, waiter: self.waiters });
     }
 
     /// Time passes; the timer rings whenever the machine wants it.
