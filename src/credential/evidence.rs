@@ -464,6 +464,47 @@ mod tests {
         drop(observer);
     }
 
+    fn has_news(observer: &mut Observer<'_>) -> bool {
+        Pin::new(observer).poll(&mut Context::from_waker(std::task::Waker::noop())).is_ready()
+    }
+
+    #[test]
+    fn who_waits_hears_of_an_accepted_call_of_a_dead_row_and_of_the_probes_end() {
+        let evidence = Evidence::default();
+        let mut observer = evidence.observe();
+        for n in 1..DEAD as u64 {
+            evidence.refused(at(n), at(n));
+            assert!(!has_news(&mut observer), "{n}");
+        }
+        evidence.refused(at(100), at(100));
+        assert!(has_news(&mut observer));
+        drop(observer);
+        let mut observer = evidence.observe();
+        let probing = evidence.probe().unwrap();
+        assert!(!has_news(&mut observer));
+        probing.refused(Instant::now());
+        assert!(has_news(&mut observer));
+        assert_eq!(evidence.view(Stamp::default(), at(100)).probe, ProbeResult::Refused);
+        drop(observer);
+        let mut observer = evidence.observe();
+        evidence.accepted(at(200));
+        assert!(has_news(&mut observer));
+        assert!(evidence.accepted_after(at(199)) && !evidence.accepted_after(at(200)));
+        // Once it has left, nobody counts for it any more.
+        drop(observer);
+        (0..50).for_each(|n| evidence.accepted(at(n)));
+        assert!(!evidence.view(at(0), at(300)).proven);
+    }
+
+    #[test]
+    fn a_call_that_is_about_to_be_sent_again_is_company() {
+        let evidence = Evidence::default();
+        let again = evidence.resending();
+        assert!(evidence.view(at(0), at(0)).company);
+        drop(again);
+        assert!(!evidence.view(at(0), at(0)).company);
+    }
+
     #[test]
     fn one_probes_for_all_and_a_probe_that_leaves_leaves_room_for_another() {
         let evidence = Evidence::default();
