@@ -499,6 +499,10 @@ mod tests {
     #[test]
     fn a_call_that_is_about_to_be_sent_again_is_company() {
         let evidence = Evidence::default();
+        assert!(
+            !evidence.is_refused() && evidence.view(at(0), at(0)).dead_in.is_none(),
+            "nothing was refused"
+        );
         let again = evidence.resending();
         assert!(evidence.view(at(0), at(0)).company);
         drop(again);
