@@ -67,18 +67,8 @@ impl Drain {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::AtomicUsize;
-    use std::task::{Context, Wake};
-
-    /// How often a task has been woken.
-    #[derive(Default)]
-    struct Count(AtomicUsize);
-
-    impl Wake for Count {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
+    use crate::listener::wake::tests::Count;
+    use std::task::Context;
 
     #[test]
     fn whoever_polled_last_is_woken_and_latecomers_need_not_wait() {
@@ -92,7 +82,7 @@ mod tests {
             }
         }
         sender.begin();
-        assert_eq!([first, last].map(|count| count.0.load(Ordering::Relaxed)), [0, 1]);
+        assert_eq!([first, last].map(|count| count.get()), [0, 1]);
         let mut nobody = Context::from_waker(Waker::noop());
         assert!(begun.as_mut().poll(&mut nobody).is_ready());
         assert!(pin!(drain.clone().begun()).poll(&mut nobody).is_ready());

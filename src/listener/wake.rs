@@ -69,13 +69,20 @@ pub(super) fn suppressed<T>(action: impl FnOnce() -> T) -> (T, Option<Waker>) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use std::panic::{AssertUnwindSafe, catch_unwind};
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    /// How often a task has been woken.
     #[derive(Default)]
-    struct Count(AtomicUsize);
+    pub(in crate::listener) struct Count(AtomicUsize);
+
+    impl Count {
+        pub(in crate::listener) fn get(&self) -> usize {
+            self.0.load(Ordering::Relaxed)
+        }
+    }
 
     impl Wake for Count {
         fn wake(self: Arc<Self>) {
@@ -87,7 +94,7 @@ mod tests {
     fn wake_ups_are_held_back_for_as_long_as_asked_and_on_this_thread_alone() {
         let count = Arc::new(Count::default());
         let task = Waker::from(Arc::clone(&count));
-        let woken = || count.0.load(Ordering::Relaxed);
+        let woken = || count.get();
         let mut connection = ConnectionWaker::default();
         let waker = connection.of(&task).clone();
         assert!(connection.of(&task).will_wake(&waker), "it is made once");
