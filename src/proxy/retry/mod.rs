@@ -77,60 +77,39 @@ impl Proxy {
         &self,
         own: &OwnToken,
         call: &mut Call<'_>,
-        mut refused: RefusedCall,
-        mut attempt: Attempt,
+        refused: RefusedCall,
+        attempt: Attempt,
         stats: &mut Tally,
     ) -> Result<Response<AnswerBody>, Refusal> {
-        let reader = &own.reader;
-        reader.refused(&refused.token, call.path, attempt.sent);
+        let (reader, path) = (&own.reader, call.path);
+        reader.refused(&refused.token, path, attempt.sent);
         if !call.can_be_repeated() {
             if !refused.view().accepted_later {
-                reader.start_renewal(&refused.token, call.path);
+                reader.start_renewal(&refused.token, path);
             }
             return Ok(marked(attempt.answer, "body-too-large", stats));
         }
-        loop {
-            let (token, probing) = match refused.next(reader, call.path).await {
-                Next::Send(token) => (token, false),
-                Next::Probe(token) => (token, true),
-                Next::Refresh => match reader.renew(&refused.token, call.path, REFRESH_WAIT).await {
-                    Renewal::Newer(newer) => {
-                        refused.refreshed_with(newer);
-                        continue;
-                    }
-                    Renewal::Failed => return Ok(marked(attempt.answer, "refresh-failed", stats)),
-                    Renewal::Limited => return Ok(marked(attempt.answer, "refresh-limited", stats)),
-                    Renewal::Same => return Ok(marked(attempt.answer, "same-token", stats)),
-                },
-                Next::Give => break,
-            };
-            let probe = match probing {
-                false => None,
-                true => match token.evidence.probe() {
-                    // Another worker's call was faster.
-                    None => continue,
-                    probe => probe,
-                },
-            };
-            attempt = self.attempt(call, Some(&token), stats).await?;
-            match verdict(own, &attempt) {
-                TokenVerdict::Accepted => {
-                    reader.accepted(&token, call.path, attempt.sent);
-                    return Ok(attempt.answer);
-                }
-                TokenVerdict::Silent => return Ok(attempt.answer),
-                TokenVerdict::Refused { proof } => {
-                    reader.refused(&token, call.path, attempt.sent);
-                    if let Some(probe) = probe {
-                        probe.refused(attempt.sent);
-                    }
-                    refused.again(&token, attempt.sent, proof);
-                }
-            }
-        }
-        refused.blame(reader, call.path);
-        Ok(attempt.answer)
+        let send = async |token: &Credential| {
+            let attempt = self.attempt(call, Some(token), stats).await?;
+            Ok::<_, Refusal>(Sending {
+                verdict: verdict(own, &attempt),
+                sent: attempt.sent,
+                answer: attempt.answer,
+            })
+        };
+        let (answer, why) = refused.send_again(reader, path, attempt.answer, send).await?;
+        Ok(match why {
+            Some(why) => marked(answer, why, stats),
+            None => answer,
+        })
     }
+}
+
+/// One more sending of a refused call.
+struct Sending<A> {
+    answer: A,
+    verdict: TokenVerdict,
+    sent: std::time::Instant,
 }
 
 /// What a refused call does next.
@@ -184,6 +163,60 @@ impl RefusedCall {
             since: Instant::now(),
             waited: Duration::ZERO,
         }
+    }
+
+    /// Sends the call again for as long as that helps: its last answer, `first` to begin with; and why the caller sees a
+    /// token error, where something stood in the way.
+    async fn send_again<A, E>(
+        mut self,
+        reader: &Reader,
+        path: &str,
+        first: A,
+        mut send: impl AsyncFnMut(&Credential) -> Result<Sending<A>, E>,
+    ) -> Result<(A, Option<&'static str>), E> {
+        let mut answer = first;
+        loop {
+            let (token, probing) = match self.next(reader, path).await {
+                Next::Send(token) => (token, false),
+                Next::Probe(token) => (token, true),
+                Next::Refresh => match reader.renew(&self.token, path, REFRESH_WAIT).await {
+                    Renewal::Newer(newer) => {
+                        self.refreshed_with(newer);
+                        continue;
+                    }
+                    Renewal::Failed => return Ok((answer, Some("refresh-failed"))),
+                    Renewal::Limited => return Ok((answer, Some("refresh-limited"))),
+                    Renewal::Same => return Ok((answer, Some("same-token"))),
+                },
+                Next::Give => break,
+            };
+            let probe = match probing {
+                false => None,
+                true => match token.evidence.probe() {
+                    // Another worker's call was faster.
+                    None => continue,
+                    probe => probe,
+                },
+            };
+            let sending = send(&token).await?;
+            answer = sending.answer;
+            match sending.verdict {
+                TokenVerdict::Accepted => {
+                    reader.accepted(&token, path, sending.sent);
+                    return Ok((answer, None));
+                }
+                TokenVerdict::Silent => return Ok((answer, None)),
+                TokenVerdict::Refused { proof } => {
+                    reader.refused(&token, path, sending.sent);
+                    if let Some(probe) = probe {
+                        probe.refused(sending.sent);
+                    }
+                    self.again(&token, sending.sent, proof);
+                }
+            }
+        }
+        self.blame(reader, path);
+        Ok((answer, None))
     }
 
     /// It was sent once more, and refused.

@@ -3,6 +3,7 @@
 //! Only sending is simulated, with seeded chances; deciding, waiting and fetching are the real ones.
 
 use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
 use std::rc::Rc;
 use std::sync::Mutex;
 use std::time::SystemTime;
@@ -112,7 +113,7 @@ impl Store for Nowhere {
     }
 }
 
-/// One call, as `with_token` and `retry` send it: `None`, or why the caller sees an error.
+/// One call with the current token, and what follows when that is refused: `None`, or why the caller sees an error.
 async fn call(upstream: &Upstream, reader: &Reader, load: Load, rng: &RefCell<Rng>) -> Option<&'static str> {
     let way = || sleep(random(rng, load.way.0, load.way.1));
     let send = async |token: &Credential| {
@@ -121,51 +122,19 @@ async fn call(upstream: &Upstream, reader: &Reader, load: Load, rng: &RefCell<Rn
         way().await;
         let taken = upstream.takes(token);
         way().await;
-        (taken, sent)
+        let verdict = if taken { TokenVerdict::Accepted } else { TokenVerdict::Refused { proof: false } };
+        Ok::<_, Infallible>(Sending { answer: taken, verdict, sent })
     };
     let token = reader.first(Duration::from_secs(5)).await.expect("a token");
-    let (taken, sent) = send(&token).await;
+    let Ok(Sending { answer: taken, sent, .. }) = send(&token).await;
     if taken {
         reader.accepted(&token, PATH, sent);
         return None;
     }
     reader.refused(&token, PATH, sent);
-    let mut refused = RefusedCall::new(token, sent, false);
-    loop {
-        let (token, probing) = match refused.next(reader, PATH).await {
-            Next::Send(token) => (token, false),
-            Next::Probe(token) => (token, true),
-            Next::Refresh => match reader.renew(&refused.token, PATH, REFRESH_WAIT).await {
-                Renewal::Newer(newer) => {
-                    refused.refreshed_with(newer);
-                    continue;
-                }
-                Renewal::Failed => return Some("refresh-failed"),
-                Renewal::Limited => return Some("refresh-limited"),
-                Renewal::Same => return Some("same-token"),
-            },
-            Next::Give => break,
-        };
-        let probe = match probing {
-            false => None,
-            true => match token.evidence.probe() {
-                None => continue,
-                probe => probe,
-            },
-        };
-        let (taken, sent) = send(&token).await;
-        if taken {
-            reader.accepted(&token, PATH, sent);
-            return None;
-        }
-        reader.refused(&token, PATH, sent);
-        if let Some(probe) = probe {
-            probe.refused(sent);
-        }
-        refused.again(&token, sent, false);
-    }
-    refused.blame(reader, PATH);
-    Some("without a mark")
+    let refused = RefusedCall::new(token, sent, false);
+    let Ok((taken, why)) = refused.send_again(reader, PATH, false, send).await;
+    why.or((!taken).then_some("without a mark"))
 }
 
 fn random(rng: &RefCell<Rng>, from: u64, to: u64) -> Duration {
