@@ -2,7 +2,8 @@
 //!
 //! It looks at what the admin listener shows, every few seconds, on the control thread: no request and no token task
 //! knows of it. `decide.rs` says which messages are due (pure), `text.rs` what they say and look like (pure), `sign.rs`
-//! signs them where a robot demands it (pure), `send.rs` sends them. A robot's URL holds its key: it goes to that service over verified TLS and nowhere else.
+//! signs them where a robot demands it (pure), `send.rs` sends them. A robot's URL holds its key: it goes to that service
+//! over verified TLS and nowhere else.
 
 mod decide;
 mod send;
