@@ -1,4 +1,5 @@
-//! Carries an action out: the rest of a request's life, once its account, its caller and its body are known.
+//! Carries an action out: the rest of a request's life, once its account, its caller and its body are known. Ordinary
+//! calls of callers do not come by here (`mod.rs`), those of the console do.
 
 use std::net::IpAddr;
 use std::sync::Arc;

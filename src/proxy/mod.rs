@@ -1,8 +1,8 @@
 //! The life of a request: admit → route → authorize → buffer → inject → send → inspect → (refresh → resend) → answer.
 //!
 //! [`Proxy::serve`] is the whole of it; ARCHITECTURE.md says which file each step is. What is done with a call differs
-//! from `buffer` on, by the action that `route` has found: `carry_out.rs`. The proxy never fetches a token: it reports
-//! the generation that was refused and waits for a newer one.
+//! from `buffer` on, by the action that `route` has found: `life` goes on with an ordinary call, `carry_out.rs` has the
+//! others. The proxy never fetches a token: it reports the generation that was refused and waits for a newer one.
 
 pub mod admit;
 pub mod answer;
