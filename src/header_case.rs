@@ -60,21 +60,6 @@ pub fn is_title_case(name: &[u8]) -> bool {
     !wrong
 }
 
-/// The length of the name that a line begins with, up to its colon, if that is spelled `Like-This`.
-pub(crate) fn title_case_name(line: &[u8]) -> Option<usize> {
-    let mut begins = true;
-    for (at, byte) in line.iter().enumerate() {
-        match byte {
-            b':' => return Some(at),
-            b'\r' | b'\n' => return None,
-            b'a'..=b'z' if begins => return None,
-            b'A'..=b'Z' if !begins => return None,
-            _ => begins = *byte == b'-',
-        }
-    }
-    None
-}
-
 /// What hyper writes first of a message, with its names as they were spelled.
 #[derive(Debug)]
 pub(crate) struct CasedHead {

@@ -1,7 +1,7 @@
 //! Follows the heads that an upstream sends, below hyper: counts interim (1xx) answers, of which hyper reads over any
 //! number without a word, and notes how the names of the final head are spelled.
 
-use crate::header_case::{HeaderCase, is_title_case, title_case_name};
+use crate::header_case::{HeaderCase, is_title_case};
 
 /// How many interim answers may come before the final one.
 pub(super) const MOST: u8 = 16;
@@ -152,16 +152,16 @@ fn is_usual(bytes: &[u8]) -> bool {
     if !bytes.starts_with(b"HTTP/1.1 ") || bytes.get(DIGIT) == Some(&b'1') {
         return false;
     }
-    let mut rest = bytes;
-    while let Some(line_feed) = memchr::memchr(b'\n', rest) {
-        rest = &rest[line_feed + 1..];
-        if rest.starts_with(b"\r\n") {
-            return true;
+    let mut begin = None;
+    for line_feed in memchr::memchr_iter(b'\n', bytes) {
+        if let Some(begin) = begin {
+            let line = &bytes[begin..line_feed];
+            match memchr::memchr(b':', line) {
+                Some(colon) if is_title_case(&line[..colon]) => {}
+                _ => return line == b"\r",
+            }
         }
-        match title_case_name(rest) {
-            Some(name) => rest = &rest[name..],
-            None => return false,
-        }
+        begin = Some(line_feed + 1);
     }
     false
 }
