@@ -19,7 +19,7 @@ const OBSERVED: Duration = Duration::from_millis(100);
 /// Before the second sending of a call whose token others show to be good: another node is met.
 const BRIEF: Duration = Duration::from_millis(50);
 /// Before the second sending with a young token.
-const LAG: Duration = Duration::from_millis(300);
+const YOUNG: Duration = Duration::from_millis(300);
 /// Before the last sending: what lags behind has mostly caught up.
 const LAST: Duration = Duration::from_secs(1);
 
@@ -121,7 +121,7 @@ pub(super) fn decide(facts: &Facts) -> Step {
     if facts.accepted_later && !found_dead {
         let pause = match (last, facts.young) {
             (true, _) => LAST,
-            (false, true) => LAG,
+            (false, true) => YOUNG,
             (false, false) => BRIEF,
         };
         return after(pause, facts, Step::SendCurrent);
@@ -148,7 +148,7 @@ pub(super) fn decide(facts: &Facts) -> Step {
 /// One of all that were refused finds out for the others, so that these keep their sendings: once every node knows
 /// the token.
 fn probe(facts: &Facts) -> Step {
-    if let Some(step) = observe(LAG.max(facts.since + facts.settled_in), facts) {
+    if let Some(step) = observe(YOUNG.max(facts.since + facts.settled_in), facts) {
         return step;
     }
     match facts.probe {
