@@ -22,6 +22,11 @@ impl Deadline {
         self.since = None;
     }
 
+    /// For how long nothing has happened, as far as [`Deadline::poll`] has seen.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.since.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
     /// Ready once nothing has happened for `limit`.
     pub(crate) fn poll(&mut self, limit: Duration, cx: &mut Context<'_>) -> Poll<()> {
         let deadline = *self.since.get_or_insert_with(Instant::now) + limit;

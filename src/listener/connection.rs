@@ -68,9 +68,10 @@ where
     }
     let end = loop {
         let end = serve_http1(&framing, &mut limits, &state, peer, &*handler, begun.as_mut()).await;
-        if end != End::Parked
-            || park(framing.get_mut(), &mut limits, &state, begun.as_mut()).await == Woken::Over
-        {
+        if end != End::Parked {
+            break end;
+        }
+        if Idle::new(framing.get_mut(), &mut limits).next(&state, begun.as_mut()).await == Woken::Over {
             break end;
         }
     };
@@ -81,17 +82,6 @@ where
         End::Http2 => Box::pin(http2::serve(io, read, peer, handler, drain.clone())).await,
         End::Over | End::Parked => close(io, clean).await,
     }
-}
-
-async fn park<S: Transport>(
-    framing: &mut StrictFraming<S>,
-    limits: &mut TimeLimits,
-    state: &RequestState,
-    drained: Pin<&mut impl Future<Output = ()>>,
-) -> Woken {
-    let woken = Idle::new(framing, limits).next(drained).await;
-    state.forget_requests();
-    woken
 }
 
 /// Lets hyper serve requests until it has nothing to do.

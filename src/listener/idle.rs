@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 
 use super::framing::StrictFraming;
 use super::limits::TimeLimits;
+use super::state::RequestState;
 use super::transport::Transport;
 
 /// A connection that nobody serves for now.
@@ -43,10 +44,10 @@ impl<'c, S: Transport> Idle<'c, S> {
 
     /// Waits until the caller of a parked connection goes on, within the limit that counts from its last request, or
     /// until the drain has begun.
-    pub(super) async fn next(self, drained: Pin<&mut impl Future<Output = ()>>) -> Woken {
+    pub(super) async fn next(self, state: &RequestState, drained: Pin<&mut impl Future<Output = ()>>) -> Woken {
         unless(drained, |cx| match self.framing.poll_keep(cx) {
             Poll::Ready(Ok(1..)) => {
-                self.limits.begin_head();
+                self.limits.begin_head(state);
                 Poll::Ready(Woken::Request)
             }
             Poll::Ready(Ok(0) | Err(_)) => Poll::Ready(Woken::Over),

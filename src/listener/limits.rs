@@ -10,12 +10,9 @@ use super::Limits;
 use super::state::{Expired, Phase, RequestState};
 use crate::deadline::Deadline;
 
-/// How long a connection waits for its next request before it is parked: short beside the minute for which many
-/// keep a connection that they never use again.
-const PARK_AFTER: Duration = Duration::from_millis(100);
-
-/// The same for a caller who has come back within [`PARK_AFTER`] before. It would wake its task ten times a second.
-const PARK_LATER: Duration = Duration::from_millis(500);
+/// How long a connection that is in use waits for its next request before it is parked. One that has carried a single
+/// request is parked at once: many keep a connection for a minute and never use it again.
+const PARK_AFTER: Duration = Duration::from_millis(500);
 
 /// The time limits of one connection, from its first byte to its last.
 #[derive(Debug)]
@@ -70,10 +67,9 @@ impl TimeLimits {
             }
             Phase::Head => (self.head, Limit::Seen(Expired::Head)),
             Phase::FirstHead => (self.head, Limit::End),
-            Phase::Between => match self.park_after(state) {
-                Some(pause) if !state.is_blocked() => (pause, Limit::Park),
-                _ => (self.idle, Limit::End),
-            },
+            Phase::Between if state.is_blocked() || self.idle <= PARK_AFTER => (self.idle, Limit::End),
+            Phase::Between if state.has_had_one_request() => return Poll::Ready(Limit::Park),
+            Phase::Between => (PARK_AFTER, Limit::Park),
         };
         self.reading.poll(limit, cx).map(|()| what)
     }
@@ -88,15 +84,12 @@ impl TimeLimits {
         self.reading.poll(self.idle, cx)
     }
 
-    /// The first byte of a request has come: the time for its head begins.
-    pub(super) fn begin_head(&mut self) {
+    /// The first byte of a request has come to a parked connection: the time for its head begins.
+    pub(super) fn begin_head(&mut self, state: &RequestState) {
+        if self.reading.elapsed() >= PARK_AFTER {
+            state.forget_requests();
+        }
         self.reading.clear();
-    }
-
-    /// After which pause the connection is parked; `None` where it would be over by then.
-    fn park_after(&self, state: &RequestState) -> Option<Duration> {
-        let pause = if state.requests() > 1 { PARK_LATER } else { PARK_AFTER };
-        (self.idle > pause).then_some(pause)
     }
 }
 
@@ -175,9 +168,7 @@ pub(super) mod tests {
 
         /// Waits, parked.
         pub(in crate::listener) async fn parked(&mut self) -> Woken {
-            let woken = Idle::new(&mut self.framing, &mut self.limits).next(pin!(pending())).await;
-            self.state.forget_requests();
-            woken
+            Idle::new(&mut self.framing, &mut self.limits).next(&self.state, pin!(pending())).await
         }
     }
 
@@ -186,12 +177,31 @@ pub(super) mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_kept_connection_is_parked_after_a_while_and_goes_on_with_the_next_request() {
+    async fn a_caller_is_parked_at_once_unless_it_has_come_back_before_long() {
         let (mut caller, mut served) = Served::after(HEAD).await;
-        for _ in 0..3 {
+        let (soon, late) = (PARK_AFTER / 10, PARK_AFTER * 2);
+        // Requests until the connection is parked, after which pause that is, and when the caller comes back then.
+        for (requests, pause, back) in [
+            (1, Duration::ZERO, late),
+            (1, Duration::ZERO, soon),
+            (1, PARK_AFTER, Duration::ZERO),
+            (1, Duration::ZERO, soon),
+            (3, PARK_AFTER, late),
+            (2, PARK_AFTER, late),
+            (1, Duration::ZERO, late),
+        ] {
+            for nth in 0..requests {
+                if nth > 0 {
+                    caller.write_all(HEAD).await.unwrap();
+                    assert_eq!(served.read().await, bytes(HEAD));
+                }
+                served.state.begin();
+                served.state.end();
+            }
             let start = Instant::now();
             assert_eq!(served.read().await, Read::Parked);
-            assert!((PARK_AFTER..PARK_AFTER * 2).contains(&start.elapsed()), "{:?}", start.elapsed());
+            assert!((pause..=pause * 2).contains(&start.elapsed()), "{requests} {:?}", start.elapsed());
+            assert!(timeout(back, served.parked()).await.is_err());
             // In two halves: what wakes it is not yet a head.
             caller.write_all(&HEAD[..9]).await.unwrap();
             assert_eq!(served.parked().await, Woken::Request);
@@ -202,20 +212,13 @@ pub(super) mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_caller_who_comes_back_is_given_longer_until_it_has_been_parked() {
+    async fn a_request_that_was_sent_ahead_is_served_before_its_connection_is_parked() {
         let (mut caller, mut served) = Served::after(HEAD).await;
-        for (calls, pause) in [(1, PARK_AFTER), (2, PARK_LATER), (1, PARK_AFTER), (3, PARK_LATER)] {
-            for _ in 0..calls {
-                served.state.begin();
-                served.state.end();
-            }
-            let start = Instant::now();
-            assert_eq!(served.read().await, Read::Parked);
-            assert!((pause..pause * 2).contains(&start.elapsed()), "{calls} {:?}", start.elapsed());
-            caller.write_all(HEAD).await.unwrap();
-            assert_eq!(served.parked().await, Woken::Request);
-            assert_eq!(served.read().await, bytes(HEAD));
-        }
+        caller.write_all(HEAD).await.unwrap();
+        served.read().await;
+        served.state.begin();
+        served.state.end();
+        assert!(timeout(PARK_AFTER / 2, served.read()).await.is_err());
     }
 
     #[tokio::test(start_paused = true)]
@@ -265,7 +268,7 @@ pub(super) mod tests {
         assert_eq!(served.read().await, Read::Parked);
         let start = Instant::now();
         let idle = Idle::new(&mut served.framing, &mut served.limits);
-        assert_eq!(idle.next(pin!(async {})).await, Woken::Over);
+        assert_eq!(idle.next(&served.state, pin!(async {})).await, Woken::Over);
         drop(caller);
         assert_eq!(served.parked().await, Woken::Over);
         assert_eq!(start.elapsed(), Duration::ZERO);

@@ -24,7 +24,7 @@ struct Facts {
     /// Some could, since the last look.
     wrote: Cell<bool>,
     in_service: Cell<bool>,
-    /// How many requests have been begun since the connection was accepted or parked.
+    /// How many requests have been begun since the connection was accepted or parked for long.
     requests: Cell<usize>,
     /// How many heads have been let through since then.
     heads: Cell<usize>,
@@ -81,12 +81,12 @@ impl RequestState {
         self.0.in_service.get()
     }
 
-    /// How many requests there have been since the connection was accepted or parked.
-    pub(super) fn requests(&self) -> usize {
-        self.0.requests.get()
+    /// Whether the caller has sent one request and no more since the connection was accepted or parked for long.
+    pub(super) fn has_had_one_request(&self) -> bool {
+        self.0.requests.get() == 1 && self.0.heads.get() == 1
     }
 
-    /// The connection has been parked.
+    /// The connection has been parked for long.
     pub(super) fn forget_requests(&self) {
         self.0.requests.set(0);
         self.0.heads.set(0);
