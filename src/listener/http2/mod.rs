@@ -119,3 +119,6 @@ fn head_size(request: &Request<Incoming>) -> usize {
     let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
     fields.sum::<usize>() + target
 }
+
+#[cfg(test)]
+mod tests;

@@ -40,6 +40,9 @@ pub(super) struct Wire<S> {
     /// How many of those bytes, from the first, may.
     approved: usize,
     allowance: Allowance,
+    /// Whether pieces in one write are welcome. h2 asks before its first write, and would put no answer of 256 bytes or
+    /// more behind another one in a write; told no, it joins answers of up to 1 KiB that are ready together.
+    vectored: bool,
     writing: Deadline,
     /// How long nothing may be written of what there is to write.
     limit: Duration,
@@ -54,6 +57,7 @@ impl<S: Transport> Wire<S> {
             kept: BytesMut::from(read),
             approved: 0,
             allowance: Allowance::new(),
+            vectored: false,
             writing: Deadline::default(),
             limit,
         };
@@ -123,6 +127,7 @@ impl<S: Transport> Wire<S> {
     }
 
     fn written(&mut self, cx: &mut Context<'_>, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        self.vectored = self.io.is_write_vectored();
         if let Poll::Ready(Ok(bytes)) = &outcome {
             self.allowance.wrote(*bytes);
         }
@@ -171,7 +176,7 @@ impl<S: Transport> AsyncWrite for Wire<S> {
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
+        self.vectored
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
