@@ -1,72 +1,34 @@
 #!/usr/bin/env python3
 """Shows what `benches/end-to-end --json RESULT` has measured.
 
-    benches/chart.py RESULT > OUT.svg      a bar chart: each proxy as a ratio to the first one
-    benches/chart.py --table RESULT        all medians as a table in Markdown
-    benches/chart.py --update RESULT       the chart into RESULT's folder, the table into README.md there
+    benches/chart.py RESULT > OUT.svg      a picture: what a call costs beside the first proxy
+    benches/chart.py --table RESULT        all medians as tables in Markdown
+    benches/chart.py --update RESULT       the picture into RESULT's folder, the tables into README.md there, and what
+                                           matters most into README.md and README.zh-CN.md of the folder above
 
 Needs nothing but Python 3.8 or later. It draws and counts; it measures nothing.
 """
 
 import argparse
-import html
 import json
 import pathlib
-import statistics
 import sys
 
-# In the order in which they are shown.
-WORKLOADS = {
-    "get": "small GET",
-    "get-close": "small GET, new connection",
-    "post": "POST of 300 bytes",
-    "download": "download of 1 MiB",
-    "upload": "upload of 5 MiB",
-}
-MODES = {
-    "pinned": "each proxy alone on one core, one worker",
-    "shared": "proxy, load and upstream share all cores, a worker for each core",
-}
+sys.dont_write_bytecode = True
+# Beside this file.
+from picture import svg  # noqa: E402
+from summary import FIGURES, PROXIES, WORKLOADS, caption, growth, php, summary  # noqa: E402
+
 # What a name of the result stands for, where the name alone does not tell.
-BUILDS = {"wxgate": "wxgate as `cargo build --release` makes it", "optimised": "wxgate as `packaging/optimised` makes it"}
-# What README.md has between these lines is written by --update.
+BUILDS = {"wxgate": "wxgate as `cargo build --release` makes it", "optimised": "wxgate as `packaging/optimised` makes it",
+          "nginx-256": "nginx that keeps 256 connections to the upstream where nginx keeps one for each caller",
+          "nginx-lua": "nginx with Lua"}
+# What a document has between these lines is written by --update.
 BEGIN, END = "<!-- made by chart.py -->", "<!-- end -->"
-FIGURES = ("requests_per_second", "cpu_seconds_per_10k", "peak_mib")
-
-
-def spread(values):
-    return {"median": statistics.median(values), "least": min(values), "most": max(values)}
-
-
-def summary(result):
-    """`[workload][proxy][figure]`: the spread of the values, and of the ratios to the reference in the same round."""
-    runs = {(run["workload"], run["proxy"], run["round"]): run for run in result["runs"]}
-    out = {}
-    for workload in WORKLOADS:
-        for proxy in result["versions"]:
-            figures = out.setdefault(workload, {}).setdefault(proxy, {})
-            rounds = [number for load, name, number in sorted(runs) if (load, name) == (workload, proxy)]
-            for figure in FIGURES:
-                pairs = [(runs[workload, proxy, number][figure], runs[workload, result["reference"], number][figure])
-                         for number in rounds]
-                # Memory that could not be read is `None`.
-                pairs = [pair for pair in pairs if None not in pair]
-                figures[figure] = {
-                    "value": spread([value for value, _ in pairs]),
-                    "ratio": spread([value / theirs for value, theirs in pairs]),
-                } if pairs else None
-    return out
-
-
-def caption(result):
-    machine = result["machine"]
-    return (f"{result['date']}, {machine['cpu']}, {machine['cores']} cores, Linux {machine['kernel']}; "
-            f"{MODES[result['mode']]}; medians of {result['rounds']} rounds of {result['seconds']} s")
 
 
 def table(result):
-    """Markdown: medians, and in brackets least and most of the ratios."""
-
+    """Markdown: medians, and in brackets least and most of the ratios; then what many callers cost, and calls from PHP."""
     reference = result["reference"]
 
     def cells(proxy, entry, digits):
@@ -80,7 +42,7 @@ def table(result):
 
     versions = ", ".join(f"{proxy} {version}" for proxy, version in result["versions"].items())
     builds = "".join(f" {name}: {built}." for name, built in BUILDS.items() if name in result["versions"])
-    others = max(run["others"] for run in result["runs"])
+    others = max((run["others"] for run in result["runs"]), default=0)
     lines = [
         f"{caption(result)}. {versions}. All else on the machine took {others:.0%} of it at most in any run.{builds}",
         "",
@@ -92,101 +54,88 @@ def table(result):
         for proxy, figures in proxies.items():
             row = (cells(proxy, figures[figure], digits) for figure, digits in zip(FIGURES, (0, 3, 1)))
             lines.append(f"| {WORKLOADS[workload]} | {proxy} | {' | '.join(row)} |")
+    grown = growth(result)
+    if grown:
+        lines += ["", "| callers at once | proxy | requests/s | 99 of 100 within ms | CPU s per 10,000 | times its own with the fewest "
+                  "| peak MiB | errors |", "| ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: |"]
+        fewest = next(iter(grown.values()))
+        for callers, proxies in grown.items():
+            for proxy, one in proxies.items():
+                cpu, few = one["cpu_seconds_per_10k"], fewest.get(proxy, {}).get("cpu_seconds_per_10k")
+                memory = "–" if one["peak_mib"] is None else f"{one['peak_mib']:.0f}"
+                lines.append(f"| {callers:,} | {proxy} | {one['requests_per_second']:.0f} | {one['p99_ms']:.1f} | {cpu:.3f} "
+                             f"| {f'{cpu / few:.1f}' if few else '–'} | {memory} | {one['errors']:,} |")
+    over = php(result)
+    if over:
+        lines += ["", f"| a call from PHP {result['php']['version']} over {result['php']['round_trip_ms']:.0f} ms | median ms | least | most |",
+                  "| --- | ---: | ---: | ---: |"]
+        lines += [f"| {WAYS['en'][way]} | {took['median']:.1f} | {took['least']:.1f} | {took['most']:.1f} |"
+                  for way, took in over.items()]
     return "\n".join(lines)
 
 
-# A card of its own in both modes: a picture in a page does not know the page's colours for sure.
-STYLE = """
-  .card { fill: #ffffff; stroke: #d1d9e0; }
-  text { fill: #1f2328; font: 13px -apple-system, "Segoe UI", "Noto Sans", Helvetica, Arial, sans-serif; }
-  .title { font-size: 16px; font-weight: 600; }
-  .quiet { fill: #59636e; font-size: 12px; }
-  .axis { stroke: #59636e; }
-  .range { stroke: #1f2328; stroke-opacity: .55; }
-  .bar0 { fill: #1a7f37; } .bar1 { fill: #8250df; } .bar2 { fill: #bc4c00; } .bar3 { fill: #0969da; }
-  @media (prefers-color-scheme: dark) {
-    .card { fill: #0d1117; stroke: #3d444d; }
-    text { fill: #f0f6fc; }
-    .quiet { fill: #9198a1; }
-    .axis { stroke: #9198a1; }
-    .range { stroke: #f0f6fc; }
-    .bar0 { fill: #3fb950; } .bar1 { fill: #ab7df8; } .bar2 { fill: #db6d28; } .bar3 { fill: #4493f8; }
-  }
-"""
-WIDTH, LEFT, PANEL, GAP = 880, 216, 290, 40
-TOP, BAR, BETWEEN = 138, 13, 16
-PANELS = (("cpu_seconds_per_10k", "CPU a request (shorter is better)"),
-          ("requests_per_second", "requests a second (longer is better)"))
+WAYS = {"en": {"direct": "direct", "wxgate": "through wxgate"}, "zh": {"direct": "直连", "wxgate": "经过 wxgate"}}
+CHINESE = {
+    "small GET": "小 GET", "small GET, new connection": "小 GET，每次新建连接", "POST of 300 bytes": "300 字节的 POST",
+    "download of 1 MiB": "下载 1 MiB", "upload of 5 MiB": "上传 5 MiB", "HTTPS, small GET": "HTTPS，小 GET",
+    "HTTPS, new connection": "HTTPS，每次新建连接", "HTTP/2, small GET": "HTTP/2，小 GET",
+    "HTTP/2, POST of 300 bytes": "HTTP/2，300 字节的 POST",
+    "nginx, 256 kept": "nginx，保留 256 个", "nginx with Lua": "nginx 加 Lua", "wxgate, optimised": "wxgate 优化构建",
+}
 
 
-def svg(result):
-    """The chart: a line for the reference at 1, and a bar for each of the others."""
-    reference = result["reference"]
-    others = [proxy for proxy in result["versions"] if proxy != reference]
-    rows = summary(result)
-    height = TOP + len(rows) * (len(others) * BAR + BETWEEN)
-    most = max([1.25] + [rows[w][p][figure]["ratio"]["most"] for w in rows for p in others for figure, _ in PANELS])
-    # The figures stand in a column behind the bars.
-    scale = (PANEL - 40) / most
-    out = []
+def brief(result, language):
+    """What matters most of the tables, for who decides whether to use wxgate."""
+    chinese = language == "zh"
 
-    def text(x, y, words, kind="", anchor="start"):
-        out.append(f'<text x="{x:.1f}" y="{y:.1f}" class="{kind}" text-anchor="{anchor}">{html.escape(words)}</text>')
+    def words(english):
+        return CHINESE.get(english, english) if chinese else english
 
-    text(24, 32, f"{' and '.join(others)} beside {reference}: CPU a request and requests a second", "title")
-    when, *rest = caption(result).split("; ", 1)
-    text(24, 54, when, "quiet")
-    text(24, 71, "; ".join(rest), "quiet")
-    x = 24
-    for number, proxy in enumerate(others):
-        out.append(f'<rect x="{x}" y="87" width="11" height="11" class="bar{number % 4}"/>')
-        text(x + 17, 97, proxy)
-        x += 41 + 8 * len(proxy)
-    text(x, 97, f"dashed line: {reference} = 1; the figures are medians, thin lines reach from least to most", "quiet")
-    for panel, (figure, heading) in enumerate(PANELS):
-        x = LEFT + panel * (PANEL + GAP)
-        text(x, TOP - 16, heading)
-        y = TOP
-        for workload, proxies in rows.items():
-            middle = y + len(others) * BAR / 2
-            if panel == 0:
-                text(LEFT - 12, middle + 4, WORKLOADS[workload], anchor="end")
-            for number, proxy in enumerate(others):
-                ratio = proxies[proxy][figure]["ratio"]
-                out.append(f'<rect x="{x}" y="{y + 1}" width="{ratio["median"] * scale:.1f}" height="{BAR - 2}" '
-                           f'class="bar{number % 4}"/>')
-                out.append(f'<path d="M{x + ratio["least"] * scale:.1f} {y + BAR / 2}H{x + ratio["most"] * scale:.1f}" '
-                           'class="range"/>')
-                text(x + PANEL, y + BAR - 2, f"{ratio['median']:.2f}", anchor="end")
-                y += BAR
-            y += BETWEEN
-        out.append(f'<path d="M{x + scale:.1f} {TOP - 6}V{y - BETWEEN + 6}" class="axis" stroke-dasharray="3 3"/>')
-    title = html.escape(f"{', '.join(others)} beside {reference}")
-    return "\n".join([
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" '
-        f'role="img" aria-label="{title}">',
-        f"<style>{STYLE}</style>",
-        f'<rect x=".5" y=".5" width="{WIDTH - 1}" height="{height - 1}" rx="6" class="card"/>',
-        *out,
-        "</svg>",
-    ])
+    def names(proxies):
+        return " | ".join(words(PROXIES.get(proxy, proxy)) for proxy in proxies)
+
+    reference, rows = result["reference"], summary(result)
+    others = [proxy for proxy in result["versions"] if any(proxy in proxies for proxies in rows.values()) and proxy != reference]
+    head = f"每个请求的 CPU（{reference} = 1）" if chinese else f"CPU a request ({reference} = 1)"
+    lines = [f"| {head} | {names(others)} |", "| --- |" + " ---: |" * len(others)]
+    for load, proxies in rows.items():
+        cells = (f"{proxies[proxy]['cpu_seconds_per_10k']['ratio']['median']:.2f}" if proxy in proxies else "–" for proxy in others)
+        lines.append(f"| {words(WORKLOADS[load])} | {' | '.join(cells)} |")
+    grown = growth(result)
+    if grown:
+        proxies = [proxy for proxy in result["versions"] if any(proxy in of for of in grown.values())]
+        head = "同时调用的连接数：每秒请求数（99% 在多少毫秒内）" if chinese else "callers at once: requests/s (99 of 100 within)"
+        lines += ["", f"| {head} | {names(proxies)} |", "| --- |" + " ---: |" * len(proxies)]
+        for callers, of in grown.items():
+            cells = (f"{of[proxy]['requests_per_second']:,.0f} ({of[proxy]['p99_ms']:,.0f} ms)" if proxy in of else "–" for proxy in proxies)
+            lines.append(f"| {callers:,} | {' | '.join(cells)} |")
+    over = php(result)
+    if over:
+        trip, direct, through = result["php"]["round_trip_ms"], over["direct"]["median"], over["wxgate"]["median"]
+        lines += ["", f"PHP 每次新建连接调用往返 {trip:.0f} 毫秒以外的接口：直连 {direct:.0f} 毫秒，经过 wxgate {through:.0f} 毫秒。" if chinese else
+                  f"A call from PHP, with a new connection as PHP-FPM makes it, to an API {trip:.0f} ms away takes {direct:.0f} ms direct, "
+                  f"and {through:.0f} ms through wxgate."]
+    return "\n".join(lines)
 
 
 def update(path, result):
     path.with_suffix(".svg").write_text(svg(result) + "\n")
-    readme = path.with_name("README.md")
-    before, rest = readme.read_text().split(BEGIN)
-    _, after = rest.split(END)
-    readme.write_text(f"{before}{BEGIN}\n{table(result)}\n{END}{after}")
+    for document, text in ((path.with_name("README.md"), table(result)),
+                           (path.parent.parent / "README.md", brief(result, "en")),
+                           (path.parent.parent / "README.zh-CN.md", brief(result, "zh"))):
+        before, rest = document.read_text().split(BEGIN)
+        _, after = rest.split(END)
+        document.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--table", action="store_true", help="Markdown instead of a picture")
-    how.add_argument("--update", action="store_true", help="both, into their files")
+    how.add_argument("--update", action="store_true", help="all, into their files")
     parser.add_argument("result", metavar="RESULT", type=pathlib.Path)
     options = parser.parse_args()
+    options.result = options.result.resolve()
     result = json.loads(options.result.read_text())
     if options.update:
         update(options.result, result)

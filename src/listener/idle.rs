@@ -44,7 +44,11 @@ impl<'c, S: Transport> Idle<'c, S> {
 
     /// Waits until the caller of a parked connection goes on, within the limit that counts from its last request, or
     /// until the drain has begun.
-    pub(super) async fn next(self, state: &RequestState, drained: Pin<&mut impl Future<Output = ()>>) -> Woken {
+    pub(super) async fn next(
+        self,
+        state: &RequestState,
+        drained: Pin<&mut impl Future<Output = ()>>,
+    ) -> Woken {
         unless(drained, |cx| match self.framing.poll_keep(cx) {
             Poll::Ready(Ok(1..)) => {
                 self.limits.begin_head(state);

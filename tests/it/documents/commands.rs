@@ -15,7 +15,7 @@ use crate::support::wechat::WeChat;
 const ELSEWHERE: [(&str, &str); 3] = [
     ("cargo run --release -- demo", "tests/it/demo.rs"),
     ("./tests/run", "tests/run, which runs this test"),
-    ("benches/end-to-end", "benches/end-to-end by hand: it takes an hour"),
+    ("benches/end-to-end", "benches/end-to-end by hand: the builds and it take half an hour"),
 ];
 
 /// `serve` and `sandbox` run already; all else is the real program, and the real curl.
