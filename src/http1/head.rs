@@ -131,8 +131,10 @@ pub fn look_alike(name: &str) -> bool {
         let letters = name.bytes().filter(u8::is_ascii_alphanumeric).map(|b| b.to_ascii_lowercase());
         letters.eq(real.iter().copied())
     };
-    is(b"contentlength") && !name.eq_ignore_ascii_case("content-length")
-        || is(b"transferencoding") && !name.eq_ignore_ascii_case("transfer-encoding")
+    // Most names are shorter.
+    name.len() >= b"contentlength".len()
+        && (is(b"contentlength") && !name.eq_ignore_ascii_case("content-length")
+            || is(b"transferencoding") && !name.eq_ignore_ascii_case("transfer-encoding"))
 }
 
 /// Several Content-Lengths, even where they agree.

@@ -40,11 +40,15 @@ pub(super) fn drop_hop_by_hop_and(headers: &mut HeaderMap, other: impl Fn(&Heade
 
 /// What the `Connection` lines name, all of them: a second line counts like the first.
 fn connection_names(headers: &HeaderMap) -> Vec<HeaderName> {
+    // Name no field of their own that is not in HOP_BY_HOP already, and mostly are all of the line.
+    let usual = |options: &[u8]| {
+        options.eq_ignore_ascii_case(b"close") || options.eq_ignore_ascii_case(b"keep-alive")
+    };
     lines(headers, &header::CONNECTION)
+        .filter(|line| !usual(line.as_bytes()))
         .flat_map(|line| line.as_bytes().split(|b| *b == b','))
         .map(<[u8]>::trim_ascii)
-        // The two usual options name no field of their own that is not in HOP_BY_HOP already.
-        .filter(|name| !name.eq_ignore_ascii_case(b"close") && !name.eq_ignore_ascii_case(b"keep-alive"))
+        .filter(|name| !usual(name))
         .filter_map(|name| HeaderName::from_bytes(name).ok())
         .collect()
 }
