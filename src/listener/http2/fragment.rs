@@ -100,15 +100,18 @@ fn string<'b>(block: &mut &'b [u8]) -> Result<(bool, &'b [u8]), Malformed> {
     Ok((coded, string))
 }
 
-/// Whether nine bits in a row are set and then come 0, 1, 0: the code of `#` is that. Few texts have it, as those with a
-/// `&` have the nine bits.
+/// Whether the bits of the code of `#` stand anywhere in a text: nine that are set, and 0, 1, 0. Without a branch, so that
+/// several places are looked at together.
 fn may_have_fragment(coded: &[u8]) -> bool {
-    coded.windows(2).enumerate().any(|(at, two)| {
-        let ones = two[1].leading_ones();
-        let behind = u16::from(two[1]) << 8 | u16::from(*coded.get(at + 2).unwrap_or(&0xff));
-        // Where the second byte is full, the row of set bits ends in a later one.
-        two[0].trailing_ones() + ones >= 9 && (ones == 8 || behind << ones >> 13 == 0b010)
-    })
+    let code_in = |three: &[u8]| {
+        let bits = u32::from(three[0]) << 16 | u32::from(three[1]) << 8 | u32::from(three[2]);
+        let two = bits & bits >> 1;
+        let four = two & two >> 2;
+        let eight = four & four >> 4;
+        let nine = eight & bits >> 8;
+        nine >> 3 & !(bits >> 2) & bits >> 1 & !bits
+    };
+    coded.len() < 3 || coded.windows(3).fold(0, |found, three| found | code_in(three)) != 0
 }
 
 /// The Huffman code of RFC 7541 is canonical: for each length, its first code and how many there are.
