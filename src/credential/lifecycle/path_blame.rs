@@ -224,7 +224,9 @@ impl PathBlame {
     /// For other replicas: what was touched last.
     pub(super) fn stored(&self, now: Now) -> Vec<StoredBlame> {
         let wall = |at: Instant| whole_millis(moved(now.wall, now.mono, at));
-        let cleared = self.cleared.iter().map(|(path, at)| StoredBlame {
+        // What is held against a path again is later than that it was cleared.
+        let only_cleared = self.cleared.iter().filter(|(path, _)| !self.records.contains_key(path));
+        let cleared = only_cleared.map(|(path, at)| StoredBlame {
             path: path.to_string(),
             granted: 0,
             counted: 0,
@@ -488,6 +490,9 @@ mod tests {
             assert!(!paths.succeeded("/a", now(secs).mono), "it was never refused");
         }
         assert_eq!(paths.stored(now(2)).len(), 1);
+        paths.granted("/a", 3, now(3).mono);
+        let told: Vec<_> = paths.stored(now(3)).into_iter().map(|blame| (blame.path, blame.granted)).collect();
+        assert_eq!(told, [("/a".to_owned(), 3)], "cleared before, and granted again");
         let newest: Vec<_> = (8..40).map(|n| format!("/{n}")).collect();
         for every in [1, 2] {
             let mut paths = PathBlame::default();
