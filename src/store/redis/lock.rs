@@ -74,7 +74,7 @@ impl Lock {
         let renewal = tokio::spawn(async move {
             loop {
                 sleep(RENEWAL).await;
-                let (asked, kept) = shared.ask_at::<i64>(&scripts::renew(&key, &owner)).await;
+                let (asked, kept) = shared.renew_at::<i64>(&scripts::renew(&key, &owner)).await;
                 if matches!(kept, Ok(1)) {
                     *since.lock().unwrap_or_else(PoisonError::into_inner) = asked;
                 }

@@ -18,6 +18,9 @@ use crate::store::{PublishError, Published};
 /// Commands of accounts on their way at one moment. The time of each begins when it is sent: the last of a thousand that
 /// start together is as much in time as the first.
 const AT_ONCE: usize = 64;
+/// Renewals of locks on their way at one moment, besides: a lock must not run out because hundreds of accounts ask a slow
+/// store at once.
+const RENEWALS_AT_ONCE: usize = 64;
 /// A start waits so long for the first connection.
 const FIRST_CONNECTION: Duration = Duration::from_secs(2);
 
@@ -41,6 +44,9 @@ pub(super) enum Outcome {
     Foreign,
 }
 
+/// When a command was sent, and what the store said; without a connection `Err(None)`.
+type Asked<T> = (Instant, Result<T, Option<RedisError>>);
+
 impl Outcome {
     pub(super) fn of(published: &Result<Published, PublishError>) -> Self {
         match published {
@@ -61,6 +67,7 @@ pub(super) struct Shared {
     /// The connection for commands while there is one.
     pub(super) connection: watch::Sender<Option<MultiplexedConnection>>,
     at_once: Semaphore,
+    renewals_at_once: Semaphore,
     /// The first attempt is over.
     pub(super) tried: AtomicBool,
     /// A command found the connection useless.
@@ -80,6 +87,7 @@ impl Shared {
             settings,
             connection: watch::Sender::new(None),
             at_once: Semaphore::const_new(AT_ONCE),
+            renewals_at_once: Semaphore::const_new(RENEWALS_AT_ONCE),
             tried: AtomicBool::new(false),
             broken: Notify::new(),
             listeners: Mutex::default(),
@@ -173,12 +181,18 @@ impl Shared {
     }
 
     /// As [`Self::ask`], with when it was sent: it waits for room before that.
-    pub(super) async fn ask_at<T: FromRedisValue>(
-        &self,
-        cmd: &Cmd,
-    ) -> (Instant, Result<T, Option<RedisError>>) {
+    pub(super) async fn ask_at<T: FromRedisValue>(&self, cmd: &Cmd) -> Asked<T> {
+        self.ask_within(&self.at_once, cmd).await
+    }
+
+    /// As [`Self::ask_at`], for a lock that is held: it waits behind other renewals alone.
+    pub(super) async fn renew_at<T: FromRedisValue>(&self, cmd: &Cmd) -> Asked<T> {
+        self.ask_within(&self.renewals_at_once, cmd).await
+    }
+
+    async fn ask_within<T: FromRedisValue>(&self, room: &Semaphore, cmd: &Cmd) -> Asked<T> {
         // Never closed. The connection is looked at once there is room, since it may be lost meanwhile.
-        let _room = self.at_once.acquire().await;
+        let _room = room.acquire().await;
         let sent = Instant::now();
         let connection = self.connection.borrow().clone();
         let Some(mut connection) = connection else { return (sent, Err(None)) };
@@ -190,5 +204,32 @@ impl Shared {
             Some(e)
         });
         (sent, said)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::StoreUrl;
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_renewal_does_not_wait_behind_other_commands() {
+        let settings = RedisSettings {
+            url: StoreUrl::parse("redis://127.0.0.1").unwrap(),
+            user: None,
+            password: None,
+            ca: None,
+            identity: None,
+            key_prefix: String::new(),
+            timeout: Duration::from_millis(300),
+        };
+        let shared = Shared::new(settings);
+        let _others = shared.at_once.acquire_many(AT_ONCE as u32).await.unwrap();
+        let soon = Duration::from_secs(1);
+        let cmd = redis::cmd("TIME");
+        let other = timeout(soon, shared.ask_at::<i64>(&cmd)).await;
+        assert!(other.is_err(), "it waits for room");
+        let renewal = timeout(soon, shared.renew_at::<i64>(&cmd)).await;
+        assert!(matches!(renewal, Ok((_, Err(None)))), "it finds that there is no connection");
     }
 }
