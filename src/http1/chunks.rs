@@ -163,7 +163,7 @@ mod tests {
             (b"5\r\nhello\r\n0\r\n\r\nGET /", Ok(Some(15))),
             (b"A\r\n0123456789\r\n00\r\n\r\n", Ok(Some(21))),
             (b"5;ext=\"v\"\r\nhello\r\n0\r\n\r\n", Ok(Some(23))),
-            (b"0\r\nX: y\r\nZ: w\r\n\r\nrest", Ok(Some(17))),
+            (b"0\r\nXy: y\r\nZ: w\r\n\r\nrest", Ok(Some(18))),
             (b"5\r\nhel", Ok(None)),
             (b"5\r\nhello\r\n", Ok(None)),
             (b"0\r\n", Ok(None)),
@@ -190,6 +190,10 @@ mod tests {
             assert_eq!(end(bytes), right, "{}", String::from_utf8_lossy(bytes));
         }
         assert_eq!(end(&[b"5;".as_slice(), &[b'a'; 5000]].concat()), Err(Malformed));
+        let line =
+            |length: usize| [b"1;".as_slice(), &vec![b'a'; length - 4], b"\r\nx\r\n0\r\n\r\n"].concat();
+        assert_eq!(end(&line(4094)), Ok(Some(4102)), "the end of its data counts, too");
+        assert_eq!(end(&line(4095)), Err(Malformed));
         let extended = [b"1;".as_slice(), &[b'a'; 2048], b"\r\nx\r\n"].concat().repeat(5);
         assert_eq!(end(&extended[..4 * 2055]), Ok(None));
         assert_eq!(end(&extended), Err(Malformed));

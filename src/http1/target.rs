@@ -52,11 +52,6 @@ fn without_runs(path: &str) -> String {
     path.chars().filter(|&now| std::mem::replace(&mut before, now) != '/' || now != '/').collect()
 }
 
-/// Whether a byte may stand in a path.
-pub fn fits_path(byte: u8) -> bool {
-    PATH_CLASS[usize::from(byte)] != Class::Refused
-}
-
 /// Why a byte may not stand in a path, and the cure. For those alone that do not fit.
 pub fn why_not_in_path(byte: u8) -> &'static str {
     match byte {

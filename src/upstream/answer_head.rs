@@ -179,14 +179,34 @@ mod tests {
     #[test]
     fn sixteen_interim_answers_pass_and_seventeen_do_not() {
         const EARLY: &str = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
-        for (interim, ends) in
-            [("HTTP/1.1 100 Continue\r\n\r\n", ""), (EARLY, ""), ("HTTP/1.1 100\n\n", "\r\n")]
-        {
+        for (interim, ends) in [
+            ("HTTP/1.1 100 Continue\r\n\r\n", ""),
+            ("\r\nHTTP/1.1 100 Continue\r\n\r\n", ""),
+            (EARLY, ""),
+            ("HTTP/1.1 100\n\n", "\r\n"),
+        ] {
             for pieces in [1, 2, 7, 10_000] {
                 let of = |count| format!("{}{ends}HTTP/1.1 200 OK\r\nA: b\r\n\r\n", interim.repeat(count));
                 let allowed = |count| followed(&of(count), pieces).0;
                 assert!(allowed(0) && allowed(16) && !allowed(17), "{interim}");
             }
+        }
+    }
+
+    #[test]
+    fn only_a_whole_final_head_with_usual_names_is_passed_over() {
+        for (head, usual) in [
+            ("HTTP/1.1 200 OK\r\nDate: a\r\nX-Wx: b:c\r\n\r\n{}", true),
+            ("HTTP/1.1 200 OK\r\n\r\n", true),
+            ("HTTP/1.1 200 OK\r\nDate: a\r\nserver: b\r\n\r\n", false),
+            ("HTTP/1.1 200 OK\r\nDate: a\r\n", false),
+            ("HTTP/1.1 100 Continue\r\n\r\n", false),
+            ("\r\n\r\nHTTP/1.1 200 OK\r\nserver: a\r\n\r\n", false),
+        ] {
+            assert_eq!(is_usual(head.as_bytes()), usual, "{head}");
+            let names = head.lines().filter_map(|line| Some(line.split_once(": ")?.0.as_bytes()));
+            let whole = head.ends_with("\r\n\r\n");
+            assert_eq!(followed(head, 1000), (true, HeaderCase::of(names).filter(|_| whole)), "{head}");
         }
     }
 
@@ -206,6 +226,12 @@ mod tests {
             assert_eq!(followed(answer, pieces), (true, right.clone()), "{pieces}");
         }
         assert_eq!(followed("HTTP/1.1 200 OK\r\nEtag: a\r\n\r\nx: y\r\n", 9), (true, None));
+        // A value that looks like a head, in a piece of its own.
+        let mut head = AnswerHead::default();
+        for piece in ["HTTP/1.1 200 OK\r\nvia: ", "HTTP/1.1 proxy\r\nDate: c\r\n\r\n"] {
+            assert!(head.follow(piece.as_bytes()));
+        }
+        assert_eq!(head.take_case(), HeaderCase::of([&b"via"[..], b"Date"].into_iter()));
     }
 
     #[test]
@@ -213,7 +239,7 @@ mod tests {
         for piece in [&b"0123456789abcdef"[..], b"Name: value\r\n", b"\r\n", b"name\n"] {
             let mut head = AnswerHead::default();
             head.follow(b"HTTP/1.1 200 OK\r\n");
-            for _ in 0..LONGEST / 4 {
+            for _ in 0..LONGEST {
                 assert!(head.follow(piece));
             }
             assert!(head.names.capacity() <= 4 * LONGEST, "{}", piece.escape_ascii());

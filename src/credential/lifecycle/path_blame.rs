@@ -491,7 +491,8 @@ mod tests {
         }
         assert_eq!(paths.stored(now(2)).len(), 1);
         paths.granted("/a", 3, now(3).mono);
-        let told: Vec<_> = paths.stored(now(3)).into_iter().map(|blame| (blame.path, blame.granted)).collect();
+        let told: Vec<_> =
+            paths.stored(now(3)).into_iter().map(|blame| (blame.path, blame.granted)).collect();
         assert_eq!(told, [("/a".to_owned(), 3)], "cleared before, and granted again");
         let newest: Vec<_> = (8..40).map(|n| format!("/{n}")).collect();
         for every in [1, 2] {

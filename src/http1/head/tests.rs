@@ -71,6 +71,8 @@ fn framings() {
         ("Content-Length: 0x5\r\n", None),
         ("Content-Length: \r\n", None),
         ("Content-Length: 99999999999999999999\r\n", None),
+        ("Content-Length: 18446744073709551613\r\n", None),
+        ("Content-Length: 18446744073709551612\r\n", Some(Framing::Sized(u64::MAX - 3))),
         ("Transfer-Encoding: gzip, chunked\r\n", None),
         ("Transfer-Encoding: chunked, chunked\r\n", None),
         ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", None),
@@ -89,6 +91,7 @@ fn framings() {
         let head = format!("POST /a HTTP/1.1\r\nHost: h\r\n{fields}\r\n");
         assert_eq!(read(head.as_bytes()).ok().map(|head| head.framing), right, "{fields:?}");
     }
+    assert!(read(b"GET / HTTP/1.1\r\n\r\nmore").is_err(), "one head, and no more");
     assert!(read(b"POST /a HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n").is_err());
     let many = "A: b\r\n".repeat(101);
     let refused = read(format!("GET / HTTP/1.1\r\n{many}\r\n").as_bytes());
@@ -121,5 +124,32 @@ fn request_lines() {
     ] {
         let head = format!("{line}\r\nHost: h\r\n\r\n");
         assert_eq!(read(head.as_bytes()).is_ok(), right, "{line:?}");
+    }
+}
+
+#[test]
+fn a_target_has_room_for_the_token() {
+    let with = |length: usize| read(format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(length - 1)).as_bytes());
+    assert!(with(56 << 10).is_ok());
+    assert!(matches!(with((56 << 10) + 1), Err(HeadError::TooLarge(_))));
+}
+
+#[test]
+fn what_never_becomes_a_request_is_named_at_its_first_byte() {
+    for (first, right) in [
+        (b"\r", None),
+        (b"G", None),
+        (b"\x16", Some("TLS")),
+        (b"\n", Some("bare line feed")),
+        (b" ", Some("space")),
+        (b"\t", Some("space")),
+        (b"\xef", Some("byte order mark")),
+        (b"\x80", Some("byte order mark")),
+        (b"{", Some("character that no method has")),
+        (b"\0", Some("character that no method has")),
+    ] {
+        let said = check_beginning(first[0]).err().map(|error| error.to_string());
+        assert_eq!(said.is_some(), right.is_some(), "{first:?} {said:?}");
+        assert!(said.unwrap_or_default().contains(right.unwrap_or_default()), "{first:?}");
     }
 }

@@ -204,9 +204,17 @@ mod tests {
             (coded(&[0x44], CODED), true),
             (coded(b"\x00\x84\xb9\x58\xd3\x3f", CODED), true),
             (coded(b"\x00\x07referer", CODED), false),
+            // Looks like one at first.
+            (coded(&[0x04], b"\xff\xef\xff\x3f"), false),
+            // The last entry of the static table.
+            (vec![0xbd], false),
+            // h2 refuses two of them, and not because of this.
+            ([plain(0x04, b"/#"), plain(0x04, b"/#")].concat(), true),
             // Behind what is stepped over: indexed fields, a change of the table's size, a long integer.
             ([&[0x82, 0x87, 0x3f, 0xe1, 0x1f][..], &plain(0x04, b"/a#b")].concat(), true),
             ([literal(0x00, b"x", &[b'#'; 126]), plain(0x04, b"/a#b")].concat(), true),
+            ([b"\x00\x01x\x7f\x80\x01", &[b'x'; 255][..], &plain(0x04, b"/a#b")].concat(), true),
+            ([b"\x00\x01x\x7f\x81\x01", &[b'x'; 256][..], &plain(0x04, b"/a#b")].concat(), true),
             // Malformed: cut off, or without an end.
             (vec![0x04, 0x05, b'#'], false),
             (vec![0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff], false),
@@ -225,6 +233,8 @@ mod tests {
         assert!(scan.has_fragment(b"\x7e\x02/#"));
         assert!(scan.has_fragment(b"\xbe"));
         assert!(!scan.has_fragment(b"\xbf"));
+        assert!(scan.has_fragment(b"\xbe\xbe"));
+        assert!(scan.has_fragment(b"\x0f\x30\x02/#"), "by the name of the one before it");
         for number in 0..100_u8 {
             assert!(!scan.has_fragment(&literal(0x40, b"x", &[number])));
             let index = 63 + number;
@@ -244,6 +254,7 @@ mod tests {
         for (text, right) in [
             (CODED, true),
             (b"\xff\xaf", true),             // #
+            (b"\x18\xc6\x3f\xfa", true),     // aaaa#, without padding
             (b"\xff\xbf", false),            // >
             (b"\xff\xc7", false),            // NUL
             (b"\xff\xef\xff\x7f", false),    // ~~, with more than nine bits in a row

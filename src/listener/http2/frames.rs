@@ -182,8 +182,10 @@ mod tests {
             (vec![frame(HEADERS, 0, GOOD), frame(CONTINUATION, 0, b""), frame(CONTINUATION, 4, b"")], (1, 2)),
             (vec![frame(HEADERS, 4 | PADDED | PRIORITY, b"\x01\0\0\0\0\0\x04\x01/\0")], (1, 0)),
             (vec![frame(HEADERS, 4 | PADDED, b"\xff\x04\x01/")], (1, 0)),
+            (vec![frame(HEADERS, 4, &vec![0x82; LARGEST])], (1, 0)),
             // Larger than h2 takes: nothing waits for its end.
             (vec![frame(HEADERS, 4, &vec![0x82; LARGEST + 1])], (0, 1)),
+            (vec![frame(HEADERS, 4, &vec![0; 1 << 16])], (0, 1)),
         ] {
             let bytes = [preface.clone(), frames.concat()].concat();
             for piece in [1, 2, 7, 30, 100_000] {
@@ -212,6 +214,15 @@ mod tests {
                     marked.clone(),
                     frame(HEADERS, 5, GOOD),
                 ],
+            ),
+            // Padding and priority are of the first frame alone.
+            (
+                vec![frame(HEADERS, 0x2d, b"\x01\0\0\0\0\0\x04\x02/#\0")],
+                vec![frame(HEADERS, 0x29, b"\x01\0\0\0\0\0\x04\x02/#\0"), marked.clone()],
+            ),
+            (
+                vec![frame(HEADERS, 1, &BAD[..2]), frame(CONTINUATION, 0x2c, &BAD[2..])],
+                vec![frame(HEADERS, 1, &BAD[..2]), frame(CONTINUATION, 0x28, &BAD[2..]), marked.clone()],
             ),
             (
                 vec![frame(HEADERS, 5, BAD), frame(HEADERS, 5, BAD)],
