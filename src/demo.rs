@@ -3,7 +3,6 @@
 //! The sandbox plays WeChat over TLS, the proxy is the real one; only the trust in the sandbox's test
 //! certificate and the throw-away state directory are the demo's own. Nothing leaves this machine.
 
-use std::fmt::Write as _;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -56,7 +55,8 @@ async fn run(out: &mut dyn Write) -> Result<(), String> {
     let listening = app.listening();
     let proxy = listening.first().ok_or("no listener")?;
     let admin = app.admin().ok_or("no admin listener")?;
-    let introduction = introduction(proxy.address, sandbox.addr(), admin);
+    let sentences = if chinese(|name| std::env::var(name).ok()) { CHINESE } else { ENGLISH };
+    let introduction = introduction(sentences, proxy.address, sandbox.addr(), admin);
     out.write_all(introduction.as_bytes()).and_then(|()| out.flush()).map_err(|e| words(&e))?;
     tracing::info!("listening on {} (sandbox)", sandbox.url());
     tracing::info!("listening on {proxy} (callers)");
@@ -109,36 +109,49 @@ async fn proxy(listen: &str, admin: &str, upstream: &str, ca: &Path, dir: &Path)
     App::start(loaded.config).await.map_err(|e| e.to_string())
 }
 
+/// Whether the user reads Chinese, by the variables of the locale that `value` knows.
+fn chinese(value: impl Fn(&str) -> Option<String>) -> bool {
+    let mut set =
+        ["LC_ALL", "LC_MESSAGES", "LANG"].into_iter().filter_map(value).filter(|value| !value.is_empty());
+    set.next().is_some_and(|locale| locale.starts_with("zh"))
+}
+
+/// The sentences of the introduction: the first, one for each command, the page's, the last.
+const ENGLISH: [&str; 7] = [
+    "wxgate demo: a sandbox that plays WeChat, and the proxy in front of it. Try in another terminal:",
+    "1. A call without token and secret; wxgate puts the token in:",
+    "2. Another system fetches a token, which ends ours (-k: the sandbox has a test certificate):",
+    "3. The next call is refused with 40001 by WeChat, and still answered: see \"attempts\" in the log below:",
+    "4. A signature for wx.config, as a page needs it; wxgate keeps the ticket:",
+    "The page for people, with a console for calls:",
+    "Ctrl-C ends it. Next step: the README's configuration for your own account.",
+];
+const CHINESE: [&str; 7] = [
+    "wxgate demo：一个模拟微信的沙箱，和挡在它前面的代理。请在另一个终端里试：",
+    "1. 不带凭据也不带 AppSecret 的调用，凭据由 wxgate 填上：",
+    "2. “另一个系统”取了新凭据，我们的就此作废（-k：沙箱用的是测试证书）：",
+    "3. 下一次调用被微信以 40001 拒绝，却照样得到正确响应；看下面日志里的 \"attempts\"：",
+    "4. 页面需要的 wx.config 签名，ticket 由 wxgate 保管：",
+    "管理页面，可以在上面发调用：",
+    "按 Ctrl-C 结束。下一步：照 README.zh-CN.md 配置自己的账号。",
+];
+
 /// What a newcomer reads: four commands that work as printed.
-fn introduction(proxy: SocketAddr, sandbox: SocketAddr, admin: &str) -> String {
-    let mut text = String::new();
-    // Writing to a String cannot fail.
-    let _ = write!(
-        text,
-        "\n\
-         wxgate demo: a sandbox that plays WeChat, and the proxy in front of it. Try in another terminal:\n\
-         \n\
-         1. A call without token and secret; wxgate puts the token in:\n\
-         \n\
-         \x20   curl 'http://{proxy}/cgi-bin/user/get'\n\
-         \n\
-         2. Another system fetches a token, which ends ours (-k: the sandbox has a test certificate):\n\
-         \n\
-         \x20   curl -k -X POST 'https://{sandbox}/sandbox/steal-token'\n\
-         \n\
-         3. The next call is refused with 40001 by WeChat, and still answered: see \"attempts\" in the log below:\n\
-         \n\
-         \x20   curl 'http://{proxy}/cgi-bin/user/info?openid=oSandboxFollower000000000001'\n\
-         \n\
-         4. A signature for wx.config, as a page needs it; wxgate keeps the ticket:\n\
-         \n\
-         \x20   curl 'http://{proxy}/wxgate/jssdk?url=https%3A%2F%2Fexample.com%2Fpage'\n\
-         \n\
-         The page for people, with a console for calls: {admin}/\n\
-         \n\
-         Ctrl-C ends it. Next step: the README's configuration for your own account.\n\n"
-    );
-    text
+fn introduction(
+    [first, token, theft, retry, signature, page, last]: [&str; 7],
+    proxy: SocketAddr,
+    sandbox: SocketAddr,
+    admin: &str,
+) -> String {
+    format!(
+        "\n{first}\n\n\
+         {token}\n\n    curl 'http://{proxy}/cgi-bin/user/get'\n\n\
+         {theft}\n\n    curl -k -X POST 'https://{sandbox}/sandbox/steal-token'\n\n\
+         {retry}\n\n    curl 'http://{proxy}/cgi-bin/user/info?openid=oSandboxFollower000000000001'\n\n\
+         {signature}\n\n    curl 'http://{proxy}/wxgate/jssdk?url=https%3A%2F%2Fexample.com%2Fpage'\n\n\
+         {page} {admin}/\n\n\
+         {last}\n\n"
+    )
 }
 
 #[cfg(test)]
@@ -157,9 +170,29 @@ mod tests {
 
     #[test]
     fn the_introduction_has_four_commands() {
-        let text = introduction(PROXY.parse().unwrap(), SANDBOX.parse().unwrap(), "http://127.0.0.1:9090");
-        let commands: Vec<_> = text.lines().filter(|line| line.trim_start().starts_with("curl ")).collect();
-        assert_eq!(commands.len(), 4);
-        assert!(commands[1].contains("steal-token") && commands[3].contains("/wxgate/jssdk?url="));
+        for sentences in [ENGLISH, CHINESE] {
+            let (proxy, sandbox) = (PROXY.parse().unwrap(), SANDBOX.parse().unwrap());
+            let text = introduction(sentences, proxy, sandbox, "http://127.0.0.1:9090");
+            let commands: Vec<_> =
+                text.lines().filter(|line| line.trim_start().starts_with("curl ")).collect();
+            assert_eq!(commands.len(), 4);
+            assert!(commands[1].contains("steal-token") && commands[3].contains("/wxgate/jssdk?url="));
+        }
+    }
+
+    #[test]
+    fn the_first_variable_of_the_locale_that_is_set_decides_the_language() {
+        for (set, expected) in [
+            (&[("LANG", "zh_CN.UTF-8")][..], true),
+            (&[("LC_ALL", ""), ("LC_MESSAGES", "zh_TW"), ("LANG", "en_US.UTF-8")], true),
+            (&[("LC_ALL", "C"), ("LANG", "zh_CN.UTF-8")], false),
+            (&[("LANG", "en_GB.UTF-8")], false),
+            (&[], false),
+        ] {
+            let value = |name: &str| {
+                set.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+            };
+            assert_eq!(chinese(value), expected, "{set:?}");
+        }
     }
 }

@@ -7,7 +7,7 @@
 
 $wechat_base = getenv('WECHAT_API_BASE') ? getenv('WECHAT_API_BASE') : 'https://api.weixin.qq.com';
 $wechat_appid = getenv('WECHAT_APPID') ? getenv('WECHAT_APPID') : 'wx0000000000000000';
-$wechat_secret = getenv('WECHAT_SECRET') ? getenv('WECHAT_SECRET') : 'put the AppSecret here';
+$wechat_secret = getenv('WECHAT_SECRET') ? getenv('WECHAT_SECRET') : 'put-the-AppSecret-here';
 $wechat_cache = getenv('WECHAT_CACHE') ? getenv('WECHAT_CACHE') : dirname(__FILE__) . '/access_token.json';
 
 /* One request. Only the body comes back; whatever HTTP has to say is nobody's business. */

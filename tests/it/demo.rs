@@ -22,6 +22,7 @@ impl Demo {
         let mut child = Command::new(env!("CARGO_BIN_EXE_wxgate"))
             .arg("demo")
             .env("TMPDIR", temporary.path())
+            .env("LC_ALL", "C")
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
