@@ -6,12 +6,22 @@ use http::{Response, StatusCode};
 use http_body_util::Full;
 use serde_json::{Value, json};
 
+use super::view::Phase;
+
 /// An answer of the admin listener.
 pub(super) type Answer = Response<Full<Bytes>>;
 
-/// The path names no account.
-pub(super) fn no_account() -> Answer {
-    refusal(StatusCode::NOT_FOUND, "not-found", "there is no account of this name")
+/// The path names no account; at the start of the process there is none yet, whatever the configuration says.
+pub(super) fn no_account(phase: Phase) -> Answer {
+    match phase {
+        Phase::Starting => {
+            let words = "wxgate is starting, and has no accounts yet; try again";
+            refusal(StatusCode::SERVICE_UNAVAILABLE, "starting", words)
+        }
+        Phase::Serving | Phase::Draining => {
+            refusal(StatusCode::NOT_FOUND, "not-found", "there is no account of this name")
+        }
+    }
 }
 
 /// `{"error", "message"}`: a word for programs, a sentence for people.

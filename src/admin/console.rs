@@ -42,7 +42,7 @@ pub(super) async fn answer(
     body: CallerBody,
 ) -> Answer {
     if sources.in_force.load().account(name).is_none() {
-        return no_account();
+        return no_account(sources.phase());
     }
     let body = match Limited::new(body, MAX_BODY).collect().await {
         Ok(body) => body.to_bytes(),
@@ -93,7 +93,7 @@ pub(super) async fn answer(
             let words = "the answer is over 4 MiB, or broke off; use curl through the proxy";
             refusal(StatusCode::BAD_GATEWAY, "too-large", words)
         }
-        Ok(None) => no_account(),
+        Ok(None) => no_account(sources.phase()),
         Err(_) => refusal(StatusCode::GATEWAY_TIMEOUT, "timeout", "the call took longer than 120 s"),
     }
 }

@@ -22,6 +22,7 @@ use super::page;
 use super::parameters::{language, parameter, wants_page};
 use super::routes::{self, Found, Route};
 use super::sources::{Sources, lock};
+use super::view::Phase;
 use crate::credential::Renewal;
 use crate::listener::{CallerBody, Handler, Limits, Rejection};
 use crate::metrics::text;
@@ -134,7 +135,7 @@ impl Server {
 
     fn ready(&self, parts: &Parts, trusted: bool) -> Answer {
         let view = self.sources.view();
-        let serving = view.phase == super::view::Phase::Serving;
+        let serving = view.phase == Phase::Serving;
         let asked = parameter(parts, "account");
         let accounts: Vec<_> = match &asked {
             Some(name) => view.account(name).into_iter().collect(),
@@ -145,7 +146,8 @@ impl Server {
             true => serving && all(),
             false => view.ready(),
         };
-        let status = match (ready, trusted && asked.is_some() && accounts.is_empty()) {
+        let unknown = asked.is_some() && accounts.is_empty() && view.phase != Phase::Starting;
+        let status = match (ready, trusted && unknown) {
             (_, true) => StatusCode::NOT_FOUND,
             (true, _) => StatusCode::OK,
             (false, _) => StatusCode::SERVICE_UNAVAILABLE,
@@ -193,7 +195,7 @@ impl Server {
             }
         };
         let reader = self.sources.in_force.load().account(name).map(|account| account.token.clone());
-        let Some(reader) = reader else { return no_account() };
+        let Some(reader) = reader else { return no_account(self.sources.phase()) };
         let Some(reader) = reader else {
             let words =
                 "this account has no token to refresh: with token_api = \"none\" callers keep their own";
@@ -262,6 +264,9 @@ impl Server {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
 
 /// A number that nobody can guess.
 fn nonce() -> Option<String> {

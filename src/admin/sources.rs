@@ -154,7 +154,8 @@ impl Sources {
         self.phase.store(phase as u8, Ordering::SeqCst);
     }
 
-    fn phase(&self) -> Phase {
+    /// Where the process is in its life.
+    pub(super) fn phase(&self) -> Phase {
         match self.phase.load(Ordering::SeqCst) {
             0 => Phase::Starting,
             1 => Phase::Serving,
