@@ -1,0 +1,189 @@
+"""What the soak run does to wxgate and around it while callers call. Each method goes on to the end of the run."""
+
+import http.client
+import itertools
+import json
+import random
+import signal
+import time
+
+from .parts import APPIDS, CUT, EARLY
+
+
+class Troubles:
+    """Disturbances."""
+
+    def control(self, call, body=None, port=None):
+        """Steers a sandbox; with it away there is nothing to steer."""
+        port = port or self.sandbox_port
+        connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=5, context=self.trust)
+        try:
+            connection.request("POST", "/sandbox/" + call, json.dumps(body) if body else None)
+            return connection.getresponse().read()
+        except (OSError, http.client.HTTPException):
+            return b""
+        finally:
+            connection.close()
+
+    def thefts(self):
+        for _ in range(3):
+            self.steal("steal-token")
+            self.pause(3)
+        while not self.stopping.is_set():
+            self.pause(60)
+            self.until_callers_call()
+            if random.random() < 0.3:
+                how = random.choice([{"reset": True}, {"hang_ms": 500}, {"status": 502}, {"errcode": -1}])
+                self.report.count("events", "token call fails " + json.dumps(how))
+                self.control("fail", {"path": "/cgi-bin/token", "how": how})
+            self.steal("expire-token" if random.random() < 0.2 else "steal-token")
+
+    def steal(self, call):
+        index = random.randrange(2)
+        self.until_settled("main shop".split()[index])
+        if self.stopping.is_set() or self.calm.is_set():
+            return
+        self.report.count("events", call)
+        self.control("%s?appid=%s" % (call, APPIDS[index]))
+
+    def until_settled(self, *accounts):
+        """A token is stolen once every node knows it: both in one second is more than three sendings can make good."""
+        def old_enough(status):
+            ages = [one["age_seconds"] for one in status["accounts"] if one["name"] in accounts]
+            return all(age is not None and age >= 2 for age in ages)
+        self.until_status("a token of some age", old_enough)
+
+    def wecom_thefts(self):
+        while not self.stopping.is_set():
+            self.pause(random.uniform(60, 150) if self.options.seconds > 300 else 15)
+            self.until_callers_call()
+            if self.stopping.is_set():
+                return
+            call = "expire-token" if random.random() < 0.3 else "steal-token"
+            self.report.count("events", "WeCom " + call)
+            self.control(call, port=self.wecom_port)
+
+    def failures(self):
+        ways = [{"reset": True}, {"hang_ms": 10000}, {"hang_ms": 500}, {"status": 502}, {"errcode": -1}]
+        while not self.stopping.is_set():
+            self.pause(random.uniform(4, 9))
+            self.until_callers_call()
+            if self.stopping.is_set():
+                return
+            how = random.choice(ways)
+            order = {"count": random.randrange(1, 6), "how": how}
+            port = random.choice([self.sandbox_port, self.sandbox_port, self.wecom_port])
+            if random.random() < 0.7:
+                order["path"] = random.choice(["/cgi-bin/user/info", "/cgi-bin/qrcode/create"] if port == self.sandbox_port
+                                              else ["/cgi-bin/user/get", "/cgi-bin/message/send"])
+            span = self.disturbances.begin("sandbox failure")
+            self.report.count("events", "sandbox failure " + json.dumps(how))
+            self.control("fail", order, port)
+            self.pause(1)
+            self.disturbances.end(span)
+
+    def lags(self):
+        """Nodes that do not know a new token at once; no call may fail of that."""
+        ways = [{"share": 0}, {"share": 0.33, "ms": 1000}, {"share": 0.5, "ms": 1000}, {"share": 0.01}]
+        for how in itertools.cycle(ways):
+            if self.stopping.is_set():
+                return
+            self.report.count("events", "lag " + json.dumps(how))
+            self.control("lag", how)
+            self.pause(random.uniform(10, 25))
+            self.until_callers_call()
+
+    def early_answers(self):
+        while not self.stopping.is_set():
+            self.pause(random.uniform(6, 15))
+            self.until_callers_call()
+            if self.stopping.is_set():
+                return
+            count = random.randrange(1, 4)
+            self.early_ordered += count
+            self.report.count("events", "early answer ordered", count)
+            self.control("fail", {"count": count, "path": "/cgi-bin/media/upload", "how": {"early_errcode": EARLY}})
+
+    def cuts(self):
+        while not self.stopping.is_set():
+            self.pause(random.uniform(20, 40))
+            self.until_callers_call()
+            if self.stopping.is_set():
+                return
+            span = self.disturbances.begin(CUT)
+            self.report.count("events", "line cut")
+            self.report.count("events", "connections that died with it", self.line.cut() + self.wecom_line.cut())
+            self.disturbances.end(span)
+
+    def sandbox_restarts(self):
+        while not self.stopping.is_set():
+            self.pause(max(20, min(180, self.options.seconds / 6)))
+            self.until_callers_call()
+            self.until_settled("main", "shop")
+            if self.stopping.is_set():
+                return
+            span = self.disturbances.begin("sandbox restart")
+            self.report.count("events", "sandbox restart")
+            self.sandbox.kill()
+            self.wecom_sandbox.kill()
+            self.pause(random.choice([0, 0.5, 3]))
+            self.start_sandbox()
+            self.pictures.clear()
+            self.disturbances.end(span)
+
+    def reloads(self):
+        """By a signal, or by wxgate's own look at its files; either way within some seconds."""
+        for turn in itertools.count(1):
+            self.pause(random.uniform(5, 15))
+            if self.stopping.is_set():
+                return
+            wrong, by_itself = turn % 4 == 0, turn % 3 == 0
+            with self.config_lock:
+                self.write_config(turn, wrong)
+                self.report.count("events", "reload of a wrong file" if wrong else
+                                  "reload by itself" if by_itself else "reload")
+                if not by_itself:
+                    self.gate.process.send_signal(signal.SIGHUP)
+                if wrong:
+                    self.until_status("a wrong file is told", lambda status: status["last_reload"]["ok"] is False)
+                    self.write_config(turn)
+                self.until_status("a reload is done", lambda status: status["last_reload"]["ok"] is not False and
+                                  turn % 2 == sum(one["name"] == "guest" for one in status["accounts"]))
+
+    def until_status(self, what, right):
+        begun = time.monotonic()
+        connection = self.admin_connection()
+        try:
+            while not self.stopping.is_set():
+                status = self.ask(connection, "GET", "/status", kind="admin /status")
+                if status is not None and right(status.json):
+                    return
+                if time.monotonic() > begun + 30:
+                    self.report.fail("not within 30 s: " + what, repr(status and status.body[:300]))
+                    return
+                self.pause(0.3)
+        finally:
+            connection.close()
+
+    def store_troubles(self):
+        """Redis is killed and comes back empty, or answers nothing for a while; no call may fail of that."""
+        while not self.stopping.is_set():
+            self.pause(random.uniform(30, 90) if self.options.seconds > 300 else 8)
+            self.until_callers_call()
+            if self.stopping.is_set():
+                return
+            if self.store != "redis":
+                continue
+            away = random.choice([0, 1, 10])
+            self.store_back = None
+            if random.random() < 0.5:
+                self.report.count("events", "Redis is gone for %d s, and what it held" % away)
+                self.redis.kill()
+                self.pause(away)
+                self.start_redis()
+            else:
+                self.report.count("events", "Redis hangs for %d s" % away)
+                self.redis.process.send_signal(signal.SIGSTOP)
+                self.pause(away)
+                self.redis.process.send_signal(signal.SIGCONT)
+                self.store_back = time.monotonic()
