@@ -165,7 +165,9 @@ global
   nbthread {workers}
   maxconn {callers}
   ssl-server-verify required
-  tune.pool-high-fd-ratio 90
+  # Idle connections are kept however many files callers take.
+  tune.pool-low-fd-ratio 90
+  tune.pool-high-fd-ratio 95
 defaults
   mode http
   timeout connect 10s
