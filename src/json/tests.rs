@@ -129,6 +129,7 @@ fn texts() {
         (&b"\"a\""[..], Some("a")),
         (b"\"a\\/b\\u0001\\\"\"", Some("a/b\u{1}\"")),
         (b"\"a\nb\xff\"", Some("a\nb\u{fffd}")),
+        (b"\"a\x01\x1fb\\/\"", Some("a  b/")),
         (b"\"\\q\"", Some("\\q")),
         (b"\"\"", Some("")),
         (b"7", None),

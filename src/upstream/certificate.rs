@@ -181,6 +181,49 @@ mod tests {
     }
 
     #[test]
+    fn times_are_read_in_both_forms_and_no_other() {
+        let read =
+            |tag, text: &str| time(tag, text.as_bytes()).map(|at| humantime::format_rfc3339(at).to_string());
+        for (tag, text, right) in [
+            (UTC_TIME, "491231235959Z", Some("2049-12-31T23:59:59Z")),
+            (UTC_TIME, "700102030405Z", Some("1970-01-02T03:04:05Z")),
+            (GENERALIZED_TIME, "20500102030405Z", Some("2050-01-02T03:04:05Z")),
+            // 1950.
+            (UTC_TIME, "500102030405Z", None),
+            (UTC_TIME, "491231235959", None),
+            (UTC_TIME, "4912312359Z", None),
+            (UTC_TIME, "20500102030405Z", None),
+            (UTC_TIME, "Z", None),
+            (GENERALIZED_TIME, "491231235959Z", None),
+            (GENERALIZED_TIME, "Z", None),
+            (GENERALIZED_TIME, "20500102030405+0000", None),
+            (GENERALIZED_TIME, "2050-102030405Z", None),
+            (GENERALIZED_TIME, "20501302030405Z", None),
+            (OCTET_STRING, "20500102030405Z", None),
+        ] {
+            assert_eq!(read(tag, text).as_deref(), right, "{tag} {text}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_read_of_rsa_alone() {
+        use rustls::pki_types::{CertificateDer, pem::PemObject};
+        let pem = include_bytes!("../../certs/signing/platform.pem");
+        let mut der = CertificateDer::from_pem_slice(pem).unwrap().to_vec();
+        let key = Certificate::rsa_key(&der).unwrap();
+        let mut numbers = Der(Der(key).take(SEQUENCE).unwrap());
+        let [modulus, exponent] = [INTEGER; 2].map(|tag| numbers.take(tag).unwrap());
+        assert_eq!((modulus.len(), exponent), (257, &[1, 0, 1][..]));
+        assert_eq!(Certificate::rsa_key(&certificate(&[], 2030)), None, "an elliptic curve's");
+        let bits = memchr::memmem::find(&der, key).unwrap() - 1;
+        for (at, byte) in [(bits, 1), (memchr::memmem::rfind(&der[..bits], RSA).unwrap() + 8, 2)] {
+            let before = std::mem::replace(&mut der[at], byte);
+            assert_eq!(Certificate::rsa_key(&der), None, "bits are left over, or it is for something else");
+            der[at] = before;
+        }
+    }
+
+    #[test]
     fn no_cut_or_changed_certificate_makes_it_panic() {
         let der = certificate(&["api.weixin.qq.com"], 2030);
         for end in 0..der.len() {

@@ -174,3 +174,99 @@ impl FramingState {
         };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n";
+
+    fn new() -> FramingState {
+        FramingState::new(1000)
+    }
+
+    /// Behind this head.
+    fn after(head: &[u8]) -> FramingState {
+        let mut state = new();
+        assert_eq!(state.consider(head), Verdict::Pass(head.len()));
+        state
+    }
+
+    #[test]
+    fn a_body_of_a_length_goes_on_with_its_head_and_no_further() {
+        let mut state = new();
+        let head = b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\n";
+        assert!(state.is_first() && state.is_at_head());
+        assert_eq!(state.consider(&[head, &b"abc"[..]].concat()), Verdict::Pass(head.len() + 3));
+        assert!(!state.is_first() && !state.is_at_head());
+        assert_eq!(state.consider(b"deGET"), Verdict::Pass(2));
+        assert!(state.is_at_head() && !state.is_first());
+        assert_eq!(state.consider(&[head, &b"abcdeGET"[..]].concat()), Verdict::Pass(head.len() + 5));
+        assert_eq!(state.consider(GET), Verdict::Pass(GET.len()));
+    }
+
+    #[test]
+    fn the_last_byte_of_chunks_waits_until_it_is_asked_for() {
+        let head = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let body = b"3\r\nabc\r\n0\r\n\r\n";
+        let mut state = new();
+        assert_eq!(state.consider(&[&head[..], body].concat()), Verdict::Pass(head.len()));
+        assert_eq!(state.consider(b"3\r\na"), Verdict::Pass(4));
+        assert_eq!(state.consider(&[&body[4..], GET].concat()), Verdict::Pass(body.len() - 5));
+        assert!(!state.is_at_head());
+        assert_eq!(state.consider(&[b"\n", GET].concat()), Verdict::Pass(1));
+        assert!(state.is_at_head());
+        // Where it comes alone, it has been asked for.
+        let mut state = after(head);
+        assert_eq!(state.consider(&body[..body.len() - 1]), Verdict::Pass(body.len() - 1));
+        assert_eq!(state.consider(b"\n"), Verdict::Pass(1));
+        assert!(state.is_at_head());
+        assert_eq!(after(head).consider(b"x"), Verdict::Broken);
+    }
+
+    #[test]
+    fn a_head_is_odd_wherever_it_was_cut() {
+        let head = b"GET / HTTP/1.1\nA: b\nC: d\r\n\r\n";
+        let right = b"GET / HTTP/1.1\r\nA: b\r\nC: d\r\n\r\n";
+        for cuts in [vec![], vec![17], vec![15, 20], vec![16, 22], vec![20, 26, 27]] {
+            let mut state = new();
+            for cut in cuts {
+                assert_eq!(state.consider(&head[..cut]), Verdict::Wait);
+                assert!(state.has_seen(cut) && !state.has_seen(cut + 1));
+            }
+            assert_eq!(
+                state.consider(&[&head[..], GET].concat()),
+                Verdict::Rewrite(right.to_vec(), head.len())
+            );
+            assert_eq!(state.consider(GET), Verdict::Pass(GET.len()), "the next one is not odd for it");
+        }
+    }
+
+    #[test]
+    fn heads_have_a_limit() {
+        let with = |length: usize| {
+            let begin = b"GET / HTTP/1.1\r\nA: ";
+            [begin, vec![b'a'; length - begin.len() - 4].as_slice(), b"\r\n\r\n"].concat()
+        };
+        assert_eq!(new().max_head(), 1000);
+        assert_eq!(new().consider(&with(1000)), Verdict::Pass(1000));
+        assert_eq!(new().consider(&with(1001)), Verdict::Reject(head::TOO_LARGE));
+        assert_eq!(new().consider(&with(1100)[..1000]), Verdict::Wait);
+        assert_eq!(new().consider(&with(1100)[..1001]), Verdict::Reject(head::TOO_LARGE));
+        assert_eq!(new().consider(&[with(1000).as_slice(), GET].concat()), Verdict::Pass(1000));
+    }
+
+    #[test]
+    fn http2_begins_a_connection_and_nothing_else() {
+        assert_eq!(new().consider(&[HTTP2_PREFACE, b"SM"].concat()), Verdict::Http2);
+        assert_eq!(new().consider(&HTTP2_PREFACE[..9]), Verdict::Wait);
+        assert!(matches!(after(GET).consider(HTTP2_PREFACE), Verdict::Reject(_)));
+    }
+
+    #[test]
+    fn the_spelling_of_names_is_told_once() {
+        let mut state = after(b"GET / HTTP/1.1\r\nHOST: h\r\n\r\n");
+        assert_eq!(state.take_case(), HeaderCase::of([&b"HOST"[..]].into_iter()));
+        assert_eq!(state.take_case(), None);
+    }
+}

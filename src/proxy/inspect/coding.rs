@@ -243,7 +243,27 @@ mod tests {
             assert_eq!(coding.decode(&encode(&more)), None);
             assert_eq!(coding.decode(b"none of that"), None);
         }
+        assert_eq!(Coding::Identity.decode(&most).as_deref(), Some(&most[..]));
         assert_eq!(Coding::Identity.decode(&more), None);
+    }
+
+    #[test]
+    fn a_beginning_decodes_to_all_that_can_be_said_and_little_more_than_the_limit() {
+        let long = vec![b'a'; 2 * LIMIT];
+        for (coding, encode) in [
+            (Coding::Gzip, gzipped as fn(&[u8]) -> _),
+            (Coding::Deflate, zlibbed),
+            (Coding::Deflate, deflated),
+            (Coding::Brotli, |text| brotli_stored((0, 1), text)),
+        ] {
+            assert_eq!(*coding.decode_beginning(&encode(b"<html>")), *b"<html>", "{coding:?}");
+            assert_eq!(*coding.decode_beginning(&encode(&long)), long[..=LIMIT], "{coding:?}");
+            assert_eq!(*coding.decode_beginning(&[]), *b"");
+        }
+        // All but the checksum has come.
+        let [gzip, zlib] = [gzipped(b"<html>"), zlibbed(b"<html>")];
+        assert_eq!(*Coding::Gzip.decode_beginning(&gzip[..gzip.len() - 8]), *b"<html>");
+        assert_eq!(*Coding::Deflate.decode_beginning(&zlib[..zlib.len() - 4]), *b"<html>");
     }
 
     #[test]

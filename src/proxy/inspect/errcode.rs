@@ -190,6 +190,9 @@ mod tests {
             assert_eq!(cannot_be_error(Coding::Identity, beginning), right, "{beginning:?}");
         }
         assert!(!cannot_be_error(Coding::Gzip, b"\x1f\x8b"));
+        for (length, right) in [(LIMIT, false), (LIMIT + 1, true)] {
+            assert_eq!(cannot_be_error(Coding::Identity, &vec![b'{'; length]), right, "{length}");
+        }
     }
 
     #[test]
