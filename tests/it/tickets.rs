@@ -1,21 +1,25 @@
 //! Tickets from one shared cell, and signatures that are made with them.
 
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use serde_json::Value;
+use tokio::sync::watch;
 
 use crate::admin::support as admin;
 use crate::request::assert_refused;
 use crate::support::fake::{Fake, Reply, Seen, token};
 use crate::support::gate::{APPID, CORPID, Gate, Settings, note_credential};
 use crate::support::https::{Response, request};
-use crate::support::until::{PATIENCE, until};
+use crate::support::until::{PATIENCE, until, until_async};
 use crate::support::wechat::WeChat;
 
 const GETTICKET: &str = "/cgi-bin/ticket/getticket?type=jsapi";
 const JSAPI: &str = "sM4AOVdWfPE4DxkXGEs8VMCPGGVi4C3VM0P37wVUCFvkVAy_90u5h9nbSlYy3-Sl-HhTdfl2fzFy1AOcHKP7qg";
+const INVALID_CREDENTIAL: &str =
+    "HTTP/1.1 200 OK\r\nContent-Length: 47\r\n\r\n{\"errcode\":40001,\"errmsg\":\"invalid credential\"}";
 const CARD: &str = "ojZ8YtyVyr30HheH3CM73y7h4jJE";
 
 fn settings() -> Settings {
@@ -132,6 +136,36 @@ async fn a_dead_token_is_replaced_while_a_ticket_is_asked_for() {
 }
 
 #[tokio::test]
+async fn nodes_that_lag_behind_refuse_a_ticket_and_no_token_is_fetched_for_it() {
+    let (refuse, refusing): (Vec<_>, Vec<_>) = (0..2).map(|_| watch::channel(false)).unzip();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let fake = Fake::answering({
+        let asked = Arc::clone(&asked);
+        move |seen| match seen.line().contains("type=jsapi") {
+            true => match refusing.get(asked.fetch_add(1, Ordering::SeqCst)) {
+                Some(refusing) => Reply::Held(refusing.clone(), INVALID_CREDENTIAL.into()),
+                None => ticket(JSAPI),
+            },
+            false => Reply::json("{}"),
+        }
+    })
+    .await;
+    let gate = Gate::with(&fake.url(), settings()).await;
+    let others = async {
+        for (n, refuse) in refuse.iter().enumerate() {
+            until("the ticket is asked for", || asked.load(Ordering::SeqCst) > n).await;
+            // Sent later than the call for the ticket, and accepted before that is refused.
+            assert_eq!(gate.get("/cgi-bin/user/get").await.status, 200);
+            refuse.send_replace(true);
+        }
+    };
+    // A busy machine takes longer than a caller waits.
+    let wanted = until_async("there is a ticket", async || gate.get(GETTICKET).await.status == 200);
+    tokio::join!(wanted, others);
+    assert_eq!((asked.load(Ordering::SeqCst), fake.fetches()), (3, 1));
+}
+
+#[tokio::test]
 async fn a_refused_ticket_passes_as_wechat_answered_it() {
     let fake = Fake::answering(|_| {
         Reply::json(r#"{"errcode":48001,"errmsg":"api \"unauthorized\" rid: 6aac0063-7ed08fb9-1250f724"}"#)
@@ -148,7 +182,7 @@ async fn a_refused_ticket_passes_as_wechat_answered_it() {
 
 #[tokio::test]
 async fn what_is_wrong_behind_it_is_said_and_healed() {
-    let (heal, healed) = tokio::sync::watch::channel(false);
+    let (heal, healed) = watch::channel(false);
     let fake = Fake::answering(move |_| match *healed.borrow() {
         true => ticket(JSAPI),
         false => Reply::Bytes(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n".to_vec()),
@@ -332,8 +366,8 @@ async fn a_demand_that_waits_in_vain_ends_after_five_seconds() {
 async fn wecoms_company_and_application_have_a_ticket_each() {
     const AGENT: &str =
         "kgt8ON7yVITDhtdwci0qeZg4L-Dj1O5WF42Nog47n_0aGF4WPJDIF2UA9MeS8GzLe6MPjyp2WlzvsL0nlvkohw";
-    let dead = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
-    let killed = std::sync::Arc::clone(&dead);
+    let dead = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let killed = Arc::clone(&dead);
     let fake = Fake::renewing(move |seen: &Seen| match seen.line() {
         line if killed.load(Ordering::SeqCst) && line.contains(&token(0)) => Reply::errcode(42001),
         line if line.contains("/cgi-bin/get_jsapi_ticket?") => ticket(JSAPI),

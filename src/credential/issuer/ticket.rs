@@ -1,12 +1,12 @@
 //! `GET /cgi-bin/ticket/getticket`, and WeCom's two calls: a ticket, asked for with the account's token.
 //!
-//! A token that is refused here is replaced as it is for any call: by its own task, within its limits. Whoever waits for
-//! the ticket waits for that too.
+//! A token that is refused here is replaced as it is for any call: by its own task, within its limits, and not while
+//! other calls show that it is good. Whoever waits for the ticket waits for that too.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 use zeroize::Zeroizing;
 
 use super::{Issuer, IssuerClient};
@@ -18,6 +18,11 @@ use crate::store::Pending;
 const TOKEN_WAIT: Duration = Duration::from_secs(5);
 /// Before a call is sent once more with a token that may be good all the same.
 const PAUSE: Duration = Duration::from_millis(300);
+/// So long after its issue some nodes do not know a token; and before the last sending with one that others show to be
+/// good.
+const LAG: Duration = Duration::from_secs(1);
+/// So long the answers of other calls are waited for.
+const OBSERVED: Duration = Duration::from_millis(100);
 /// Of one call, all in all.
 const MOST_SENDINGS: u32 = 3;
 
@@ -94,8 +99,9 @@ impl Issuer for Ticket {
 
 impl Ticket {
     async fn ask(&self, reader: &Reader, mut token: Arc<Credential>) -> FetchAnswer {
-        let path = self.call.path;
-        let mut doubted = false;
+        let (path, began) = (self.call.path, Instant::now());
+        let mut pauses = 0;
+        let mut known_good = false;
         let mut sendings = 0;
         loop {
             sendings += 1;
@@ -114,20 +120,30 @@ impl Ticket {
             };
             reader.refused(&token, path, sent);
             if sendings == MOST_SENDINGS {
-                reader.refused_again(path, token.generation);
+                match known_good {
+                    true => reader.refused_though_good(path, began),
+                    false => reader.refused_again(path, token.generation),
+                }
                 return answer;
             }
             let doubtful = reader.policy().doubtful.contains(&errcode);
-            if doubtful && !doubted && may_be_good(&token, sent) {
-                doubted = true;
-                sleep(PAUSE).await;
+            known_good = doubtful && pauses == 1 && shown_good(&token, sent).await;
+            let pause = match pauses {
+                0 if doubtful && token.asked_within(LAG, Instant::now()) => Some(LAG),
+                0 if doubtful && may_be_good(&token, sent) => Some(PAUSE),
+                1 if known_good => Some(LAG),
+                _ => None,
+            };
+            if let Some(pause) = pause {
+                pauses += 1;
+                sleep(pause).await;
                 if let Ok(current) = reader.current() {
                     token = current;
                 }
                 continue;
             }
             match reader.renew(&token, path, TOKEN_WAIT).await {
-                Renewal::Newer(newer) => token = newer,
+                Renewal::Newer(newer) => (token, pauses) = (newer, 0),
                 Renewal::Failed | Renewal::Limited | Renewal::Same => return answer,
             }
         }
@@ -146,5 +162,21 @@ impl Ticket {
 
 /// Whether a refusal may come from a node that lags behind.
 fn may_be_good(token: &Credential, sent: std::time::Instant) -> bool {
-    token.evidence_since(sent).accepted_later || tokio::time::Instant::now() < token.young_until
+    token.evidence_since(sent).accepted_later || Instant::now() < token.young_until
+}
+
+/// Whether a call that was sent later than this one is accepted with the token.
+async fn shown_good(token: &Credential, sent: std::time::Instant) -> bool {
+    let until = Instant::now() + OBSERVED;
+    loop {
+        // From here on no news is missed.
+        let news = token.evidence.observe();
+        if token.evidence_since(sent).accepted_later {
+            return true;
+        }
+        tokio::select! {
+            () = news => {}
+            () = sleep_until(until) => return false,
+        }
+    }
 }
