@@ -70,7 +70,7 @@ impl StoredState {
 /// A credential as it is stored.
 #[derive(Debug, Clone)]
 pub struct StoredCredential {
-    /// The credential itself.
+    /// The credential itself: not empty and not longer than [`LONGEST_VALUE`].
     pub value: Secret,
     /// When it was issued.
     pub issued_at: SystemTime,
@@ -131,4 +131,60 @@ pub struct StoredForced {
     pub at: SystemTime,
     /// Caused by a path without an accepted call.
     pub unknown_path: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(secs: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(secs)
+    }
+
+    fn state() -> StoredState {
+        let credential = StoredCredential {
+            value: Secret::new("T".to_owned()),
+            issued_at: at(1000),
+            expires_at: at(8200),
+            expires_in: Duration::from_secs(7200),
+            began_at: at(999),
+        };
+        let bucket = StoredBucket { level: 3, next_in: Duration::from_secs(9), at: at(1000) };
+        let limits = StoredLimits { bucket: Some(bucket), ..StoredLimits::default() };
+        StoredState { generation: 7, credential: Some(credential), limits, day: 20_000, fetches: 5 }
+    }
+
+    #[test]
+    fn a_state_is_as_good_as_another_while_nothing_but_time_has_passed() {
+        let same: [fn(&mut StoredState); 2] = [|_| {}, |state| {
+            state.limits.bucket = Some(StoredBucket { level: 3, next_in: Duration::from_secs(1), at: at(1008) });
+        }];
+        let other: [fn(&mut StoredState); 11] = [
+            |state| state.credential = None,
+            |state| state.credential.as_mut().unwrap().value = Secret::new("U".to_owned()),
+            |state| state.credential.as_mut().unwrap().expires_at = at(8201),
+            |state| state.credential.as_mut().unwrap().began_at = at(998),
+            |state| state.generation = 8,
+            |state| state.day = 20_001,
+            |state| state.fetches = 6,
+            |state| state.limits.bucket = None,
+            |state| state.limits.bucket.as_mut().unwrap().level = 2,
+            |state| state.limits.forced.push(StoredForced { at: at(1000), unknown_path: false }),
+            |state| {
+                let path = "/a".to_owned();
+                let blocked_until = None;
+                let blame =
+                    StoredBlame { path, granted: 1, counted: 1, in_a_row: 1, blocks: 0, blocked_until, at: at(1) };
+                state.limits.blame.push(blame);
+            },
+        ];
+        let changes = same.iter().map(|change| (change, true)).chain(other.iter().map(|change| (change, false)));
+        for (number, (change, right)) in changes.enumerate() {
+            let (one, mut another) = (state(), state());
+            change(&mut another);
+            assert_eq!([one.is_as_good_as(&another), another.is_as_good_as(&one)], [right; 2], "{number}");
+        }
+        let none = || StoredState { credential: None, ..state() };
+        assert!(none().is_as_good_as(&none()));
+    }
 }

@@ -12,7 +12,7 @@ use super::schedule::LONGEST_LIFE;
 use crate::credential::status::HeldTimes;
 use crate::credential::types::{Credential, CredentialId, Previous};
 use crate::secret::Secret;
-use crate::store::{LONGEST_VALUE, StoredCredential};
+use crate::store::StoredCredential;
 
 /// A credential that was issued further in the future than this was not issued by this clock.
 const CLOCK_SLACK: Duration = Duration::from_secs(300);
@@ -48,9 +48,6 @@ pub(super) fn usable(stored: &StoredCredential, now: Now) -> Result<(Duration, D
     // No credential lives longer than a day, whatever the store says.
     let life = stored.expires_in.min(LONGEST_LIFE);
     let left = stored.expires_at.duration_since(now.wall).unwrap_or_default().min(life);
-    if stored.value.is_empty() || stored.value.expose().len() > LONGEST_VALUE {
-        return Err("it is no token");
-    }
     if left.is_zero() {
         return Err("it has ended");
     }

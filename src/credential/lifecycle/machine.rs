@@ -22,7 +22,7 @@ use crate::credential::types::{
     CellContent, CredentialId, FetchAnswer, FetchMode, Outcome, Reason, Renewal, Suspects,
 };
 use crate::secret::Secret;
-use crate::store::{LONGEST_VALUE, StoredCredential, StoredLimits, StoredState};
+use crate::store::{StoredCredential, StoredLimits, StoredState};
 
 /// What is stored tells no two moments apart that are closer together.
 const TICK: Duration = Duration::from_millis(1);
@@ -365,10 +365,6 @@ impl Machine {
         // The task hands in one answer for each fetch; one too many would be its fault and changes nothing.
         let Some(flight) = self.flight.take() else { return };
         match answer {
-            FetchAnswer::Issued { value, .. } if value.is_empty() || value.expose().len() > LONGEST_VALUE => {
-                let what = "the upstream issued an empty or overlong access_token".to_owned();
-                self.failed(flight, Trouble::Passing(what), jitter, now, out);
-            }
             FetchAnswer::Issued { value, expires_in } => {
                 let (life, believed) = life(expires_in);
                 if !believed {
