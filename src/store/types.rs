@@ -156,9 +156,13 @@ mod tests {
 
     #[test]
     fn a_state_is_as_good_as_another_while_nothing_but_time_has_passed() {
-        let same: [fn(&mut StoredState); 2] = [|_| {}, |state| {
-            state.limits.bucket = Some(StoredBucket { level: 3, next_in: Duration::from_secs(1), at: at(1008) });
-        }];
+        let same: [fn(&mut StoredState); 2] = [
+            |_| {},
+            |state| {
+                state.limits.bucket =
+                    Some(StoredBucket { level: 3, next_in: Duration::from_secs(1), at: at(1008) });
+            },
+        ];
         let other: [fn(&mut StoredState); 11] = [
             |state| state.credential = None,
             |state| state.credential.as_mut().unwrap().value = Secret::new("U".to_owned()),
@@ -173,12 +177,20 @@ mod tests {
             |state| {
                 let path = "/a".to_owned();
                 let blocked_until = None;
-                let blame =
-                    StoredBlame { path, granted: 1, counted: 1, in_a_row: 1, blocks: 0, blocked_until, at: at(1) };
+                let blame = StoredBlame {
+                    path,
+                    granted: 1,
+                    counted: 1,
+                    in_a_row: 1,
+                    blocks: 0,
+                    blocked_until,
+                    at: at(1),
+                };
                 state.limits.blame.push(blame);
             },
         ];
-        let changes = same.iter().map(|change| (change, true)).chain(other.iter().map(|change| (change, false)));
+        let changes =
+            same.iter().map(|change| (change, true)).chain(other.iter().map(|change| (change, false)));
         for (number, (change, right)) in changes.enumerate() {
             let (one, mut another) = (state(), state());
             change(&mut another);

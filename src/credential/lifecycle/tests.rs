@@ -147,7 +147,7 @@ fn a_passing_failure_is_tried_again_after_1_2_4_to_60_seconds() {
 #[test]
 fn a_refusal_is_tried_again_every_60_seconds() {
     let mut run = Run::start(&TOKEN, None);
-    for _ in 0..5 {
+    for _ in 0..4 {
         run.answer(refused(40164));
         assert!(matches!(run.cell(), Err(Absent::Refused { errcode: 40164, .. })));
         assert_eq!((run.due_in(), run.status().state), (60, CredentialState::Refused));
@@ -553,6 +553,48 @@ fn what_never_reached_the_upstream_is_not_counted() {
 }
 
 #[test]
+fn the_end_of_a_token_sends_no_fetch_that_is_not_due() {
+    // While one is under way.
+    let mut run = Run::with_token(&TOKEN);
+    run.pass(7300);
+    assert_eq!((run.fetches(), run.flight().is_some(), run.cell().is_err()), (2, true, true));
+    // Between two attempts, which are 60 s apart.
+    let mut run = Run::with_token(&TOKEN);
+    run.pass(6910);
+    for _ in 0..4 {
+        run.answer(refused(40164));
+        run.pass(60);
+    }
+    assert!(run.flight().is_some(), "50 s before its end");
+    run.answer(refused(40164));
+    let fetches = run.fetches();
+    run.pass(59);
+    assert_eq!((run.fetches(), run.cell().is_err()), (fetches, true));
+    run.pass(1);
+    assert_eq!(run.fetches(), fetches + 1);
+}
+
+#[test]
+fn the_state_says_what_is_due_and_what_callers_get() {
+    let mut run = Run::start(&TOKEN, None);
+    assert_eq!(run.status().state, CredentialState::Empty);
+    run.answer(busy());
+    assert_eq!(run.status().state, CredentialState::Empty);
+    assert_eq!(run.status().last_error.unwrap().errcode, -1);
+    run.pass(1);
+    run.answer(issued("A", 7200));
+    assert_eq!(run.status().state, CredentialState::Fresh);
+    run.pass(6900);
+    assert_eq!(run.status().state, CredentialState::Stale, "a renewal is under way");
+    run.answer(busy());
+    assert_eq!(run.status().state, CredentialState::Stale, "it has failed");
+    run.answer_all("B", 1, 7200);
+    assert_eq!(run.status().state, CredentialState::Fresh);
+    run.report(2, "/a");
+    assert_eq!(run.status().state, CredentialState::Stale, "somebody waits for another one");
+}
+
+#[test]
 fn the_end_of_a_token_is_said_with_what_callers_get() {
     for (answer, refusal) in [(busy(), false), (refused(40001), true)] {
         let mut run = Run::start(&TOKEN, None);
@@ -648,6 +690,13 @@ fn the_token_before_goes_on_working_for_five_minutes_unless_a_forced_one_ended_i
     run.pass(6900);
     run.answer(issued("B", 7200));
     assert_eq!(run.previous(), Some((1, 300)));
+    // As it is published anew, with a later number that a peer gives it.
+    for (passed, previous) in [(100, Some((1, 200))), (199, Some((1, 1))), (1, None)] {
+        run.pass(passed);
+        let state = run.state();
+        run.peer_published(StoredState { generation: state.generation + 1, ..state });
+        assert_eq!(run.previous(), previous);
+    }
     let mut short = Run::start(&TOKEN, None);
     short.answer(issued("A", 60));
     short.pass(48);
