@@ -5,7 +5,8 @@ It draws what summary.py has counted; a part whose figures a result has not is l
 
 import html
 
-from summary import PROXIES, WORKLOADS, caption, growth, php, summary
+from summary import PROXIES, WAYS, WORKLOADS, caption, growth, php, summary
+from words import english
 
 # A card of its own in both modes: a picture in a page does not know the page's colours for sure.
 STYLE = """
@@ -39,8 +40,10 @@ LEFT_BARS, RIGHT_BARS = 230, 205
 
 
 class Picture:
-    def __init__(self):
-        self.out = []
+    """Parts of a picture, with words that `say` translates."""
+
+    def __init__(self, say):
+        self.out, self.say = [], say
 
     def text(self, x, y, words, kind="", anchor="start"):
         self.out.append(f'<text x="{x:.1f}" y="{y:.1f}" class="{kind}" text-anchor="{anchor}">{html.escape(words)}</text>')
@@ -61,20 +64,21 @@ def kind(proxy):
     return proxy.partition("@")[0]
 
 
-def svg(result):
-    picture = Picture()
+def svg(result, say=english):
+    picture = Picture(say)
     reference = result["reference"]
     grown, over = growth(result), php(result)
     shown = {proxy for proxies in summary(result).values() for proxy in proxies} - {reference}
-    picture.text(24, 32, f"What a call costs, beside {reference}", "title")
-    when, *rest = caption(result).split("; ", 1)
-    picture.text(24, 54, f"{when}; {'; '.join(rest)}", "quiet")
+    title = say("What a call costs, beside {}", reference)
+    picture.text(24, 32, title, "title")
+    picture.text(24, 54, caption(result, say), "quiet")
     x = 24
     for proxy in in_order(shown | ({proxy for proxies in grown.values() for proxy in proxies})):
-        words = PROXIES.get(proxy, proxy)
+        words = say(PROXIES.get(proxy, proxy))
         picture.bar(x, 71, 11, kind(proxy))
         picture.text(x + 17, 82, words)
-        x += 40 + 7 * len(words)
+        # Chinese characters are twice as wide.
+        x += 40 + 7 * sum(2 if letter > "\u2e80" else 1 for letter in words)
     bottom = costs(picture, result, TOP)
     y = TOP
     if over:
@@ -82,10 +86,9 @@ def svg(result):
     if grown:
         y = many_callers(picture, grown, y)
     height = max(bottom, y if over or grown else 0) + 16
-    title = html.escape(f"{', '.join(in_order(shown))} beside {reference}")
     return "\n".join([
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" '
-        f'role="img" aria-label="{title}">',
+        f'role="img" aria-label="{html.escape(title)}">',
         f"<style>{STYLE}</style>",
         f'<rect x=".5" y=".5" width="{WIDTH - 1}" height="{height - 1}" rx="6" class="card"/>',
         *picture.out,
@@ -100,9 +103,9 @@ def costs(picture, result, top):
             for load, proxies in summary(result).items() if load not in LEFT_OUT}
     most = max([1.25] + [ratio["most"] for proxies in rows.values() for ratio in proxies.values()])
     scale = (LEFT_BARS - 36) / most
-    picture.text(24, top - 14, f"CPU a request, that of {reference} = 1 (shorter is better)", "head")
+    picture.text(24, top - 14, picture.say("CPU a request, that of {} = 1 (shorter is better)", reference), "head")
     for load, proxies in rows.items():
-        picture.text(LEFT - 10, y + len(proxies) * BAR / 2 + 4, WORKLOADS[load], anchor="end")
+        picture.text(LEFT - 10, y + len(proxies) * BAR / 2 + 4, picture.say(WORKLOADS[load]), anchor="end")
         for proxy in in_order(proxies):
             ratio = proxies[proxy]
             picture.bar(LEFT, y, ratio["median"] * scale, kind(proxy))
@@ -117,11 +120,12 @@ def costs(picture, result, top):
 def calls_from_php(picture, result, over, top):
     """Two bars: how long a call takes."""
     start = RIGHT - 100
-    picture.text(start, top - 14, f"A call from PHP over {result['php']['round_trip_ms']:.0f} ms, in ms (shorter is better)", "head")
+    head = picture.say("A call from PHP over {:.0f} ms, in ms (shorter is better)", result["php"]["round_trip_ms"])
+    picture.text(start, top - 14, head, "head")
     scale = (RIGHT_BARS - 10) / max(way["median"] for way in over.values())
     y = top
     for way, took in over.items():
-        picture.text(RIGHT - 10, y + BAR - 2, {"wxgate": "through wxgate"}.get(way, way), anchor="end")
+        picture.text(RIGHT - 10, y + BAR - 2, picture.say(WAYS[way]), anchor="end")
         picture.bar(RIGHT, y, took["median"] * scale, "optimised" if way == "wxgate" else "nginx")
         picture.text(RIGHT + took["median"] * scale + 8, y + BAR - 2, f"{took['median']:.0f}")
         y += BAR + 4
@@ -131,16 +135,18 @@ def calls_from_php(picture, result, over, top):
 def many_callers(picture, grown, top):
     """Requests a second of each proxy with more and more callers, and what 99 of 100 of them took at most."""
     start, y = RIGHT - 100, top + 8
-    picture.text(start, y - 14, "Requests a second, all callers at once (longer is better)", "head")
-    picture.text(start, y + 3, "and within how many ms 99 of 100 calls were answered", "quiet")
+    picture.text(start, y - 14, picture.say("Requests a second, all callers at once (longer is better)"), "head")
+    picture.text(start, y + 3, picture.say("and within how many ms 99 of 100 calls were answered"), "quiet")
     scale = RIGHT_BARS / max(one["requests_per_second"] for proxies in grown.values() for one in proxies.values())
     y += 14
     for callers, proxies in grown.items():
-        picture.text(RIGHT - 10, y + len(proxies) * BAR / 2 + 4, f"{callers:,} callers", anchor="end")
+        picture.text(RIGHT - 10, y + len(proxies) * BAR / 2 + 4, picture.say("{:,} callers", callers), anchor="end")
         for proxy in in_order(proxies):
             one = proxies[proxy]
             picture.bar(RIGHT, y, one["requests_per_second"] * scale, kind(proxy))
-            words = f"{one['requests_per_second']:,.0f}, {one['p99_ms']:,.0f} ms" + (f", {one['errors']:,} errors" if one["errors"] else "")
+            words = f"{one['requests_per_second']:,.0f}, {one['p99_ms']:,.0f} ms"
+            if one["errors"]:
+                words += picture.say(", {:,} errors", one["errors"])
             picture.text(RIGHT + one["requests_per_second"] * scale + 8, y + BAR - 2, words)
             y += BAR
         y += BETWEEN

@@ -5,7 +5,9 @@ It counts; the tables are in chart.py, the picture is in picture.py.
 
 import statistics
 
-# In the order in which they are shown.
+from words import english
+
+# Names of the result and what they stand for, as words.py knows it; in the order in which they are shown.
 WORKLOADS = {
     "get": "small GET",
     "get-close": "small GET, new connection",
@@ -23,8 +25,8 @@ MODES = {
     "pinned": "each proxy alone on one core, one worker",
     "shared": "proxy, load and upstream share all cores, a worker for each core",
 }
-# What a name of the result stands for in the picture, and for readers who did not measure.
 PROXIES = {"nginx-256": "nginx, 256 kept", "nginx-lua": "nginx with Lua", "haproxy": "HAProxy", "optimised": "wxgate, optimised"}
+WAYS = {"direct": "direct", "wxgate": "through wxgate"}
 FIGURES = ("requests_per_second", "cpu_seconds_per_10k", "peak_mib")
 
 
@@ -81,7 +83,7 @@ def php(result):
                          for way in measured["rounds"][0]}
 
 
-def caption(result):
+def caption(result, say=english):
     machine = result["machine"]
-    return (f"{result['date']}, {machine['cpu']}, {machine['cores']} cores, Linux {machine['kernel']}; "
-            f"{MODES[result['mode']]}; medians of {result['rounds']} rounds of {result['seconds']} s")
+    return say("{}, {}, {} cores, Linux {}; {}; medians of {} rounds of {} s", result["date"], machine["cpu"],
+               machine["cores"], machine["kernel"], say(MODES[result["mode"]]), result["rounds"], result["seconds"])

@@ -145,7 +145,8 @@ fn many_callers_and_calls_from_php_are_shown_where_they_were_measured() {
 fn the_chart_and_the_tables_that_are_shown_are_those_of_the_result() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir(dir.path().join("benches")).unwrap();
-    const SHOWN: [&str; 4] = ["../README.md", "../README.zh-CN.md", "README.md", "result.svg"];
+    const SHOWN: [&str; 5] =
+        ["../README.md", "../README.zh-CN.md", "README.md", "result.svg", "result.zh-CN.svg"];
     let made = |name: &str| dir.path().join("benches").join(name);
     for name in ["result.json"].iter().chain(&SHOWN[..3]) {
         std::fs::copy(file(name), made(name)).unwrap();
