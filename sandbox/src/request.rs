@@ -58,7 +58,9 @@ fn outcome(world: &mut World, call: &Call, ordered: Option<How>) -> Result<Answe
         return Ok(Answer::empty(StatusCode::PRECONDITION_FAILED));
     }
     match ordered {
-        Some(How::Errcode(code) | How::Early(code)) => Err(refuse(code)),
+        Some(How::Errcode(code)) => Err(refuse(code)),
+        // The token is in the head, and is looked at before any of the body.
+        Some(How::Early(code)) => api::authorise(world, call).and_then(|_| Err(refuse(code))),
         Some(How::Status(status)) => {
             Ok(Answer::empty(StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)))
         }

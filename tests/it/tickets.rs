@@ -195,6 +195,21 @@ async fn what_is_wrong_behind_it_is_said_and_healed() {
 }
 
 #[tokio::test]
+async fn a_ticket_is_not_refused_when_it_is_a_new_token_that_is_missing() {
+    let down = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n";
+    let fake = Fake::scripted(
+        move |n| match n {
+            0 => Reply::json(&format!(r#"{{"access_token":"{}","expires_in":7200}}"#, token(0))),
+            _ => Reply::Bytes(down.to_vec()),
+        },
+        |_| Reply::errcode(42001),
+    )
+    .await;
+    let gate = Gate::with(&fake.url(), settings()).await;
+    assert_refused(&gate.get(GETTICKET).await, 503, -1, "no-token", "the caller can try again");
+}
+
+#[tokio::test]
 async fn without_a_token_it_is_the_token_that_is_spoken_of() {
     let fake =
         Fake::scripted(|_| Reply::json(r#"{"errcode":40125,"errmsg":"bad"}"#), |_| ticket(JSAPI)).await;

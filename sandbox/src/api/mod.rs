@@ -125,7 +125,13 @@ pub(super) fn answer(world: &mut World, call: &Call) -> Outcome {
 }
 
 /// The account whose token the query holds. A token in a header or a body does not count.
-fn authorise(world: &mut World, call: &Call) -> Result<usize, Refusal> {
+///
+/// # Errors
+/// What is wrong with the token or the caller's address.
+pub(super) fn authorise(world: &mut World, call: &Call) -> Result<usize, Refusal> {
+    if world.wecom {
+        return wecom::authorise(world, call);
+    }
     let token =
         call.parameter("access_token").filter(|token| !token.is_empty()).ok_or_else(|| refuse(41001))?;
     if !world.is_allowed(call.peer) {

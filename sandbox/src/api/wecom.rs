@@ -102,7 +102,7 @@ fn gettoken(world: &mut World, call: &Call) -> Outcome {
 }
 
 /// The account whose token the query holds.
-fn authorise(world: &mut World, call: &Call) -> Result<usize, Refusal> {
+pub(super) fn authorise(world: &mut World, call: &Call) -> Result<usize, Refusal> {
     let token =
         call.parameter("access_token").filter(|token| !token.is_empty()).ok_or_else(|| refuse(41001))?;
     if !world.is_allowed(call.peer) {

@@ -135,14 +135,21 @@ async fn each_way_to_fail_keeps_to_its_path_and_count() {
 #[tokio::test]
 async fn an_early_answer_comes_before_the_body_is_whole_and_ends_the_connection() {
     let it = sandbox().await;
-    post(it.addr, "/sandbox/fail", r#"{"path":"/cgi-bin/media/upload","how":{"early_errcode":40009}}"#).await;
+    let token = it.token().await;
+    let order = r#"{"count":2,"path":"/cgi-bin/media/upload","how":{"early_errcode":40009}}"#;
+    post(it.addr, "/sandbox/fail", order).await;
+    let target = format!("/cgi-bin/media/upload?access_token={token}");
     let mut upload =
-        b"POST /cgi-bin/media/upload HTTP/1.1\r\nHost: x\r\nContent-Length: 10000000\r\n\r\n".to_vec();
+        format!("POST {target} HTTP/1.1\r\nHost: x\r\nContent-Length: 10000000\r\n\r\n").into_bytes();
     upload.resize(upload.len() + (64 << 10), b'x');
-    // All that was sent has been read, so that the answer arrives whole and an end follows it.
-    let said = Connection::tls(it.addr).await.send_all(&upload).await.unwrap();
-    let said = String::from_utf8_lossy(&said);
-    assert!(said.starts_with("HTTP/1.1 200 OK\r\n") && said.contains("40009"), "{said}");
+    // The token is looked at first.
+    for expected in ["40009", "40001"] {
+        // All that was sent has been read, so that the answer arrives whole and an end follows it.
+        let said = Connection::tls(it.addr).await.send_all(&upload).await.unwrap();
+        let said = String::from_utf8_lossy(&said);
+        assert!(said.starts_with("HTTP/1.1 200 OK\r\n") && said.contains(expected), "{said}");
+        post(it.addr, "/sandbox/steal-token", "").await;
+    }
 }
 
 #[tokio::test]

@@ -144,7 +144,15 @@ impl Ticket {
             }
             match reader.renew(&token, path, TOKEN_WAIT).await {
                 Renewal::Newer(newer) => (token, pauses) = (newer, 0),
-                Renewal::Failed | Renewal::Limited | Renewal::Same => return answer,
+                // Nobody refuses a ticket: there is no token to ask with.
+                Renewal::Failed => {
+                    return FetchAnswer::Passing {
+                        what: format!(
+                            "the access_token is refused ({errcode}), and there is no newer one yet"
+                        ),
+                    };
+                }
+                Renewal::Limited | Renewal::Same => return answer,
             }
         }
     }
