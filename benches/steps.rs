@@ -337,6 +337,7 @@ mod inject {
                 policy: &TOKEN,
                 limit: TOKEN.limit,
                 turn: 0.0,
+                store_counts: Arc::default(),
             };
             let (reader, task) = spawn(spec, Arc::new(Kept), Arc::new(Kept), None);
             reader.first(Duration::from_secs(5)).await.expect("the stored token");

@@ -13,7 +13,7 @@ use super::history::History;
 use super::read::{account, seconds, token};
 use super::view::{self, Phase, View};
 use crate::calls::Calls;
-use crate::credential::Reader;
+use crate::credential::{Reader, StoreCounts};
 use crate::errcodes::Product;
 use crate::listener::Connections;
 use crate::logging;
@@ -46,6 +46,8 @@ pub struct InForce {
     pub callers_need_key: bool,
     /// The way to the store that several wxgate share.
     pub shared_store: Option<Arc<Link>>,
+    /// What files were asked to do.
+    pub store_counts: Arc<StoreCounts>,
     /// Each key with its value, secrets masked, and its source, for `/config`.
     pub settings: Vec<serde_json::Value>,
 }
@@ -85,14 +87,10 @@ impl InForce {
 
     /// What files were asked to do: operation, outcome, how often.
     fn file_operations(&self) -> Vec<(&'static str, &'static str, u64)> {
-        let mut done = [("load", "ok", 0), ("publish", "failed", 0), ("publish", "ok", 0)];
-        for counts in self.accounts.iter().flat_map(Account::credentials).map(Reader::store) {
-            let counts = [&counts.loads, &counts.failed, &counts.published];
-            for ((.., sum), count) in done.iter_mut().zip(counts) {
-                *sum += count.load(Ordering::Relaxed);
-            }
-        }
-        done.to_vec()
+        let StoreCounts { loads, published, failed } = &*self.store_counts;
+        [("load", "ok", loads), ("publish", "failed", failed), ("publish", "ok", published)]
+            .map(|(operation, outcome, count)| (operation, outcome, count.load(Ordering::Relaxed)))
+            .to_vec()
     }
 }
 
@@ -180,9 +178,7 @@ impl Sources {
         let mut kept = in_force.accounts.iter().flat_map(Account::credentials);
         let store = match &in_force.shared_store {
             Some(link) => view::Store { kind: "redis", up: link.is_up() },
-            None => {
-                view::Store { kind: "file", up: !kept.any(|one| one.store().fails.load(Ordering::Relaxed)) }
-            }
+            None => view::Store { kind: "file", up: !kept.any(Reader::store_fails) },
         };
         View {
             now,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::listening::Listening;
+use super::tokens::Tokens;
 use crate::admin::sources::{self, InForce};
 use crate::admin::view::PlatformCertificate;
 use crate::alert::Sender;
@@ -11,7 +12,6 @@ use crate::metrics::Metrics;
 use crate::proxy::budget::Budget;
 use crate::proxy::signing::Signing;
 use crate::proxy::{Account, ProxyState};
-use crate::store::redis::Link;
 use crate::upstream::ApiHost;
 use crate::upstream::tls::Trust;
 
@@ -40,7 +40,7 @@ pub(super) fn in_force(
     accounts: &[Account],
     hosts: &[Arc<ApiHost>],
     listening: &[Listening],
-    shared_store: Option<&Arc<Link>>,
+    tokens: &Tokens,
     settings: Vec<serde_json::Value>,
 ) -> InForce {
     let token_apis = config.accounts.iter().map(config::Account::token_api);
@@ -49,7 +49,8 @@ pub(super) fn in_force(
         accounts: accounts.map(|((one, host), token_api)| account(one, host, token_api)).collect(),
         egress_ip: config.upstream.egress_ip,
         listening: listening.iter().map(ToString::to_string).collect(),
-        shared_store: shared_store.cloned(),
+        shared_store: tokens.link().cloned(),
+        store_counts: Arc::clone(tokens.store_counts()),
         callers_need_key: config.callers.iter().any(|caller| !caller.keys.is_empty()),
         settings,
     }

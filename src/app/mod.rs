@@ -145,7 +145,7 @@ impl App {
         let hosts = upstreams::api_hosts(&config, &trust, config.workers, &[]);
         let mut tokens = Tokens::default();
         let accounts = tokens.apply(&config, &hosts).await?;
-        let shown = in_force(&config, &accounts, &hosts, &listening, tokens.link(), Vec::new());
+        let shown = in_force(&config, &accounts, &hosts, &listening, &tokens, Vec::new());
         let state = Arc::new(state(&config, accounts, &budget, &metrics));
         let settings = Settings { state, hosts };
         sources.in_force.store(Arc::new(shown));
@@ -265,8 +265,7 @@ impl App {
         if let Some((shared, certificates)) = certificates {
             shared.store(certificates);
         }
-        let link = self.tokens.link();
-        let in_force = in_force(&config, &accounts, &hosts, &self.listening, link, values(shown));
+        let in_force = in_force(&config, &accounts, &hosts, &self.listening, &self.tokens, values(shown));
         let state = state(&config, accounts, &self.budget, &self.metrics);
         let state = Arc::new(state.with_limits_of(&self.settings.borrow().state));
         let settings = Settings { state, hosts };

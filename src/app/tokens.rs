@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use super::StartError;
 use crate::config::{self, Config};
 use crate::credential::{
-    self, CredentialId, CredentialKind, IssuerClient, Policy, Reader, Task, TaskSpec, policy,
+    self, CredentialId, CredentialKind, IssuerClient, Policy, Reader, StoreCounts, Task, TaskSpec, policy,
 };
 use crate::proxy::route::{Rules, table_of};
 use crate::proxy::signing::Signing;
@@ -29,6 +29,8 @@ pub(super) struct Tokens {
     running: Vec<Running>,
     /// The way to the store that several wxgate share, where there is one.
     link: Option<Arc<Link>>,
+    /// Of all accounts, those that have gone too.
+    store_counts: Arc<StoreCounts>,
 }
 
 /// Where one account's state is.
@@ -109,7 +111,12 @@ impl TaskInputs {
         self.policy.store_key(&self.id.account, &self.appid, &self.host.endpoint().base)
     }
 
-    fn start(self, client: IssuerClient, store: Opened, inherited: Option<StoredState>) -> Running {
+    fn start(
+        self,
+        client: IssuerClient,
+        (store, store_counts): (Opened, Arc<StoreCounts>),
+        inherited: Option<StoredState>,
+    ) -> Running {
         // Replicas that share nothing have a part of the limit each.
         let limit = self.policy.limit.divided_by(self.store.divided_by());
         let spec = TaskSpec {
@@ -118,6 +125,7 @@ impl TaskInputs {
             policy: self.policy,
             limit,
             turn: fastrand::f64(),
+            store_counts,
         };
         let issuer = Arc::from((self.policy.issuer)(client));
         let (reader, task) = credential::spawn(spec, issuer, store.store(), inherited);
@@ -165,10 +173,15 @@ impl Tokens {
                 Some(token) => inputs.client().with_token(token),
                 None => inputs.client(),
             };
-            self.running.push(inputs.start(client, store, inherited));
+            self.running.push(inputs.start(client, (store, Arc::clone(&self.store_counts)), inherited));
         }
         self.link = link;
         Ok(config.accounts.iter().map(|account| self.account(account)).collect())
+    }
+
+    /// What came of the operations on all stores.
+    pub(super) fn store_counts(&self) -> &Arc<StoreCounts> {
+        &self.store_counts
     }
 
     /// The way to the shared store.

@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout};
 use super::evidence::Stamp;
 use super::known_paths::KnownPaths;
 use super::policy::Policy;
-use super::status::{CredentialStatus, FetchLog, StoreCounts};
+use super::status::{CredentialStatus, FetchLog};
 use super::types::{Absent, CellContent, Credential, Previous, Renewal, Suspects};
 
 /// So many credentials are remembered after their ends: someone may show them to wxgate, or to a caller.
@@ -48,7 +48,8 @@ pub(crate) struct Cell {
     pub(crate) status: ArcSwap<CredentialStatus>,
     /// Written by the task, read by who shows it; no request locks it.
     fetches: Mutex<FetchLog>,
-    pub(crate) store: StoreCounts,
+    /// Whether the last publication to its store failed.
+    pub(crate) store_fails: AtomicBool,
     /// Seconds since 1970 at the last sign that something else fetches; 0: none.
     pub(crate) second_fetcher: AtomicU64,
     /// Bumped after each write of the cell, for those who wait for another credential.
@@ -68,7 +69,7 @@ impl Cell {
             remembered: ArcSwap::default(),
             status: ArcSwap::from_pointee(status),
             fetches: Mutex::default(),
-            store: StoreCounts::default(),
+            store_fails: AtomicBool::new(false),
             second_fetcher: AtomicU64::new(0),
             written: watch::Sender::new(0),
             known_good: AtomicU64::new(0),
@@ -301,9 +302,9 @@ impl Reader {
         (at > 0).then(|| SystemTime::UNIX_EPOCH + Duration::from_secs(at))
     }
 
-    /// How its store fares.
-    pub fn store(&self) -> &StoreCounts {
-        &self.cell.store
+    /// Whether the last publication to its store failed.
+    pub fn store_fails(&self) -> bool {
+        self.cell.store_fails.load(Ordering::Relaxed)
     }
 
     /// What a page for people may show: no credential, no secret.

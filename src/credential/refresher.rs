@@ -20,6 +20,7 @@ use super::events;
 use super::issuer::Issuer;
 use super::lifecycle::{Action, Event, LogEvent, Machine, Now, WaiterId};
 use super::policy::{Limit, Policy};
+use super::status::StoreCounts;
 use super::types::{CredentialId, FetchAnswer, FetchMode, Renewal};
 use crate::store::{Grant, Lease, PublishError, Published, Store, StoreEvent, StoredState};
 
@@ -47,6 +48,8 @@ pub struct TaskSpec {
     pub limit: Limit,
     /// When it is renewed among credentials that came together: 0, the first, to 1, the last.
     pub turn: f64,
+    /// Where what it asks of its store is counted.
+    pub store_counts: Arc<StoreCounts>,
 }
 
 /// Tells the wall clock's time; tests put their own in.
@@ -131,7 +134,7 @@ impl Refresher {
     ) {
         let store = Arc::clone(&self.around.store);
         let stored = store.load().await;
-        self.around.cell.store.loads.fetch_add(1, Ordering::Relaxed);
+        self.around.spec.store_counts.loads.fetch_add(1, Ordering::Relaxed);
         self.stored = stored.as_ref().map_or(0, |state| state.generation);
         let newest = match (stored, latest.clone()) {
             (Some(stored), Some(latest)) if latest.generation > stored.generation => Some(latest),
@@ -343,8 +346,8 @@ impl Refresher {
         let account = &*self.around.spec.id.account;
         let ended_early = || (0, Err(PublishError("the write ended early (a fault in wxgate)".to_owned())));
         let (generation, published) = saved.unwrap_or_else(ended_early);
-        let counts = &self.around.cell.store;
-        counts.fails.store(published.is_err(), Ordering::Relaxed);
+        self.around.cell.store_fails.store(published.is_err(), Ordering::Relaxed);
+        let counts = &self.around.spec.store_counts;
         let counter = if published.is_ok() { &counts.published } else { &counts.failed };
         counter.fetch_add(1, Ordering::Relaxed);
         match published {

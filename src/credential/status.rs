@@ -4,7 +4,7 @@
 //! fetches of today) is computed when it is asked for.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
@@ -135,7 +135,7 @@ impl FetchLog {
     }
 }
 
-/// What came of the operations on a credential's store.
+/// What came of the operations on the stores of all credentials, since the start of the process.
 #[derive(Debug, Default)]
 pub struct StoreCounts {
     /// Loads, of whatever outcome: what cannot be read is quarantined.
@@ -144,8 +144,6 @@ pub struct StoreCounts {
     pub published: AtomicU64,
     /// Publications that failed.
     pub failed: AtomicU64,
-    /// Whether the last publication failed.
-    pub fails: AtomicBool,
 }
 
 /// One failed fetch.

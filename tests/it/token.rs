@@ -256,6 +256,7 @@ fn readers_on_other_threads_share_one_fetch_and_a_restart_fetches_nothing() {
         policy: &TOKEN,
         limit: TOKEN.limit,
         turn: 0.0,
+        store_counts: Arc::default(),
     };
     let open = async || {
         Arc::new(FileStore::open(dir.path(), TOKEN.store_key("main", "wx1", &settings.url)).await.unwrap())
@@ -312,6 +313,7 @@ async fn a_refusal_reaches_the_reader_with_number_and_text() {
         policy: &STABLE_TOKEN,
         limit: STABLE_TOKEN.limit,
         turn: 0.0,
+        store_counts: Arc::default(),
     };
     let (reader, task) = spawn(spec, issuer(&settings, &STABLE_TOKEN), store, None);
     let absent = reader.first(LIMIT).await.unwrap_err();

@@ -170,6 +170,7 @@ fn start_with(policy: &'static Policy, fake: &Fake, store: &Arc<Memory>, wall: W
         policy,
         limit: policy.limit,
         turn: 0.0,
+        store_counts: Arc::default(),
     };
     spawn_with(spec, Arc::new(fake.clone()), store.clone(), None, wall)
 }

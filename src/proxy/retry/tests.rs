@@ -192,6 +192,7 @@ impl Run {
             policy: &TOKEN,
             limit: TOKEN.limit,
             turn: 0.0,
+            store_counts: Arc::default(),
         };
         let (reader, task) = spawn_with(spec, Arc::clone(&upstream) as _, Arc::new(Nowhere), None, wall);
         sleep(ms(12_000)).await;

@@ -226,12 +226,21 @@ async fn metrics_are_counted_and_an_account_that_is_gone_takes_its_series_along(
         assert!(text.lines().any(|l| l == line), "{line}\n{text}");
     }
     assert!(text.contains("account=\"shop\""));
+    let loads = |text: &str| -> u64 {
+        let series = "wxgate_store_operations_total{operation=\"load\",outcome=\"ok\"} ";
+        text.lines().find_map(|line| line.strip_prefix(series)?.parse().ok()).unwrap()
+    };
+    let before = loads(&text);
     let mut one = settings();
     one.tables = "[admin]\nlisten = \"127.0.0.1:0\"\n".to_owned();
     gate.reload(&wechat.url, &one).await;
     let text = metrics().await;
     assert!(!text.contains("\"shop\"") && !text.contains("\"cms\""), "{text}");
     assert!(text.contains("wxgate_request_duration_seconds_count{account=\"main\"} 3\n"), "{text}");
+    assert!(
+        before >= 2 && loads(&text) >= before,
+        "what an account did counts when it has gone: {before}, {text}"
+    );
 }
 
 #[tokio::test]
