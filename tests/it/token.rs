@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -361,6 +361,12 @@ async fn a_writer_killed_at_any_moment_leaves_a_whole_file() {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
+        // However busy the machine is, the first child gets to write.
+        let written = dir.path().join("wx1.json");
+        let until = Instant::now() + Duration::from_secs(60);
+        while round == 0 && !written.exists() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         // Only the moment of the kill depends on this, and any moment has to do.
         std::thread::sleep(Duration::from_micros(5_000 + spread(round) % 60_000));
         child.kill().unwrap();
