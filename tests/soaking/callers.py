@@ -201,6 +201,7 @@ class Callers:
         body = json.dumps({"action_name": "QR_SCENE", "expire_seconds": number})
         post = "POST /cgi-bin/qrcode/create HTTP/1.1\r\nHost: h\r\nX-Wxgate-Key: %s\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % (
             KEY, len(body))
+        sent = begun
         try:
             with self.raw(random.random() < 0.5) as stream:
                 if way == "body":
@@ -218,11 +219,15 @@ class Callers:
                 else:
                     stream.sendall(head.encode())
                     time.sleep(2)
+                sent = time.monotonic()
                 response = http.client.HTTPResponse(stream)
                 response.begin()
                 answer = Answer(response.status, response.headers, response.read())
         except (OSError, http.client.HTTPException) as error:
             return self.broke(begun, kind, error, method="POST" if way == "body" else "GET")
+        if way == "head" and answer.own == "caller-timeout" and sent > begun + 5:
+            # On a busy machine it was really too slow.
+            return self.report.count("expected", "caller-timeout for a head that took 5 s")
         if way == "never":
             if answer.own == "caller-timeout":
                 self.report.count("expected", "caller-timeout for a head that never ends")

@@ -189,7 +189,7 @@ class Products:
         body = {"grant_type": "client_credential", "appid": APPIDS[0], "secret": "x"}
         forced = stable and time.monotonic() > self.next_forced and self.settled
         if forced:
-            self.next_forced, body["force_refresh"] = time.monotonic() + 300, True
+            self.next_forced, body["force_refresh"] = time.monotonic() + 900, True
         if stable:
             answer = self.exchange(connection, "POST", "/cgi-bin/stable_token", json.dumps(body).encode(),
                                    kind="real token, forced" if forced else "real token", key=CENTRAL_KEY)
@@ -265,6 +265,7 @@ class Products:
         os.mkdir(folder)
         try:
             # This curl makes nothing of a second stream where HTTP/2 is not negotiated.
+            started = time.monotonic()
             streams = [self.stream(folder, n) for n in range(1 if clear else STREAMS)]
             sections = []
             for n, (kind, method, target, extra, _) in enumerate(streams):
@@ -298,6 +299,10 @@ class Products:
                     own, retry = own.split("|")
                     answer = Answer(int(status), {"x-wxgate-error": own or None, "x-wxgate-retry": retry or None},
                                     file.read())
+                if answer.errcode == 40007 and time.monotonic() > started + 2:
+                    # The sandbox keeps 64 MiB, which are soon replaced.
+                    self.report.count("expected", "40007, %s after a while" % kind)
+                    continue
                 self.judge(answer, begun, kind, method)
                 if self.good(answer):
                     check(kind, answer)
@@ -331,7 +336,8 @@ class Products:
                 if (answer.json or {}).get(field) != wanted:
                     self.crossed(kind, wanted, answer)
             return "h2 POST", "POST", target, ['data-binary = "@%s/body%d"' % (folder, n)], check
-        if what < 0.93 or not self.pictures:
+        fresh = [one for one in list(self.pictures) if one[-1] > time.monotonic() - 1.5]
+        if what < 0.93 or not fresh:
             picture = (b"picture %020d " % number) * (2 * 1024 * 1024 // 29)
             with open(os.path.join(folder, "picture%d" % n), "wb") as file:
                 file.write(picture)
@@ -341,10 +347,10 @@ class Products:
             def check(kind, answer):
                 if sandbox is not self.sandbox:
                     return
-                self.pictures.append((prefix, answer.json["media_id"], hashlib.sha1(picture).digest()))
+                self.pictures.append((prefix, answer.json["media_id"], hashlib.sha1(picture).digest(), time.monotonic()))
             form = 'form = "media=@%s/picture%d;type=image/jpeg;filename=a.jpg"' % (folder, n)
             return "h2 upload 2 MiB", "POST", prefix + "/cgi-bin/media/upload?type=image", [form], check
-        prefix, medium, wanted = random.choice(list(self.pictures))
+        prefix, medium, wanted, _ = random.choice(fresh)
 
         def check(kind, answer):
             if hashlib.sha1(answer.body).digest() != wanted:

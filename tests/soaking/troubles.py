@@ -13,12 +13,12 @@ from .parts import APPIDS, CUT, EARLY
 class Troubles:
     """Disturbances."""
 
-    def control(self, call, body=None, port=None):
+    def control(self, call, body=None, port=None, method="POST"):
         """Steers a sandbox; with it away there is nothing to steer."""
         port = port or self.sandbox_port
         connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=5, context=self.trust)
         try:
-            connection.request("POST", "/sandbox/" + call, json.dumps(body) if body else None)
+            connection.request(method, "/sandbox/" + call, json.dumps(body) if body else None)
             return connection.getresponse().read()
         except (OSError, http.client.HTTPException):
             return b""
@@ -80,7 +80,17 @@ class Troubles:
             self.report.count("events", "sandbox failure " + json.dumps(how))
             self.control("fail", order, port)
             self.pause(1)
+            # It waits for its calls, and whoever was cut off calls late.
+            until = time.monotonic() + 15
+            while not self.stopping.is_set() and time.monotonic() < until and self.failures_left(port):
+                self.pause(0.5)
             self.disturbances.end(span)
+
+    def failures_left(self, port):
+        try:
+            return json.loads(self.control("stats", port=port, method="GET"))["failures_left"]
+        except ValueError:
+            return 0
 
     def lags(self):
         """Nodes that do not know a new token at once; no call may fail of that."""
