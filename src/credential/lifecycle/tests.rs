@@ -481,11 +481,11 @@ fn a_path_too_large_to_replay_is_counted_by_its_next_report() {
 
 #[test]
 fn three_forced_refreshes_in_ten_minutes_are_said_once_in_ten_minutes() {
-    for policy in [&TOKEN, &STABLE_TOKEN] {
+    for (policy, callers) in [(&TOKEN, 1), (&TOKEN, 2), (&STABLE_TOKEN, 1)] {
         let mut run = Run::with_token(policy);
         let mut said = Vec::new();
         for n in 1..=12 {
-            run.report(n, &format!("/{n}"));
+            (0..callers).for_each(|caller| run.report(n, &format!("/{n}/{caller}")));
             run.answer(issued(&format!("T{n}"), 7200));
             said.push(run.logged(|x| *x == LogEvent::SecondFetcher));
             run.pass(120);
