@@ -232,6 +232,11 @@ mod tests {
             ("203.0.113.9", &[("authorization", "k-key")], None),
             ("203.0.113.9", &[("proxy-authorization", &basic("u:k-key"))], Some("key")),
             ("203.0.113.9", &[("proxy-authorization", "Bearer k-key")], Some("key")),
+            (
+                "203.0.113.9",
+                &[("authorization", "Bearer k-key"), ("proxy-authorization", "Bearer k-key")],
+                Some("key"),
+            ),
             // The app's own credentials may stand beside the key.
             ("203.0.113.9", &[("authorization", "Bearer other"), ("x-wxgate-key", "k-key")], Some("key")),
             ("203.0.113.9", &[("x-forwarded-for", "10.1.2.3"), ("x-real-ip", "10.1.2.3")], None),

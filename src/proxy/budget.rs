@@ -189,6 +189,17 @@ mod tests {
     }
 
     #[test]
+    fn room_is_taken_piece_by_piece_and_given_back_at_its_end() {
+        let budget = Budget::new(100);
+        let share = || budget.share(&[], None, "192.0.2.1".parse().unwrap());
+        let mut room = Room::new(share());
+        assert_eq!((room.grow(20), room.grow(30), room.grow(1)), (Ok(()), Ok(()), Err(Exhausted::Own)));
+        assert_eq!((budget.used(), share().reserve(1)), (50, Err(Exhausted::Own)));
+        drop(room);
+        assert_eq!((budget.used(), share().reserve(50)), (0, Ok(())));
+    }
+
+    #[test]
     fn without_callers_an_address_is_one() {
         let budget = Budget::new(100);
         let of = |peer: &str| budget.share(&[], None, peer.parse().unwrap()).index;

@@ -121,4 +121,19 @@ mod tests {
         assert!(what.contains("`rate`") && (29..=30).contains(&retry_after), "{retry_after}");
         assert_eq!(limit.in_flight.load(Ordering::Relaxed), 0);
     }
+    #[test]
+    fn a_caller_without_limits_has_none_and_one_with_the_same_goes_on() {
+        let of = |rate: Option<u32>, concurrent| {
+            let rate = rate.map(|calls| Rate { calls, per: Duration::from_secs(1) });
+            let (name, from, keys) = ("a".into(), Vec::new(), Vec::new());
+            let (accounts, allow, real_token) = (None, None, false);
+            CallerLimit::of(&Caller { name, from, keys, rate, concurrent, accounts, allow, real_token })
+        };
+        assert!(of(None, None).is_none());
+        let all = [(Some(1), None), (Some(2), None), (None, Some(1)), (Some(1), Some(1))];
+        for (one, another) in all.iter().flat_map(|one| all.iter().map(move |another| (one, another))) {
+            let alike = of(one.0, one.1).unwrap().is_like(&of(another.0, another.1).unwrap());
+            assert_eq!(alike, one == another, "{one:?} {another:?}");
+        }
+    }
 }

@@ -113,4 +113,35 @@ mod tests {
             assert_eq!(ask(issue, method, query, kind, body), right, "{issue:?} {method} {query} {body}");
         }
     }
+
+    #[test]
+    fn only_stable_token_asks_for_a_new_one_and_in_its_json_alone() {
+        for (call, body, right) in [
+            (LocalAnswer::StableToken, r#"{"appid":"wx1","force_refresh":true}"#, true),
+            (LocalAnswer::StableToken, r#"{"force_refresh":1}"#, true),
+            (LocalAnswer::StableToken, r#"{"force_refresh":"true"}"#, true),
+            (LocalAnswer::StableToken, r#"{"force_refresh":false}"#, false),
+            (LocalAnswer::StableToken, r#"{"force_refresh":"false"}"#, false),
+            (LocalAnswer::StableToken, r#"{"inside":{"force_refresh":true}}"#, false),
+            (LocalAnswer::StableToken, "force_refresh=true", false),
+            (LocalAnswer::StableToken, "", false),
+            (LocalAnswer::Token, r#"{"force_refresh":true}"#, false),
+            (LocalAnswer::GetToken, r#"{"force_refresh":true}"#, false),
+        ] {
+            assert_eq!(forces_refresh(call, body.as_bytes()), right, "{call:?} {body}");
+        }
+    }
+
+    #[test]
+    fn the_dead_token_is_the_one_in_the_json() {
+        for (body, right) in [
+            (r#"{"force_refresh":true,"access_token":"a\/b"}"#, Some("a/b")),
+            (r#"{"access_token":""}"#, None),
+            (r#"{"access_token":7}"#, None),
+            (r#"{"token":"a"}"#, None),
+            ("access_token=a", None),
+        ] {
+            assert_eq!(names_dead(body.as_bytes()).as_deref(), right, "{body}");
+        }
+    }
 }
