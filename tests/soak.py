@@ -275,6 +275,9 @@ accounts = ["main"]
                 self.write_config()
             self.start_gate()
         self.restarts += 1
+        # Another store has no tokens yet, and fetching one may fail.
+        self.until_status("tokens after a restart", lambda status: all(
+            one["state"] != "empty" for one in status["accounts"] if one["name"] != "guest"))
         self.disturbances.end(span)
 
     def watch(self, until):

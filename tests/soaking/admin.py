@@ -60,9 +60,10 @@ class Admin:
                 if answer is None:
                     continue
                 if answer.status == 503 and path.startswith("/readyz"):
-                    # WeCom hands out the same token until it ends, and only then the next one.
-                    away = {one["name"] for one in answer.json["accounts"] if one["state"] == "expired"}
-                    if away != {"corp"} and not self.disturbances.at(begun, time.monotonic()):
+                    # WeCom hands out the same token until it ends, and only then the next one; and an account that comes
+                    # anew has none yet.
+                    away = {one["name"] for one in answer.json["accounts"] if one["state"] in ("expired", "empty")}
+                    if not (away and away <= {"corp", "guest"}) and not self.disturbances.at(begun, time.monotonic()):
                         self.report.fail("not ready without a cause", repr(answer.body[:300]))
                 elif answer.status != 200:
                     self.report.fail("the admin listener does not answer", "%s: %d %r" % (
