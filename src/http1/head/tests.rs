@@ -81,6 +81,8 @@ fn framings() {
         ("Transfer-Encoding : chunked\r\n", None),
         ("Transfer_Encoding: chunked\r\n", None),
         ("CONTENT--LENGTH: 5\r\n", None),
+        ("ContentLength: 5\r\n", None),
+        ("TransferEncoding: chunked\r\n", None),
         ("X-Content-Length: 5\r\n", Some(Framing::Sized(0))),
         ("A: b\r\n c\r\n", None),
         ("A\x00: b\r\n", None),
