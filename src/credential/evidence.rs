@@ -75,6 +75,8 @@ pub(crate) struct View {
     pub contradicted: bool,
     /// After this time every node knows it; until then a refusal may come from one that lags behind.
     pub settled_in: Duration,
+    /// The same where nothing was refused yet.
+    pub may_lag_for: Duration,
     /// Other calls are out, or are about to come.
     pub company: bool,
     /// The probe.
@@ -143,6 +145,7 @@ impl Evidence {
     pub(crate) fn view(&self, sent: Stamp, now: Stamp) -> View {
         let accepted = self.latest_accepted();
         let trial = self.trial();
+        let may_lag_for = LAG.saturating_sub(now.since(self.born));
         View {
             accepted_later: accepted > sent,
             ever_refused: trial.is_any(),
@@ -152,9 +155,10 @@ impl Evidence {
                 .then(|| QUIET.saturating_sub(now.since(accepted.max(self.born)))),
             contradicted: trial.is_contradicted(accepted, now),
             settled_in: match trial.was_early() {
-                true => LAG.saturating_sub(now.since(self.born)),
+                true => may_lag_for,
                 false => Duration::ZERO,
             },
+            may_lag_for,
             company: self.in_flight.load(Ordering::Relaxed) > 0
                 || self.resends.load(Ordering::Relaxed) > 0
                 || (accepted > Stamp::default() && now.since(accepted) < TRAFFIC),

@@ -65,8 +65,9 @@ pub(super) struct Facts {
 pub(super) enum Newer {
     /// Other calls have shown that every node knows it.
     Proven,
-    /// Nothing against it; whether other calls are out with it, or about to come, and will show more.
-    Clear { company: bool },
+    /// Nothing against it; whether other calls are out with it, or about to come, and will show more; and how long some
+    /// nodes may not know it yet.
+    Clear { company: bool, may_lag_for: Duration },
     /// It was refused: not every node knows it yet.
     Refused,
 }
@@ -97,10 +98,15 @@ pub(super) fn decide(facts: &Facts) -> Step {
     }
     let last = facts.sendings == MOST_SENDINGS - 1;
     match facts.newer {
-        // The last sending is not wasted on a token that not every node knows yet: other calls show whether that is so.
+        // The last sending is not wasted on a token that not every node knows yet. Other calls show whether that is so; a
+        // call that is alone waits where refusals have been wrong of late. Elsewhere it would wait for the next theft.
         Some(Newer::Refused) if last => return after(LAST, facts, Step::SendCurrent),
-        Some(Newer::Clear { company }) if last => {
-            let span = if company { LAST } else { OBSERVED };
+        Some(Newer::Clear { company, may_lag_for }) if last => {
+            let span = match (company, facts.contradicted) {
+                (true, _) => LAST,
+                (false, true) => OBSERVED.max(facts.since + may_lag_for),
+                (false, false) => OBSERVED,
+            };
             return observe(span, facts).unwrap_or(Step::SendCurrent);
         }
         Some(_) => return Step::SendCurrent,
@@ -208,10 +214,12 @@ mod tests {
         let young = Facts { young: true, ..f };
         let lagging = Facts { settled_in: ms(900), ..young };
         let good = Facts { accepted_later: true, ..f };
+        let wrong = Facts { contradicted: true, ..f };
         let second = |facts: Facts| Facts { sendings: 2, tried_enough: true, ..facts };
         let once = |facts: Facts| Facts { sendings: 2, tried_enough: false, ..facts };
         let at = |since: u64, facts: Facts| Facts { since: ms(since), waited: ms(since), ..facts };
-        let [alone, busy] = [false, true].map(|company| Newer::Clear { company });
+        let clear = |company, may_lag_for| Some(Newer::Clear { company, may_lag_for: ms(may_lag_for) });
+        let (alone, busy) = (clear(false, 0), clear(true, 0));
         for (n, (facts, step)) in [
             // A dead token is found at once when nothing speaks for it.
             (f, Refresh),
@@ -275,13 +283,19 @@ mod tests {
             (once(Facts { refreshed: true, proof: true, ..young }), Give),
             (Facts { sendings: 3, ..young }, Give),
             // A newer token.
-            (Facts { newer: Some(alone), ..young }, SendCurrent),
-            (Facts { newer: Some(busy), ..young }, SendCurrent),
+            (Facts { newer: alone, ..young }, SendCurrent),
+            (Facts { newer: busy, ..young }, SendCurrent),
             (Facts { newer: Some(Newer::Refused), ..f }, SendCurrent),
-            (second(Facts { newer: Some(alone), refreshed: true, ..f }), Observe(ms(100))),
-            (second(at(100, Facts { newer: Some(alone), ..f })), SendCurrent),
-            (second(at(100, Facts { newer: Some(busy), ..f })), Observe(ms(900))),
-            (second(at(1000, Facts { newer: Some(busy), ..f })), SendCurrent),
+            (second(Facts { newer: alone, refreshed: true, ..f }), Observe(ms(100))),
+            (second(Facts { newer: clear(false, 900), refreshed: true, ..f }), Observe(ms(100))),
+            (second(Facts { newer: clear(false, 900), refreshed: true, ..wrong }), Observe(ms(900))),
+            (second(at(600, Facts { newer: clear(false, 300), ..wrong })), Observe(ms(300))),
+            (second(at(1200, Facts { newer: clear(false, 900), ..wrong })), Observe(ms(300))),
+            (second(at(900, Facts { newer: alone, ..wrong })), SendCurrent),
+            (second(Facts { newer: clear(true, 900), ..f }), Observe(ms(1000))),
+            (second(at(100, Facts { newer: alone, ..f })), SendCurrent),
+            (second(at(100, Facts { newer: busy, ..f })), Observe(ms(900))),
+            (second(at(1000, Facts { newer: busy, ..f })), SendCurrent),
             (second(Facts { newer: Some(Newer::Proven), ..f }), SendCurrent),
             (second(Facts { newer: Some(Newer::Refused), refreshed: true, ..f }), Pause(ms(1000))),
             (second(at(1000, Facts { newer: Some(Newer::Refused), ..f })), SendCurrent),
@@ -297,7 +311,7 @@ mod tests {
             // A path that is to blame itself costs nobody anything; a newer token serves it all the same.
             (Facts { blocked: true, ..good }, Refresh),
             (Facts { blocked: true, ..young }, Refresh),
-            (Facts { blocked: true, newer: Some(alone), ..f }, SendCurrent),
+            (Facts { blocked: true, newer: alone, ..f }, SendCurrent),
         ]
         .into_iter()
         .enumerate()
@@ -312,8 +326,9 @@ mod tests {
         let probes = [ProbeResult::None, ProbeResult::Running, ProbeResult::Refused];
         let newer = [
             None,
-            Some(Newer::Clear { company: false }),
-            Some(Newer::Clear { company: true }),
+            Some(Newer::Clear { company: false, may_lag_for: Duration::ZERO }),
+            Some(Newer::Clear { company: false, may_lag_for: ms(900) }),
+            Some(Newer::Clear { company: true, may_lag_for: ms(900) }),
             Some(Newer::Proven),
             Some(Newer::Refused),
         ];
@@ -348,8 +363,10 @@ mod tests {
                             }
                             Step::Give => break,
                             Step::Refresh if refresh_helps && !facts.refreshed => {
-                                (facts.refreshed, facts.newer) =
-                                    (true, newer.or(Some(Newer::Clear { company: bit(4) })));
+                                (facts.refreshed, facts.newer) = (
+                                    true,
+                                    newer.or(Some(Newer::Clear { company: bit(4), may_lag_for: ms(900) })),
+                                );
                                 facts.since = Duration::ZERO;
                             }
                             Step::Refresh => break,
@@ -368,6 +385,6 @@ mod tests {
                 }
             }
         }
-        assert_eq!(tried, 256 * 3 * 5 * 2);
+        assert_eq!(tried, 256 * 3 * 6 * 2);
     }
 }

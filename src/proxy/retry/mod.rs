@@ -314,7 +314,7 @@ impl RefusedCall {
             newer: newer.map(|newer| match newer.evidence_since(self.sent) {
                 View { ever_refused: true, .. } => Newer::Refused,
                 View { proven: true, .. } => Newer::Proven,
-                View { company, .. } => Newer::Clear { company },
+                View { company, may_lag_for, .. } => Newer::Clear { company, may_lag_for },
             }),
             tried_enough: self.sent_twice || self.previous_tried,
             previous,
