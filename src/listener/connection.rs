@@ -200,11 +200,11 @@ fn answer<P, H: Handler<P>>(
 mod tests {
     use super::*;
     use crate::listener::connections::Connections;
+    use crate::listener::limits::tests::LIMITS;
     use crate::listener::{Limits, drain};
     use bytes::Bytes;
     use http_body_util::{BodyExt, Full};
     use std::cell::Cell;
-    use std::time::Duration;
     use tokio::io::AsyncWriteExt;
     use tokio::task::{LocalSet, spawn_local, yield_now};
 
@@ -220,12 +220,7 @@ mod tests {
         type Body = Full<Bytes>;
 
         fn limits(&self) -> Limits {
-            Limits {
-                max_connections: 1,
-                header_timeout: Duration::from_secs(10),
-                idle_timeout: Duration::from_secs(75),
-                max_header_bytes: 1024,
-            }
+            LIMITS
         }
 
         fn handle(

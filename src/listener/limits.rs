@@ -106,6 +106,12 @@ pub(super) mod tests {
 
     pub(in crate::listener) const HEAD: &[u8] = b"GET /cgi-bin/x HTTP/1.1\r\nHost: h\r\n\r\n";
     pub(in crate::listener) const IDLE: Duration = Duration::from_secs(75);
+    pub(in crate::listener) const LIMITS: Limits = Limits {
+        max_connections: 1,
+        header_timeout: Duration::from_secs(10),
+        idle_timeout: IDLE,
+        max_header_bytes: 1024,
+    };
 
     /// A connection with nobody but its limits between it and a reader that stands for hyper.
     pub(in crate::listener) struct Served {
@@ -125,16 +131,10 @@ pub(super) mod tests {
 
     impl Served {
         pub(in crate::listener) fn new() -> (DuplexStream, Self) {
-            let limits = Limits {
-                max_connections: 1,
-                header_timeout: Duration::from_secs(10),
-                idle_timeout: IDLE,
-                max_header_bytes: 1024,
-            };
             let (caller, io) = tokio::io::duplex(64);
             let state = RequestState::default();
-            let framing = StrictFraming::new(io, state.clone(), limits);
-            (caller, Self { framing, limits: TimeLimits::new(limits), state })
+            let framing = StrictFraming::new(io, state.clone(), LIMITS);
+            (caller, Self { framing, limits: TimeLimits::new(LIMITS), state })
         }
 
         /// A caller, and its connection of which a head has been read.

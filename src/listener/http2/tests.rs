@@ -5,7 +5,6 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -14,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream
 use tokio::task::{LocalSet, spawn_local};
 
 use super::serve;
+use crate::listener::limits::tests::LIMITS;
 use crate::listener::transport::Transport;
 use crate::listener::{CallerBody, Handler, Limits, Rejection, drain};
 
@@ -81,12 +81,7 @@ impl Handler<()> for Answers {
     type Body = Full<Bytes>;
 
     fn limits(&self) -> Limits {
-        Limits {
-            max_connections: 1,
-            header_timeout: Duration::from_secs(10),
-            idle_timeout: Duration::from_secs(75),
-            max_header_bytes: 1024,
-        }
+        LIMITS
     }
 
     fn handle(
