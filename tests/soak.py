@@ -263,10 +263,11 @@ accounts = ["main"]
         return figures
 
     def restart_gate(self, store):
-        span = self.disturbances.begin("wxgate restart")
-        self.report.count("events", "restart of wxgate")
-        self.restarts += 1
+        # A reload that is under way ends first: it waits for what only a wxgate that runs can tell.
         with self.config_lock:
+            span = self.disturbances.begin("wxgate restart")
+            self.report.count("events", "restart of wxgate")
+            self.restarts += 1
             code = self.gate.stop()
             if code != 0:
                 self.report.fail("wxgate did not end cleanly", "exit code %s" % code)
@@ -274,7 +275,7 @@ accounts = ["main"]
                 self.store = store
                 self.write_config()
             self.start_gate()
-        self.restarts += 1
+            self.restarts += 1
         # Another store has no tokens yet, and fetching one may fail.
         self.until_status("tokens after a restart", lambda status: all(
             one["state"] != "empty" for one in status["accounts"] if one["name"] != "guest"))
@@ -315,8 +316,8 @@ accounts = ["main"]
                   (self.hurried,), (self.http2,), (self.http2,), (self.poller,), (self.stranger_at_admin,),
                   (self.console,), (self.refresh,)]
         threads = [threading.Thread(target=self.again_and_again, args=turn, daemon=True) for turn in crowd]
-        troubles = [self.thefts, self.wecom_thefts, self.store_troubles, self.failures, self.sandbox_restarts, self.reloads, self.lags, self.early_answers,
-                    self.cuts]
+        troubles = [self.thefts, self.wecom_thefts, self.store_troubles, self.failures, self.sandbox_restarts,
+                    self.reloads, self.lags, self.early_answers, self.cuts]
         threads += [threading.Thread(target=self.guarded, args=(run,), daemon=True) for run in troubles]
         for thread in threads:
             thread.start()
