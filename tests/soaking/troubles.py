@@ -25,13 +25,19 @@ class Troubles:
         finally:
             connection.close()
 
+    def turns(self, least, most):
+        """One after each pause of so many seconds, while callers call, to the end of the run."""
+        while not self.stopping.is_set():
+            self.pause(random.uniform(least, most))
+            self.until_callers_call()
+            if not self.stopping.is_set():
+                yield
+
     def thefts(self):
         for _ in range(3):
             self.steal("steal-token")
             self.pause(3)
-        while not self.stopping.is_set():
-            self.pause(60)
-            self.until_callers_call()
+        for _ in self.turns(60, 60):
             if random.random() < 0.3:
                 how = random.choice([{"reset": True}, {"hang_ms": 500}, {"status": 502}, {"errcode": -1}])
                 self.report.count("events", "token call fails " + json.dumps(how))
@@ -54,22 +60,14 @@ class Troubles:
         self.until_status("a token of some age", old_enough)
 
     def wecom_thefts(self):
-        while not self.stopping.is_set():
-            self.pause(random.uniform(60, 150) if self.options.seconds > 300 else 15)
-            self.until_callers_call()
-            if self.stopping.is_set():
-                return
+        for _ in self.turns(*((60, 150) if self.options.seconds > 300 else (15, 15))):
             call = "expire-token" if random.random() < 0.3 else "steal-token"
             self.report.count("events", "WeCom " + call)
             self.control(call, port=self.wecom_port)
 
     def failures(self):
         ways = [{"reset": True}, {"hang_ms": 10000}, {"hang_ms": 500}, {"status": 502}, {"errcode": -1}]
-        while not self.stopping.is_set():
-            self.pause(random.uniform(4, 9))
-            self.until_callers_call()
-            if self.stopping.is_set():
-                return
+        for _ in self.turns(4, 9):
             how = random.choice(ways)
             order = {"count": random.randrange(1, 6), "how": how}
             port = random.choice([self.sandbox_port, self.sandbox_port, self.wecom_port])
@@ -104,31 +102,22 @@ class Troubles:
             self.until_callers_call()
 
     def early_answers(self):
-        while not self.stopping.is_set():
-            self.pause(random.uniform(6, 15))
-            self.until_callers_call()
-            if self.stopping.is_set():
-                return
+        for _ in self.turns(6, 15):
             count = random.randrange(1, 4)
             self.early_ordered += count
             self.report.count("events", "early answer ordered", count)
             self.control("fail", {"count": count, "path": "/cgi-bin/media/upload", "how": {"early_errcode": EARLY}})
 
     def cuts(self):
-        while not self.stopping.is_set():
-            self.pause(random.uniform(20, 40))
-            self.until_callers_call()
-            if self.stopping.is_set():
-                return
+        for _ in self.turns(20, 40):
             span = self.disturbances.begin(CUT)
             self.report.count("events", "line cut")
             self.report.count("events", "connections that died with it", self.line.cut() + self.wecom_line.cut())
             self.disturbances.end(span)
 
     def sandbox_restarts(self):
-        while not self.stopping.is_set():
-            self.pause(max(20, min(180, self.options.seconds / 6)))
-            self.until_callers_call()
+        pause = max(20, min(180, self.options.seconds / 6))
+        for _ in self.turns(pause, pause):
             self.until_settled("main", "shop")
             if self.stopping.is_set():
                 return
@@ -177,11 +166,7 @@ class Troubles:
 
     def store_troubles(self):
         """Redis is killed and comes back empty, or answers nothing for a while; no call may fail of that."""
-        while not self.stopping.is_set():
-            self.pause(random.uniform(30, 90) if self.options.seconds > 300 else 8)
-            self.until_callers_call()
-            if self.stopping.is_set():
-                return
+        for _ in self.turns(*((30, 90) if self.options.seconds > 300 else (8, 8))):
             if self.store != "redis":
                 continue
             away = random.choice([0, 1, 10])
