@@ -92,7 +92,7 @@ class Troubles:
 
     def lags(self):
         """Nodes that do not know a new token at once; no call may fail of that."""
-        ways = [{"share": 0}, {"share": 0.33, "ms": 1000}, {"share": 0.5, "ms": 1000}, {"share": 0.003}]
+        ways = [{"share": 0}, {"share": 0.33, "ms": 1000}, {"share": 0.5, "ms": 1000}, {"share": 0.01}]
         for how in itertools.cycle(ways):
             if self.stopping.is_set():
                 return
