@@ -265,12 +265,12 @@ impl Server {
     }
 }
 
-#[cfg(test)]
-mod tests;
-
 /// A number that nobody can guess.
 fn nonce() -> Option<String> {
     let mut bytes = [0; 16];
     aws_lc_rs::rand::fill(&mut bytes).ok()?;
     Some(BASE64_STANDARD.encode(bytes))
 }
+
+#[cfg(test)]
+mod tests;

@@ -114,7 +114,8 @@ impl TaskInputs {
     fn start(
         self,
         client: IssuerClient,
-        (store, store_counts): (Opened, Arc<StoreCounts>),
+        store: Opened,
+        store_counts: Arc<StoreCounts>,
         inherited: Option<StoredState>,
     ) -> Running {
         // Replicas that share nothing have a part of the limit each.
@@ -173,7 +174,7 @@ impl Tokens {
                 Some(token) => inputs.client().with_token(token),
                 None => inputs.client(),
             };
-            self.running.push(inputs.start(client, (store, Arc::clone(&self.store_counts)), inherited));
+            self.running.push(inputs.start(client, store, Arc::clone(&self.store_counts), inherited));
         }
         self.link = link;
         Ok(config.accounts.iter().map(|account| self.account(account)).collect())
