@@ -36,7 +36,7 @@ pub(super) struct Facts {
     pub(super) blocked: bool,
     /// There is a token that it was not sent with, newer than all that it was.
     pub(super) newer: Option<Newer>,
-    /// The newest token that it was sent with was one that it was sent with twice, or the one before it failed too.
+    /// The newest token that it was sent with was one that it was sent with twice, or the one before it was refused too.
     pub(super) tried_enough: bool,
     /// The token before the current one still works, as far as is known, and was not tried.
     pub(super) previous: bool,

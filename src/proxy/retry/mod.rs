@@ -27,6 +27,9 @@ use decide::{Facts, Newer, Step, decide};
 /// How long a refused request waits for a forced refresh.
 const REFRESH_WAIT: Duration = Duration::from_secs(5);
 
+/// A token may have ended so long before its end as far as is known: that is counted from the answer of its fetch.
+const EARLIER_END: Duration = Duration::from_secs(1);
+
 /// Errcodes that come from before the upstream looks at the token: they say nothing about it.
 const BEFORE_THE_TOKEN: [i64; 9] = [-1, 40066, 40164, 41001, 43001, 43002, 43003, 45011, 61004];
 
@@ -135,7 +138,10 @@ struct RefusedCall {
     known_good: bool,
     /// A refresh was forced for it, and has brought this.
     refreshed: Option<Arc<Credential>>,
-    previous_tried: bool,
+    /// It was sent with the one before the current, which works until then.
+    previous_until: Option<Instant>,
+    /// That one was refused too, and had not ended.
+    previous_refused: bool,
     /// What the call found out that was sent again on behalf of all has been seen.
     probe_refused: bool,
     /// Since then it has not been sent, and there has been no newer token.
@@ -158,7 +164,8 @@ impl RefusedCall {
             proof,
             known_good: false,
             refreshed: None,
-            previous_tried: false,
+            previous_until: None,
+            previous_refused: false,
             probe_refused: false,
             since: Instant::now(),
             waited: Duration::ZERO,
@@ -230,7 +237,8 @@ impl RefusedCall {
         if token.generation >= self.token.generation {
             (self.token, self.sent, self.proof) = (Arc::clone(token), sent, proof);
         } else {
-            self.previous_tried = true;
+            let ended_by = Instant::now() + EARLIER_END;
+            self.previous_refused = self.previous_until.is_some_and(|until| ended_by < until);
         }
         self.since = Instant::now();
     }
@@ -264,7 +272,10 @@ impl RefusedCall {
             match decide(&facts) {
                 Step::SendCurrent => return Next::Send(newer.unwrap_or(token)),
                 Step::Probe => return Next::Probe(token),
-                Step::SendPrevious => return previous.map_or(Next::Refresh, |p| Next::Send(p.credential)),
+                Step::SendPrevious => {
+                    self.previous_until = previous.as_ref().map(|previous| previous.until);
+                    return previous.map_or(Next::Refresh, |p| Next::Send(p.credential));
+                }
                 Step::Refresh => return Next::Refresh,
                 Step::Give => return Next::Give,
                 Step::Pause(span) => {
@@ -293,9 +304,9 @@ impl RefusedCall {
     }
 
     fn previous(&self, reader: &Reader) -> Option<Previous> {
-        reader
-            .previous()
-            .filter(|previous| !self.previous_tried && previous.credential.generation < self.token.generation)
+        reader.previous().filter(|previous| {
+            self.previous_until.is_none() && previous.credential.generation < self.token.generation
+        })
     }
 
     fn facts(&mut self, newer: Option<&Credential>, previous: bool, blocked: bool) -> Facts {
@@ -316,7 +327,7 @@ impl RefusedCall {
                 View { proven: true, .. } => Newer::Proven,
                 View { company, may_lag_for, .. } => Newer::Clear { company, may_lag_for },
             }),
-            tried_enough: self.sent_twice || self.previous_tried,
+            tried_enough: self.sent_twice || self.previous_refused,
             previous,
             young,
             contradicted: view.contradicted,

@@ -136,6 +136,22 @@ fn descriptors(id: u32) -> usize {
     std::fs::read_dir(Path::new("/proc").join(id.to_string()).join("fd")).unwrap().count()
 }
 
+/// Connections to this address whose caller has left, and which have not been closed: accepted ones, and ones that
+/// wait to be accepted.
+fn left_by_their_callers(addr: SocketAddr) -> usize {
+    const CLOSE_WAIT: &str = "08";
+    let local = format!(":{:04X}", addr.port());
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    table
+        .lines()
+        .filter_map(|line| {
+            let mut fields = line.split_ascii_whitespace().skip(1);
+            Some((fields.next()?, fields.nth(1)?))
+        })
+        .filter(|(address, state)| address.ends_with(&local) && *state == CLOSE_WAIT)
+        .count()
+}
+
 /// The same command with a limit for its open files.
 fn with_files(command: &Command, files: usize) -> Command {
     let mut limited = Command::new("/bin/sh");
@@ -162,7 +178,11 @@ async fn out_of_file_descriptors_accepting_pauses_and_goes_on() {
     child.line("cannot accept a connection").await;
     assert!(descriptors(child.id()) >= FILES - 2, "{}", descriptors(child.id()));
     drop(flood);
-    until("the descriptors are given back", || descriptors(child.id()) < FILES / 2).await;
+    // Those that still wait to be accepted would keep others out.
+    until("the descriptors are given back", || {
+        left_by_their_callers(addr) == 0 && descriptors(child.id()) < FILES / 2
+    })
+    .await;
     for _ in 0..20 {
         assert_eq!(Raw::to(addr).await.ask(get()).await.status, 200);
     }
