@@ -48,6 +48,7 @@ fn a_stored_token_is_never_trusted_for_longer_than_its_life() {
     let record = before.state();
     let set_back_a_little = before.restart_at(record.clone(), -200);
     assert_eq!(set_back_a_little.due_in(), 6900, "no more than expires_in");
+    assert!(before.restart_at(record.clone(), -300).cell().is_ok(), "clocks differ by so much at most");
     let set_back = before.restart_at(record.clone(), -301);
     assert!(set_back.cell().is_err() && set_back.fetches() == 1);
     let mut ended = before.restart(record, 80_000);
@@ -502,6 +503,29 @@ fn three_forced_refreshes_in_ten_minutes_are_said_once_in_ten_minutes() {
 }
 
 #[test]
+fn the_first_token_replaces_none_that_another_fetcher_had_ended() {
+    let mut run = Run::start(&TOKEN, None);
+    for (generation, value) in [(0, "A"), (1, "B"), (2, "C")] {
+        run.report(generation, &format!("/{value}"));
+        run.answer(issued(value, 7200));
+    }
+    assert_eq!(run.logged(|n| *n == LogEvent::SecondFetcher), 0);
+}
+
+#[test]
+fn what_is_held_against_a_path_is_stored() {
+    let mut run = Run::with_token(&TOKEN);
+    run.report(1, "/a");
+    run.answer(issued("B", 7200));
+    run.known_good(2);
+    for (path, stored) in [("/b", false), ("/a", true)] {
+        run.forget_stores();
+        run.replayed(path, 2, true);
+        assert_eq!(run.stores(), stored, "{path}");
+    }
+}
+
+#[test]
 fn refreshes_that_a_bad_call_or_a_person_caused_are_nobody_elses() {
     let mut bad_call = Run::with_token(&TOKEN);
     for n in 1..=6 {
@@ -623,6 +647,52 @@ fn a_refresh_by_hand_spends_like_a_forced_one() {
     assert_eq!(stable.flight(), Some(FetchMode::Forced));
     stable.answer(issued("B", 7200));
     assert_eq!((stable.answers(), stable.last_fetched().0), ("N2 ".to_owned(), Reason::Admin));
+}
+
+#[test]
+fn a_forced_stable_token_was_wanted_by_hand_if_anybody_asked_by_hand() {
+    let asks: [(fn(&mut Run), Reason); 4] = [
+        (|run| run.report(1, "/a"), Reason::Forced),
+        (Run::admin, Reason::Admin),
+        (
+            |run| {
+                run.admin();
+                run.report(1, "/a");
+            },
+            Reason::Admin,
+        ),
+        (
+            |run| {
+                run.pass(6900);
+                run.admin();
+            },
+            Reason::Admin,
+        ),
+    ];
+    for (n, (ask, reason)) in asks.into_iter().enumerate() {
+        let mut run = Run::with_token(&STABLE_TOKEN);
+        ask(&mut run);
+        run.answer(issued("A", 300));
+        assert_eq!((run.flight(), run.last_flight_reason()), (Some(FetchMode::Forced), reason), "{n}");
+    }
+}
+
+#[test]
+fn what_was_refused_the_forced_refresh_it_wanted_is_not_forced_later() {
+    let mut run = Run::with_token(&STABLE_TOKEN);
+    run.report(1, "/a");
+    run.answer(issued("A", 7000));
+    run.answer(issued("B", 7200));
+    run.report(2, "/a");
+    run.answer(issued("B", 7200));
+    assert_eq!(
+        (run.answers(), run.flight()),
+        ("N2 L ".to_owned(), None),
+        "within 30 seconds of the last one"
+    );
+    run.pass(6900);
+    run.answer(issued("B", 300));
+    assert_eq!(run.flight(), None, "nobody has wanted this one");
 }
 
 #[test]
@@ -828,12 +898,20 @@ fn of_two_tokens_the_one_whose_fetch_began_later_is_used_by_all_whatever_their_n
     a.peer_published(b.state());
     a.answer(issued("A2", 7200));
     assert_eq!((a.token(), a.generation(), a.due_in()), ("B".to_owned(), 2, 6899));
-    // A slept before its fetch: A's token has ended B's.
-    let (mut a, mut b) = twins();
-    b.answer(issued("B", 7200));
-    a.pass(5);
-    a.held_by_peer();
-    a.pass(1);
+    // A slept before its fetch: A's token has ended B's, whether B's news come before its answer or after it.
+    let asleep_before_its_fetch = || {
+        let (mut a, mut b) = twins();
+        b.answer(issued("B", 7200));
+        a.pass(5);
+        a.held_by_peer();
+        a.pass(1);
+        (a, b)
+    };
+    let (mut a, mut b) = asleep_before_its_fetch();
+    a.peer_published(b.state());
+    a.answer(issued("A2", 7200));
+    assert_eq!((a.token(), a.generation()), ("A2".to_owned(), 3));
+    let (mut a, mut b) = asleep_before_its_fetch();
     a.answer(issued("A2", 7200));
     a.peer_published(b.state());
     assert_eq!((a.token(), a.generation()), ("A2".to_owned(), 3));
@@ -841,6 +919,28 @@ fn of_two_tokens_the_one_whose_fetch_began_later_is_used_by_all_whatever_their_n
     b.peer_published(a.state());
     assert_eq!((b.token(), b.generation()), ("A2".to_owned(), 3));
     assert_eq!(b.previous(), Some((2, 300)));
+}
+
+#[test]
+fn a_token_is_newer_than_the_one_it_replaced_though_the_clock_was_set_back() {
+    let mut run = Run::with_token(&TOKEN);
+    let stored = run.state();
+    let mut peer = Run::start(&TOKEN, Some(stored.clone()));
+    let mut set_back = run.restart_at(stored, -200);
+    set_back.report(1, "/a");
+    set_back.answer(issued("B", 7200));
+    peer.peer_published(set_back.state());
+    assert_eq!((peer.token(), peer.generation()), ("B".to_owned(), 2));
+}
+
+#[test]
+fn a_later_end_of_the_same_token_in_the_store_is_believed_for_none_but_tickets() {
+    let mut run = Run::with_token(&TOKEN);
+    let mut stored = run.state();
+    stored.credential.as_mut().unwrap().expires_at += Duration::from_secs(100);
+    run.pass(100);
+    run.peer_published(stored);
+    assert_eq!(run.due_in(), 6800);
 }
 
 #[test]
@@ -872,7 +972,22 @@ fn a_store_that_went_back_gets_what_is_known_here() {
     assert!(run.takes_more_than(fewer), "a lower count");
     let mut fuller = run.state();
     fuller.limits.bucket.as_mut().unwrap().level = 10;
-    assert!(run.takes_more_than(fuller), "a fuller bucket");
+    assert!(run.takes_more_than(fuller.clone()), "a fuller bucket");
+    fuller.fetches = 0;
+    assert!(run.takes_more_than(fuller), "both");
+    let lower = StoredState { generation: 3, ..run.state() };
+    assert!(run.takes_more_than(lower), "the same token under a lower number");
+}
+
+#[test]
+fn a_store_that_has_no_token_gets_a_number_from_one_who_has_none_either_if_its_own_is_lower() {
+    let mut run = Run::start(&TOKEN, Some(StoredState { generation: 5, ..StoredState::default() }));
+    for (theirs, takes) in [(5, false), (3, true), (7, false)] {
+        let state = StoredState { generation: theirs, ..run.state() };
+        assert_eq!(run.takes_more_than(state), takes, "{theirs}");
+    }
+    run.answer(issued("A", 7200));
+    assert_eq!(run.generation(), 8);
 }
 
 #[test]

@@ -283,9 +283,18 @@ impl Run {
 
     /// Whether the store needs what is known here when it holds this.
     pub(super) fn takes_more_than(&mut self, stored: StoredState) -> bool {
-        self.stores = false;
+        self.forget_stores();
         self.peer_published(stored);
+        self.stores()
+    }
+
+    /// Whether anything was to be stored since [`Self::forget_stores`].
+    pub(super) fn stores(&self) -> bool {
         self.stores
+    }
+
+    pub(super) fn forget_stores(&mut self) {
+        self.stores = false;
     }
 
     pub(super) fn generation(&self) -> u64 {
