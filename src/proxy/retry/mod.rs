@@ -27,7 +27,8 @@ use decide::{Facts, Newer, Step, decide};
 /// How long a refused request waits for a forced refresh.
 const REFRESH_WAIT: Duration = Duration::from_secs(5);
 
-/// A token may have ended so long before its end as far as is known: that is counted from the answer of its fetch.
+/// So much earlier than is known here a token may end: the upstream counts its life from the issue, wxgate from the
+/// answer.
 const EARLIER_END: Duration = Duration::from_secs(1);
 
 /// Errcodes that come from before the upstream looks at the token: they say nothing about it.
