@@ -11,7 +11,7 @@ mod trial;
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -172,9 +172,9 @@ impl Evidence {
     }
 
     /// Becomes the one that finds out, unless another is.
-    pub(crate) fn probe(&self) -> Option<Probing<'_>> {
+    pub(crate) fn probe(self: &Arc<Self>) -> Option<Probing> {
         let free = self.trial().begin_probe();
-        free.then(|| Probing { evidence: self, refused: None })
+        free.then(|| Probing { evidence: Arc::clone(self), refused: None })
     }
 
     /// News about it, to be waited for; made before the view is looked at, none is missed.
@@ -226,19 +226,19 @@ impl Drop for Observer<'_> {
 
 /// The call that finds out. However it ends, the others are told.
 #[derive(Debug)]
-pub(crate) struct Probing<'a> {
-    evidence: &'a Evidence,
+pub(crate) struct Probing {
+    evidence: Arc<Evidence>,
     refused: Option<Stamp>,
 }
 
-impl Probing<'_> {
+impl Probing {
     /// It was sent at this moment, and was refused.
     pub(crate) fn refused(mut self, sent: Instant) {
         self.refused = Some(Stamp::of(sent));
     }
 }
 
-impl Drop for Probing<'_> {
+impl Drop for Probing {
     fn drop(&mut self) {
         self.evidence.trial().end_probe(self.refused);
         self.evidence.news.notify_waiters();

@@ -123,7 +123,7 @@ fn has_news(observer: &mut Observer<'_>) -> bool {
 
 #[test]
 fn who_waits_hears_of_an_accepted_call_of_a_dead_row_and_of_the_probes_end() {
-    let evidence = Evidence::default();
+    let evidence = Arc::new(Evidence::default());
     let mut observer = evidence.observe();
     for n in 1..DEAD as u64 {
         evidence.refused(at(n), at(n));
@@ -161,7 +161,7 @@ fn a_call_that_is_about_to_be_sent_again_is_company() {
 
 #[test]
 fn one_probes_for_all_and_a_probe_that_leaves_leaves_room_for_another() {
-    let evidence = Evidence::default();
+    let evidence = Arc::new(Evidence::default());
     let probing = evidence.probe().unwrap();
     assert!(evidence.probe().is_none());
     assert_eq!(evidence.view(at(1), at(1)).probe, ProbeResult::Running);

@@ -4,28 +4,18 @@
 //! other calls show that it is good. Whoever waits for the ticket waits for that too.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::time::{Instant, sleep, sleep_until};
 use zeroize::Zeroizing;
 
 use super::{Issuer, IssuerClient};
 use crate::credential::Reader;
-use crate::credential::types::{Absent, Credential, FetchAnswer, FetchMode, Renewal};
+use crate::credential::resend::{Next, Obstacle, RefusedCall, TokenVerdict};
+use crate::credential::types::{Absent, Credential, FetchAnswer, FetchMode};
 use crate::store::Pending;
 
 /// How long a ticket waits for a token, where there is none yet or a new one is fetched.
 const TOKEN_WAIT: Duration = Duration::from_secs(5);
-/// Before a call is sent once more with a token that may be good all the same.
-const PAUSE: Duration = Duration::from_millis(300);
-/// So long after its issue some nodes do not know a token; and before the last sending with one that others show to be
-/// good.
-const LAG: Duration = Duration::from_secs(1);
-/// So long the answers of other calls are waited for.
-const OBSERVED: Duration = Duration::from_millis(100);
-/// Of one call, all in all.
-const MOST_SENDINGS: u32 = 3;
-
 /// A call that issues tickets.
 #[derive(Debug)]
 struct TicketCall {
@@ -98,93 +88,58 @@ impl Issuer for Ticket {
 }
 
 impl Ticket {
-    async fn ask(&self, reader: &Reader, mut token: Arc<Credential>) -> FetchAnswer {
-        let (path, began) = (self.call.path, Instant::now());
-        let mut pauses = 0;
-        let mut known_good = false;
-        let mut sendings = 0;
-        loop {
-            sendings += 1;
-            let sent = std::time::Instant::now();
-            let answer = {
-                let _in_flight = token.sending();
-                self.send(&token).await
-            };
-            let errcode = match &answer {
-                FetchAnswer::Refused { errcode, .. } if self.call.token_refused.contains(errcode) => *errcode,
-                FetchAnswer::Issued { .. } => {
-                    reader.accepted(&token, path, sent);
-                    return answer;
-                }
-                _ => return answer,
-            };
-            reader.refused(&token, path, sent);
-            if sendings == MOST_SENDINGS {
-                match known_good {
-                    true => reader.refused_though_good(path, began),
-                    false => reader.refused_again(path, token.generation),
-                }
+    async fn ask(&self, reader: &Reader, token: Arc<Credential>) -> FetchAnswer {
+        let path = self.call.path;
+        let (mut answer, sent) = self.send(&token).await;
+        let proof = match self.verdict(reader, &answer) {
+            TokenVerdict::Accepted => {
+                reader.accepted(&token, path, sent);
                 return answer;
             }
-            let doubtful = reader.policy().doubtful.contains(&errcode);
-            known_good = doubtful && pauses == 1 && shown_good(&token, sent).await;
-            let pause = match pauses {
-                0 if doubtful && token.asked_within(LAG, Instant::now()) => Some(LAG),
-                0 if doubtful && may_be_good(&token, sent) => Some(PAUSE),
-                1 if known_good => Some(LAG),
-                _ => None,
-            };
-            if let Some(pause) = pause {
-                pauses += 1;
-                sleep(pause).await;
-                if let Ok(current) = reader.current() {
-                    token = current;
+            TokenVerdict::Silent => return answer,
+            TokenVerdict::Refused { proof } => proof,
+        };
+        let mut refused = RefusedCall::new(reader, path, token, sent, proof);
+        loop {
+            match (refused.next().await, &answer) {
+                (Next::Send(sending), _) => {
+                    let sent;
+                    (answer, sent) = self.send(&sending.token).await;
+                    refused.was_sent(sending, sent, self.verdict(reader, &answer));
                 }
-                continue;
-            }
-            match reader.renew(&token, path, TOKEN_WAIT).await {
-                Renewal::Newer(newer) => (token, pauses) = (newer, 0),
                 // Nobody refuses a ticket: there is no token to ask with.
-                Renewal::Failed => {
+                (Next::Give(Some(Obstacle::Failed)), FetchAnswer::Refused { errcode, .. }) => {
                     return FetchAnswer::Passing {
                         what: format!(
                             "the access_token is refused ({errcode}), and there is no newer one yet"
                         ),
                     };
                 }
-                Renewal::Limited | Renewal::Same => return answer,
+                (Next::Give(_), _) => return answer,
             }
         }
     }
 
-    async fn send(&self, token: &Credential) -> FetchAnswer {
+    fn verdict(&self, reader: &Reader, answer: &FetchAnswer) -> TokenVerdict {
+        match answer {
+            FetchAnswer::Issued { .. } => TokenVerdict::Accepted,
+            FetchAnswer::Refused { errcode, .. } if self.call.token_refused.contains(errcode) => {
+                TokenVerdict::Refused { proof: !reader.policy().doubtful.contains(errcode) }
+            }
+            _ => TokenVerdict::Silent,
+        }
+    }
+
+    /// The answer, and when the call was sent.
+    async fn send(&self, token: &Credential) -> (FetchAnswer, Instant) {
         let TicketCall { path, query, .. } = self.call;
         let encoded = token.encoded.expose();
         let mut call = Zeroizing::new(String::with_capacity(path.len() + query.len() + encoded.len() + 16));
         for part in [path, "?access_token=", encoded, query] {
             call.push_str(part);
         }
-        self.client.get_ticket(&call, &token.value).await
-    }
-}
-
-/// Whether a refusal may come from a node that lags behind.
-fn may_be_good(token: &Credential, sent: std::time::Instant) -> bool {
-    token.evidence_since(sent).accepted_later || Instant::now() < token.young_until
-}
-
-/// Whether a call that was sent later than this one is accepted with the token.
-async fn shown_good(token: &Credential, sent: std::time::Instant) -> bool {
-    let until = Instant::now() + OBSERVED;
-    loop {
-        // From here on no news is missed.
-        let news = token.evidence.observe();
-        if token.evidence_since(sent).accepted_later {
-            return true;
-        }
-        tokio::select! {
-            () = news => {}
-            () = sleep_until(until) => return false,
-        }
+        let _in_flight = token.sending();
+        let sent = Instant::now();
+        (self.client.get_ticket(&call, &token.value).await, sent)
     }
 }

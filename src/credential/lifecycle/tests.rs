@@ -651,7 +651,8 @@ fn a_refresh_by_hand_spends_like_a_forced_one() {
 
 #[test]
 fn a_forced_stable_token_was_wanted_by_hand_if_anybody_asked_by_hand() {
-    let asks: [(fn(&mut Run), Reason); 4] = [
+    type Ask = fn(&mut Run);
+    let asks: [(Ask, Reason); 4] = [
         (|run| run.report(1, "/a"), Reason::Forced),
         (Run::admin, Reason::Admin),
         (

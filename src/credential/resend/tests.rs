@@ -3,7 +3,6 @@
 //! Only sending is simulated, with seeded chances; deciding, waiting and fetching are the real ones.
 
 use std::cell::{Cell, RefCell};
-use std::convert::Infallible;
 use std::rc::Rc;
 use std::sync::Mutex;
 use std::time::SystemTime;
@@ -123,8 +122,11 @@ impl Store for Nowhere {
     }
 }
 
-/// One call with the current token, and what follows when that is refused: `None`, or why the caller sees an error.
-async fn call(upstream: &Upstream, reader: &Reader, load: Load, rng: &RefCell<Rng>) -> Option<&'static str> {
+/// What a caller sees of a call: nothing, or an error; and what stood in the way of a newer token.
+type Seen = Option<Option<Obstacle>>;
+
+/// One call with the current token, and what follows when that is refused.
+async fn call(upstream: &Upstream, reader: &Reader, load: Load, rng: &RefCell<Rng>) -> Seen {
     let way = || sleep(random(rng, load.way.0, load.way.1));
     let send = async |token: &Credential| {
         let _in_flight = token.sending();
@@ -132,19 +134,27 @@ async fn call(upstream: &Upstream, reader: &Reader, load: Load, rng: &RefCell<Rn
         way().await;
         let taken = upstream.takes(token);
         way().await;
-        let verdict = if taken { TokenVerdict::Accepted } else { TokenVerdict::Refused { proof: false } };
-        Ok::<_, Infallible>(Sending { answer: taken, verdict, sent })
+        (taken, sent)
     };
     let token = reader.first(Duration::from_secs(5)).await.expect("a token");
-    let Ok(Sending { answer: taken, sent, .. }) = send(&token).await;
+    let (mut taken, sent) = send(&token).await;
     if taken {
         reader.accepted(&token, PATH, sent);
         return None;
     }
-    reader.refused(&token, PATH, sent);
-    let refused = RefusedCall::new(token, sent, false);
-    let Ok((taken, why)) = refused.send_again(reader, PATH, false, send).await;
-    why.or((!taken).then_some("without a mark"))
+    let mut refused = RefusedCall::new(reader, PATH, token, sent, false);
+    loop {
+        match refused.next().await {
+            Next::Send(sending) => {
+                let sent;
+                (taken, sent) = send(&sending.token).await;
+                let verdict =
+                    if taken { TokenVerdict::Accepted } else { TokenVerdict::Refused { proof: false } };
+                refused.was_sent(sending, sent, verdict);
+            }
+            Next::Give(obstacle) => return (!taken).then_some(obstacle),
+        }
+    }
 }
 
 fn random(rng: &RefCell<Rng>, from: u64, to: u64) -> Duration {
@@ -177,7 +187,7 @@ struct Run {
     reader: Reader,
     _task: Task,
     stop: Rc<Cell<bool>>,
-    callers: JoinSet<Vec<&'static str>>,
+    callers: JoinSet<Vec<Option<Obstacle>>>,
 }
 
 impl Run {
@@ -237,7 +247,7 @@ impl Run {
     }
 
     /// What callers have seen, and the fetches.
-    async fn end(self) -> (Vec<&'static str>, usize) {
+    async fn end(self) -> (Vec<Option<Obstacle>>, usize) {
         sleep(ms(3_500)).await;
         self.stop.set(true);
         let errors = self.callers.join_all().await.concat();
@@ -281,7 +291,10 @@ fn callers_that_wait_while_the_fetch_fails_are_told_so_or_get_their_answer() {
             run.end().await
         });
         for (seed, (errors, fetches)) in runs.into_iter().enumerate() {
-            assert!(errors.iter().all(|mark| *mark == "refresh-failed"), "{load:?}, seed {seed}: {errors:?}");
+            assert!(
+                errors.iter().all(|seen| *seen == Some(Obstacle::Failed)),
+                "{load:?}, seed {seed}: {errors:?}"
+            );
             assert_eq!(fetches, 3, "{load:?}, seed {seed}");
         }
     }
