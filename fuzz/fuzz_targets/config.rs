@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use toml::{Table, Value};
+use toml::de::{DeTable, DeValue};
 use wxgate::config::Config;
 
 const SECRET: &str = "mk-5ecret-7f3a";
@@ -19,9 +19,10 @@ const FROM_ENVIRONMENT: &str = "mk-fr0m-env-91";
 
 /// Whether the secret stands in a place where nobody would expect it to be kept back. `part` is the key that the table
 /// is the value of.
-fn misplaced(table: &Table, part: &str) -> bool {
+fn misplaced(table: &DeTable<'_>, part: &str) -> bool {
     table.iter().any(|(key, value)| {
-        let guarded = match key.as_str() {
+        let (key, value) = (key.get_ref(), value.get_ref());
+        let guarded = match &**key {
             "secret" | "key" | "password" | "proxy" => true,
             // Redis's has a password, a robot's a key; an API's has neither, but somebody may think so.
             "url" => {
@@ -33,11 +34,11 @@ fn misplaced(table: &Table, part: &str) -> bool {
     })
 }
 
-fn shows(value: &Value, key: &str) -> bool {
+fn shows(value: &DeValue<'_>, key: &str) -> bool {
     match value {
-        Value::String(text) => text.contains(SECRET),
-        Value::Array(items) => items.iter().any(|item| shows(item, key)),
-        Value::Table(table) => misplaced(table, key),
+        DeValue::String(text) => text.contains(SECRET),
+        DeValue::Array(items) => items.iter().any(|item| shows(item.get_ref(), key)),
+        DeValue::Table(table) => misplaced(table, key),
         _ => false,
     }
 }
@@ -69,7 +70,9 @@ fuzz_target!(|text: &str| {
         }
     };
     assert!(!said.contains(FROM_ENVIRONMENT), "{said}");
-    if [main, more].into_iter().any(|text| text.parse::<Table>().is_ok_and(|table| misplaced(&table, ""))) {
+    // As the configuration's own reader takes it: a number that is too large is no reason for it to stop.
+    let misplaced = |text| DeTable::parse(text).is_ok_and(|table| misplaced(table.get_ref(), ""));
+    if [main, more].into_iter().any(misplaced) {
         return;
     }
     assert!(!said.contains(SECRET), "{said}");
