@@ -38,15 +38,11 @@ impl Proxy {
     ) -> Result<Response<AnswerBody>, Refusal> {
         let token = token_of(own).await?;
         let attempt = self.attempt(call, Some(&token), stats).await?;
-        match verdict(own, &attempt) {
-            TokenVerdict::Accepted => own.reader.accepted(&token, call.path, attempt.sent),
-            TokenVerdict::Silent => {}
-            TokenVerdict::Refused { proof } => {
-                let refused = RefusedCall::new(&own.reader, call.path, token, attempt.sent, proof);
-                return Box::pin(self.retry(own, call, refused, attempt.answer, stats)).await;
-            }
+        let verdict = verdict(own, &attempt);
+        match RefusedCall::after(verdict, &own.reader, call.path, token, attempt.sent) {
+            None => Ok(attempt.answer),
+            Some(refused) => Box::pin(self.retry(own, call, refused, attempt.answer, stats)).await,
         }
-        Ok(attempt.answer)
     }
 
     async fn retry(

@@ -14,8 +14,9 @@ use crate::credential::resend::{Next, Obstacle, RefusedCall, TokenVerdict};
 use crate::credential::types::{Absent, Credential, FetchAnswer, FetchMode};
 use crate::store::Pending;
 
-/// How long a ticket waits for a token, where there is none yet or a new one is fetched.
+/// How long a ticket waits for the first token of its account.
 const TOKEN_WAIT: Duration = Duration::from_secs(5);
+
 /// A call that issues tickets.
 #[derive(Debug)]
 struct TicketCall {
@@ -89,17 +90,11 @@ impl Issuer for Ticket {
 
 impl Ticket {
     async fn ask(&self, reader: &Reader, token: Arc<Credential>) -> FetchAnswer {
-        let path = self.call.path;
         let (mut answer, sent) = self.send(&token).await;
-        let proof = match self.verdict(reader, &answer) {
-            TokenVerdict::Accepted => {
-                reader.accepted(&token, path, sent);
-                return answer;
-            }
-            TokenVerdict::Silent => return answer,
-            TokenVerdict::Refused { proof } => proof,
+        let verdict = self.verdict(reader, &answer);
+        let Some(mut refused) = RefusedCall::after(verdict, reader, self.call.path, token, sent) else {
+            return answer;
         };
-        let mut refused = RefusedCall::new(reader, path, token, sent, proof);
         loop {
             match (refused.next().await, &answer) {
                 (Next::Send(sending), _) => {

@@ -103,17 +103,25 @@ pub(crate) struct RefusedCall<'c> {
 }
 
 impl<'c> RefusedCall<'c> {
-    /// A call of this path that was sent at `sent` with this token, and refused, which it reports; `proof`: its errcode
-    /// alone proves the token dead.
-    pub(crate) fn new(
+    /// Reports what the first answer to a call of this path, sent at `sent`, says of its token; the call, where the
+    /// upstream refused that.
+    pub(crate) fn after(
+        verdict: TokenVerdict,
         reader: &'c Reader,
         path: &'c str,
         token: Arc<Credential>,
         sent: std::time::Instant,
-        proof: bool,
-    ) -> Self {
+    ) -> Option<Self> {
+        let proof = match verdict {
+            TokenVerdict::Accepted => {
+                reader.accepted(&token, path, sent);
+                return None;
+            }
+            TokenVerdict::Silent => return None,
+            TokenVerdict::Refused { proof } => proof,
+        };
         reader.refused(&token, path, sent);
-        Self {
+        Some(Self {
             reader,
             path,
             began: Instant::from_std(sent),
@@ -132,7 +140,7 @@ impl<'c> RefusedCall<'c> {
             answered: false,
             since: Instant::now(),
             waited: Duration::ZERO,
-        }
+        })
     }
 
     /// It cannot be sent again. Others profit from a newer token, unless a call that was sent later was accepted.
