@@ -172,3 +172,51 @@ impl Beginning {
         if self.all.is_empty() { self.first } else { self.all.freeze() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_beginning_is_all_its_chunks_in_order() {
+        for chunks in [&[][..], &["abc"], &["abc", "d"], &["", "abc"], &["a", "", "bc", "d"], &["", "", "a"]]
+        {
+            let mut beginning = Beginning::default();
+            for chunk in chunks {
+                beginning.push(Bytes::from_static(chunk.as_bytes()));
+            }
+            let whole = chunks.concat();
+            assert_eq!(
+                (beginning.as_slice(), beginning.len()),
+                (whole.as_bytes(), whole.len()),
+                "{chunks:?}"
+            );
+            assert_eq!(beginning.freeze(), whole, "{chunks:?}");
+        }
+    }
+
+    #[test]
+    fn a_single_chunk_is_not_copied() {
+        let chunk = Bytes::from("abc".to_owned());
+        let mut beginning = Beginning::default();
+        beginning.push(chunk.clone());
+        assert_eq!(beginning.freeze().as_ptr(), chunk.as_ptr());
+    }
+
+    #[test]
+    fn a_compressed_beginning_is_due_whenever_it_has_doubled_and_a_plain_one_always() {
+        let looks = |coding, size: usize| -> Vec<usize> {
+            let mut beginning = Beginning::default();
+            let chunk = vec![b'x'; size];
+            (0..100 / size)
+                .filter_map(|_| {
+                    beginning.push(Bytes::from(chunk.clone()));
+                    beginning.is_due(coding).then_some(beginning.len())
+                })
+                .collect()
+        };
+        assert_eq!(looks(Coding::Gzip, 1), [1, 2, 4, 8, 16, 32, 64]);
+        assert_eq!(looks(Coding::Brotli, 3), [3, 6, 12, 24, 48, 96]);
+        assert_eq!(looks(Coding::Identity, 25), [25, 50, 75, 100]);
+    }
+}
