@@ -22,8 +22,8 @@ of WeCom, one without a token of its own, one that comes and goes in a file of i
   token thefts   a few at the beginning, then one a minute for both accounts together, now and then a token that
                  is over (42001), or a fetch that fails first. With the restarts of the sandbox that is less than the
                  bucket of forced refreshes gains, so that `refresh-limited` should stay rare
-  lagging nodes  a third or half of the calls refuse a new token for a second (40001), or one in a hundred
-                 refuses a token at random, whatever its age: thrice the same call once in a million
+  lagging nodes  a third or half of the calls refuse a new token for a second (40001), or three in a thousand
+                 refuse a token at random, whatever its age: thrice the same call once in 37 million
   dead lines     all connections to the sandbox stay open and carry nothing any more, not even an acknowledgement
   early answers  an upload is answered after its first 64 KiB, and the connection is closed
   sandbox        resets, answers that hang past response_timeout, status 502, errcode -1, also for token calls;
