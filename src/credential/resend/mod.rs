@@ -11,6 +11,7 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep};
 
 use super::evidence::{ProbeResult, Probing, View};
@@ -23,6 +24,9 @@ const REFRESH_WAIT: Duration = Duration::from_secs(5);
 /// So much earlier than is known here a token may end: the upstream counts its life from the issue, wxgate from the
 /// answer.
 const EARLIER_END: Duration = Duration::from_secs(1);
+
+/// By so long after every node knows a token, calls that were sent then have their answers.
+const ANSWERED: Duration = Duration::from_millis(500);
 
 /// What an answer says about the token that its call was made with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,11 +147,20 @@ impl<'c> RefusedCall<'c> {
         })
     }
 
-    /// It cannot be sent again. Others profit from a newer token, unless a call that was sent later was accepted.
+    /// It cannot be sent again. Others profit from a newer token, unless a call that was sent later was accepted; where nodes
+    /// may not know this one yet, that is seen once they do.
     pub(crate) fn give_up(self) {
-        if !self.view().accepted_later {
-            self.reader.start_renewal(&self.token, self.path);
+        let may_lag_for = self.view().may_lag_for;
+        if self.proof || may_lag_for.is_zero() {
+            return start_renewal(self.reader, self.path, &self.token, self.sent);
         }
+        let (reader, path) = (self.reader.clone(), self.path.to_owned());
+        let (token, sent) = (Arc::clone(&self.token), self.sent);
+        // The caller has its answer meanwhile.
+        spawn_local(async move {
+            sleep(may_lag_for + ANSWERED).await;
+            start_renewal(&reader, &path, &token, sent);
+        });
     }
 
     /// Waits until it is time to send the call again, as long as that helps. What is sent is handed to
@@ -314,5 +327,12 @@ impl<'c> RefusedCall<'c> {
         } else {
             self.reader.refused_again(self.path, self.token.generation);
         }
+    }
+}
+
+/// Reports that a call of this path was refused, unless one that was sent after it was accepted.
+fn start_renewal(reader: &Reader, path: &str, refused: &Credential, sent: std::time::Instant) {
+    if !refused.evidence_since(sent).accepted_later {
+        reader.start_renewal(refused, path);
     }
 }

@@ -346,6 +346,27 @@ fn a_young_token_that_is_stolen_is_replaced_and_no_caller_sees_it() {
 }
 
 #[test]
+fn calls_that_cannot_be_sent_again_cost_no_fetch_where_nodes_lag() {
+    for load in LOADS {
+        let runs = each_seed(8, async |seed| {
+            let run = Run::start(seed, load, 7200).await;
+            run.upstream.state().lagging = 0.5;
+            run.upstream.steal();
+            run.after_the_next_token(ms(200)).await;
+            for _ in 0..5 {
+                let (token, verdict) =
+                    (run.reader.current().unwrap(), TokenVerdict::Refused { proof: false });
+                let sent = Instant::now().into_std();
+                RefusedCall::after(verdict, &run.reader, PATH, token, sent).unwrap().give_up();
+                sleep(ms(150)).await;
+            }
+            run.end().await
+        });
+        nothing_seen(load, runs, 2);
+    }
+}
+
+#[test]
 fn a_token_that_was_never_good_is_replaced_and_costs_not_all_callers_their_answers() {
     for load in LOADS {
         let runs = each_seed(2, async |seed| {
