@@ -385,7 +385,9 @@ mod headers {
 
     fn upstream(bencher: Bencher<'_, '_>, head: &str) {
         let (headers, host) = (fields(head), HeaderValue::from_static("api.weixin.qq.com"));
-        bencher.with_inputs(|| headers.clone()).bench_refs(|headers| to_upstream(headers, &host));
+        bencher
+            .with_inputs(|| headers.clone())
+            .bench_refs(|headers| to_upstream(headers, Version::HTTP_11, &host));
     }
 
     fn caller(bencher: Bencher<'_, '_>, head: &str) {

@@ -1,7 +1,7 @@
 //! The last calls that failed or were repeated, in rings of bounded size.
 //!
 //! Each worker writes a ring of its own, so that no worker waits for another; whoever looks merges them. No query, no
-//! token, no body is kept: the fields of the access line, and the upstream's errmsg, cut and masked.
+//! token, no body is kept: the fields of the access line, and the answer's errmsg, cut and masked.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,7 +31,7 @@ pub struct Call {
     pub took: Duration,
     /// Whose errcodes its account gets.
     pub product: Product,
-    /// The upstream's errmsg.
+    /// The answer's errmsg: the upstream's, or that of an answer of wxgate's own.
     pub errmsg: Option<String>,
     /// What its access line says.
     pub stats: RequestStats,

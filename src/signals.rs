@@ -10,7 +10,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use crate::app::{Order, ReloadRequest, Reloaded, Reloads};
+use crate::app::fixed::in_force;
+use crate::app::{Order, ReloadOutcome, ReloadRequest, Reloaded, Reloads};
 use crate::config::{Loaded, Loader, Setting, changed};
 use crate::{logging, process};
 
@@ -195,7 +196,7 @@ impl Again {
     }
 
     /// The keys that have changed, or why the configuration cannot be used.
-    async fn apply(&mut self, loaded: Loaded, orders: &mpsc::Sender<Order>) -> Reloaded {
+    async fn apply(&mut self, loaded: Loaded, orders: &mpsc::Sender<Order>) -> ReloadOutcome {
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
         }
@@ -208,17 +209,17 @@ impl Again {
         process::allow_open_files(loaded.config.connections());
         self.watch = loaded.config.watch;
         let (done, is_done) = oneshot::channel();
-        let settings = loaded.settings.clone();
-        let order = Order::Reload { config: Box::new(loaded.config), settings: loaded.settings, done };
+        let settings = in_force(loaded.settings, &self.settings);
+        let order = Order::Reload { config: Box::new(loaded.config), settings: settings.clone(), done };
         if orders.send(order).await.is_err() {
             return Err(vec!["wxgate is stopping".to_owned()]);
         }
         // Whether it could be used has been logged; either way the reload is over.
         match is_done.await {
-            Ok(Ok(())) => {
+            Ok(Ok(needs_restart)) => {
                 let changed = changed(&self.settings, &settings);
                 self.settings = settings;
-                Ok(changed)
+                Ok(Reloaded { changed, needs_restart })
             }
             Ok(Err(error)) => Err(vec![error]),
             Err(_) => Err(vec!["wxgate is stopping".to_owned()]),

@@ -44,7 +44,7 @@ pub struct RequestStats {
     pub status: u16,
     /// Top-level errcode of the answer, where there was one to read.
     pub errcode: Option<i64>,
-    /// What WeChat says of a call that failed, without the token, cut at 200 bytes.
+    /// What WeChat says of a call that failed, without the token, cut at 200 bytes; or what wxgate's own answer says.
     pub errmsg: Option<Box<str>>,
     /// WeChat's id of a call that failed.
     pub rid: Option<Box<str>>,

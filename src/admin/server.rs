@@ -34,11 +34,20 @@ const REFRESH_WAIT: Duration = Duration::from_secs(15);
 /// How long a reload is waited for.
 const RELOAD_WAIT: Duration = Duration::from_secs(60);
 
-/// What has changed with a reload, or what is wrong with the new configuration.
-pub type Reloaded = Result<Vec<String>, Vec<String>>;
+/// The keys that a new configuration has changed.
+#[derive(Debug)]
+pub struct Reloaded {
+    /// Those whose new values are in force.
+    pub changed: Vec<String>,
+    /// Those whose old values are, until the process is started again.
+    pub needs_restart: Vec<&'static str>,
+}
+
+/// What came of a reload, or what is wrong with the new configuration.
+pub type ReloadOutcome = Result<Reloaded, Vec<String>>;
 
 /// Whoever reads the configuration again is asked with one of these, to be answered when that is over.
-pub type ReloadRequest = oneshot::Sender<Reloaded>;
+pub type ReloadRequest = oneshot::Sender<ReloadOutcome>;
 
 /// The admin listener's handler.
 #[derive(Clone)]
@@ -252,7 +261,9 @@ impl Server {
             is_done.await.ok()
         };
         match tokio::time::timeout(RELOAD_WAIT, asked).await {
-            Ok(Some(Ok(changed))) => json_answer(StatusCode::OK, &json!({ "changed": changed })),
+            Ok(Some(Ok(Reloaded { changed, needs_restart }))) => {
+                json_answer(StatusCode::OK, &json!({ "changed": changed, "needs_restart": needs_restart }))
+            }
             Ok(Some(Err(errors))) => json_answer(
                 StatusCode::BAD_REQUEST,
                 &json!({ "error": "configuration", "message": errors.join("\n"), "errors": errors }),

@@ -2,7 +2,10 @@
 
 use std::net::SocketAddr;
 
-use crate::config::{AdminListen, Config, LogFormat};
+use crate::config::{AdminListen, Config, LogFormat, Setting};
+
+const KEYS: [&str; 6] =
+    ["listen", "tls.listen", "workers", "log_format", "admin.listen", "limits.replay_total"];
 
 /// The values of those keys.
 pub(super) struct Fixed {
@@ -30,16 +33,56 @@ impl Fixed {
     /// The keys that a new configuration changes in vain.
     pub(super) fn differs_from(&self, config: &Config) -> Vec<&'static str> {
         let new = Self::of(config);
-        [
-            ("listen", self.listen != new.listen),
-            ("tls.listen", self.tls_listen != new.tls_listen),
-            ("workers", self.workers != new.workers),
-            ("log_format", self.log_format != new.log_format),
-            ("admin.listen", self.admin_listen != new.admin_listen),
-            ("limits.replay_total", self.replay_total != new.replay_total),
-        ]
-        .into_iter()
-        .filter_map(|(key, changed)| changed.then_some(key))
-        .collect()
+        let differs = [
+            self.listen != new.listen,
+            self.tls_listen != new.tls_listen,
+            self.workers != new.workers,
+            self.log_format != new.log_format,
+            self.admin_listen != new.admin_listen,
+            self.replay_total != new.replay_total,
+        ];
+        KEYS.into_iter().zip(differs).filter_map(|(key, differs)| differs.then_some(key)).collect()
+    }
+}
+
+/// The settings that are in force after a reload: a new configuration's, but for those keys, which stay as they are `now`.
+pub(crate) fn in_force(new: Vec<Setting>, now: &[Setting]) -> Vec<Setting> {
+    let is_fixed = |setting: &&Setting| KEYS.contains(&setting.key.as_str());
+    let same_in = |all: &[Setting], one: &Setting| all.iter().find(|setting| setting.key == one.key).cloned();
+    let gone: Vec<_> =
+        now.iter().filter(is_fixed).filter(|one| same_in(&new, one).is_none()).cloned().collect();
+    let stays = |setting: Setting| match is_fixed(&&setting) {
+        true => same_in(now, &setting),
+        false => Some(setting),
+    };
+    new.into_iter().filter_map(stays).chain(gone).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use std::path::Path;
+
+    #[test]
+    fn a_new_configuration_is_in_force_but_for_what_takes_a_restart() {
+        let read = |text: &str| {
+            let text = format!("state_dir = 's'\n{text}\n[[account]]\nappid = 'wx1'\nsecret = 's'\n");
+            Config::from_toml(&text, Path::new("wxgate.toml"), &|_| None).unwrap().settings
+        };
+        let shown = |settings: &[Setting], key: &str| {
+            settings.iter().find(|setting| setting.key == key).map(|setting| setting.value.clone())
+        };
+        let now = read("workers = 1\nwatch = true\n[admin]\nlisten = '127.0.0.1:1'");
+        let other = read("workers = 2\nwatch = false\n[admin]\nlisten = '127.0.0.1:2'");
+        let bare = read("workers = 3");
+        for (new, watch) in [(&now, true), (&other, false), (&bare, false)] {
+            let merged = in_force(new.clone(), &now);
+            assert_eq!(shown(&merged, "workers"), shown(&now, "workers"));
+            assert_eq!(shown(&merged, "admin.listen"), shown(&now, "admin.listen"));
+            assert_eq!(shown(&merged, "watch"), Some(watch.into()));
+        }
+        let merged = in_force(other, &bare);
+        assert_eq!(shown(&merged, "admin.listen"), shown(&bare, "admin.listen"), "it does not listen");
     }
 }

@@ -5,7 +5,7 @@
 //! behind that choice are in ARCHITECTURE.md. Knows no command line and no signal.
 
 mod admin;
-mod fixed;
+pub(crate) mod fixed;
 mod in_force;
 mod listening;
 mod tokens;
@@ -20,7 +20,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::admin::gate::{At, Rules};
-pub use crate::admin::server::{ReloadRequest, Reloaded};
+pub use crate::admin::server::{ReloadOutcome, ReloadRequest, Reloaded};
 use crate::admin::sources::{InForce, Sources};
 use crate::admin::view::Phase;
 use crate::alert::Alerts;
@@ -57,10 +57,10 @@ pub enum Order {
     Reload {
         /// The new one.
         config: Box<Config>,
-        /// The same key by key, for those who show it.
+        /// Key by key what will be in force, for those who show it.
         settings: Vec<Setting>,
-        /// Told when it is in use, or why it cannot be.
-        done: oneshot::Sender<Result<(), String>>,
+        /// Told when it is in use, with the keys that take a restart, or why it cannot be.
+        done: oneshot::Sender<Result<Vec<&'static str>, String>>,
     },
     /// Go on for `shutdown_delay`, then accept no more, let requests in flight finish for up to `shutdown_grace`, end.
     Stop,
@@ -233,17 +233,17 @@ impl App {
     }
 
     /// Goes on with another configuration, or, when that cannot be, with the present one.
-    async fn reload(&mut self, config: Config, settings: &[Setting]) -> Result<(), String> {
+    async fn reload(&mut self, config: Config, settings: &[Setting]) -> Result<Vec<&'static str>, String> {
         let waiting = self.fixed.differs_from(&config);
         let outcome = self.apply(config, settings).await;
         self.sources.reloaded(outcome.as_ref().err().map(|error| error.to_string()).into_iter().collect());
         match outcome {
             Ok(()) => {
-                for key in waiting {
+                for key in &waiting {
                     tracing::warn!("`{key}` is not what is in use; that takes effect with a restart");
                 }
                 tracing::info!("the configuration has been read again");
-                Ok(())
+                Ok(waiting)
             }
             Err(error) => {
                 tracing::error!(%error, "the new configuration cannot be used; going on with the old one");

@@ -3,7 +3,7 @@
 //! A file with a syntax error is not read any further, for what the parser makes of the rest is guesswork.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -82,14 +82,9 @@ fn read_all(main: &Text, findings: &Findings<'_>) -> Option<Config> {
     let report = Report::new(&main.path, &main.text, findings);
     let document = parsed(&report)?;
     let mut top = Table::new(document.get_ref(), &(0..0), keys::section(TOP), String::new(), &report);
-    let named = top.key("accounts", |value| value.list("an array of paths", text::named));
-    let mut included = Vec::new();
-    for path in named.into_iter().flatten() {
-        match text::read(path.display().to_string(), &path, findings.files, findings.env) {
-            Ok(text) => included.push(text),
-            Err(NoText { line, words }) => findings.problem_in(&path, line, words),
-        }
-    }
+    let included = |entry: &Value<'_>| Some(texts(entry, text::named(entry)?, findings));
+    let included = top.key("accounts", |value| value.list("an array of paths", included));
+    let included: Vec<Text> = included.into_iter().flatten().collect();
     let reports: Vec<Report<'_>> =
         included.iter().map(|text| Report::new(&text.path, &text.text, findings)).collect();
     let documents: Vec<_> = reports.iter().map(parsed).collect();
@@ -111,6 +106,22 @@ fn read_all(main: &Text, findings: &Findings<'_>) -> Option<Config> {
         }
     }
     config
+}
+
+/// The texts of the files that an entry of `accounts` names, but for those that cannot be read, which are reported.
+fn texts(entry: &Value<'_>, paths: Vec<PathBuf>, findings: &Findings<'_>) -> Vec<Text> {
+    let read =
+        |path: PathBuf| match text::read(path.display().to_string(), &path, findings.files, findings.env) {
+            Ok(text) => Some(text),
+            Err(NoText { line: None, words }) => {
+                entry.say(format!("`{}`: {words}; want the path of a TOML file", path.display()))
+            }
+            Err(NoText { line, words }) => {
+                findings.problem_in(&path, line, words);
+                None
+            }
+        };
+    paths.into_iter().filter_map(read).collect()
 }
 
 /// The document, unless the text is not TOML, which is reported.

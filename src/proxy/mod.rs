@@ -182,5 +182,6 @@ fn refused(refusal: &Refusal, stats: &mut RequestStats) -> Response<AnswerBody> 
     stats.code = Some(refusal.shape().code);
     stats.cause = refusal.cause().map(|cause| cause.to_owned().into());
     stats.errcode = Some(refusal.shape().errcode);
+    stats.errmsg = Some(refusal.message().into());
     own::refusal(refusal)
 }

@@ -104,7 +104,10 @@ fn what_names_no_file_is_wrong_and_an_empty_folder_is_not() {
     );
     assert_eq!(
         complaints(&[("wxgate.toml", &format!("accounts = ['no.toml']\n{ACCOUNT}"))]),
-        ["no.toml: cannot read the configuration: No such file or directory (os error 2)"]
+        [
+            "wxgate.toml:1: accounts[0]: `no.toml`: cannot read the configuration: No such file or directory (os error 2); \
+             want the path of a TOML file"
+        ]
     );
     assert_eq!(
         complaints(&[("wxgate.toml", &format!("accounts = 'a.toml'\n{ACCOUNT}"))]),
@@ -134,8 +137,6 @@ fn an_included_file_is_a_file_like_any_other() {
     rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RWXU).unwrap();
     let errors =
         Config::load(Some(&folder.path().join("wxgate.toml")), &env_of(&[])).unwrap_err().to_string();
-    assert!(
-        errors
-            .ends_with("accounts.d/b.toml: cannot read the configuration: it is a FIFO, want a regular file")
-    );
+    let end = "accounts.d/b.toml`: cannot read the configuration: it is a FIFO, want a regular file; want the path of a TOML file";
+    assert!(errors.contains("wxgate.toml:1: accounts[0]: `") && errors.ends_with(end), "{errors}");
 }

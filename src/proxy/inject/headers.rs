@@ -3,6 +3,7 @@
 //! A pure edit of a header map. Names keep the caller's spelling (`header_case.rs`), values stay byte
 //! for byte; the one exception are codings that wxgate could not look into.
 
+use http::Version;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use crate::proxy::fields::{drop_hop_by_hop_and, lines};
@@ -20,11 +21,13 @@ static PRIVATE: [HeaderName; 5] = [
 const READABLE: [&str; 5] = ["gzip", "x-gzip", "deflate", "br", "identity"];
 
 /// Edits a caller's fields into what the upstream gets.
-pub fn to_upstream(headers: &mut HeaderMap, host: &HeaderValue) {
+pub fn to_upstream(headers: &mut HeaderMap, version: Version, host: &HeaderValue) {
     let private = |name: &HeaderName| PRIVATE.contains(name) || name.as_str().starts_with("x-forwarded-");
     drop_hop_by_hop_and(headers, private);
     keep_readable_codings(headers);
-    join_cookies(headers);
+    if version == Version::HTTP_2 {
+        join_cookies(headers);
+    }
     headers.insert(header::HOST, host.clone());
 }
 
@@ -50,7 +53,8 @@ fn keep_readable_codings(headers: &mut HeaderMap) {
     }
 }
 
-/// HTTP/2 callers may split cookies over several fields, HTTP/1.1 wants one (RFC 9113 section 8.2.3).
+/// A caller over HTTP/2 may split its cookies over several fields, which have to be one again in HTTP/1.1 (RFC 9113 section
+/// 8.2.3).
 fn join_cookies(headers: &mut HeaderMap) {
     if lines(headers, &header::COOKIE).nth(1).is_none() {
         return;
@@ -66,11 +70,15 @@ mod tests {
     use super::*;
 
     fn edited(fields: &[(&'static str, &'static str)]) -> Vec<(String, String)> {
+        edited_of(Version::HTTP_11, fields)
+    }
+
+    fn edited_of(version: Version, fields: &[(&'static str, &'static str)]) -> Vec<(String, String)> {
         let mut headers = HeaderMap::new();
         for (name, value) in fields {
             headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
-        to_upstream(&mut headers, &HeaderValue::from_static("api.weixin.qq.com"));
+        to_upstream(&mut headers, version, &HeaderValue::from_static("api.weixin.qq.com"));
         let mut all: Vec<_> =
             headers.iter().map(|(n, v)| (n.to_string(), v.to_str().unwrap().to_owned())).collect();
         all.sort();
@@ -129,8 +137,12 @@ mod tests {
     }
 
     #[test]
-    fn split_cookies_are_joined() {
-        let found = edited(&[("cookie", "a=1"), ("cookie", "b=2")]);
-        assert_eq!(found[0], ("cookie".to_owned(), "a=1; b=2".to_owned()));
+    fn split_cookies_of_http_2_are_joined_and_others_pass_as_they_are() {
+        for (version, right) in [(Version::HTTP_2, &["a=1; b=2"][..]), (Version::HTTP_11, &["a=1", "b=2"])] {
+            let found = edited_of(version, &[("cookie", "a=1"), ("cookie", "b=2")]);
+            let cookies: Vec<_> =
+                found.iter().filter(|(name, _)| name == "cookie").map(|(_, value)| value).collect();
+            assert_eq!(cookies, right, "{version:?}");
+        }
     }
 }

@@ -78,7 +78,7 @@ impl<'a> Call<'a> {
             || fields::has(&headers, &header::TRANSFER_ENCODING)
             || (version == Version::HTTP_2
                 && !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS));
-        headers::to_upstream(&mut headers, upstream.host_header());
+        headers::to_upstream(&mut headers, version, upstream.host_header());
         let given = fields::lines(&headers, &header::CONTENT_LENGTH)
             .next()
             .is_some_and(|value| is_length(value, body.length()));

@@ -183,6 +183,33 @@ async fn whether_the_last_reload_worked_is_told_however_it_was_asked_for() {
     assert_eq!(child.code().await, 0);
 }
 
+#[tokio::test]
+async fn a_reload_tells_what_is_in_force_and_what_takes_a_restart() {
+    let fake = Fake::answering(|_| Reply::json("{}")).await;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("gate.toml");
+    let settings = with_admin("listen = \"unix:admin.sock\"");
+    let child = Child::start(&mut serve(dir.path(), &fake.url(), &settings));
+    child.line("(callers)").await;
+    let first = std::fs::read_to_string(&file).unwrap();
+    let second = format!("shutdown_grace = \"7s\"\n{}", first.replace("unix:admin.sock", "unix:other.sock"));
+    let path = dir.path().join("admin.sock");
+    let grace = |shown: &str| shown.contains("\"7s\"");
+    for (text, changed, needs_restart) in [
+        (&second, "[\"shutdown_grace\"]", "[\"admin.listen\"]"),
+        (&second, "[]", "[\"admin.listen\"]"),
+        (&first, "[\"shutdown_grace\"]", "[]"),
+    ] {
+        std::fs::write(&file, text).unwrap();
+        let answer = post(&path, "/reload").await;
+        let right = format!("{{\"changed\":{changed},\"needs_restart\":{needs_restart}}}");
+        assert!(answer.trim_end().ends_with(&right), "{answer}");
+        let (_, shown) = get(UnixStream::connect(&path).await.unwrap(), "/config").await;
+        assert!(shown.contains("unix:admin.sock") && !shown.contains("other.sock"), "{shown}");
+        assert_eq!(grace(&shown), text == &second, "{shown}");
+    }
+}
+
 async fn post(path: &Path, target: &str) -> String {
     let mut stream = UnixStream::connect(path).await.unwrap();
     let head = format!("POST {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");

@@ -94,6 +94,11 @@ async fn calls_that_failed_or_were_healed_are_explained_in_both_languages() {
     assert_eq!(of("error"), [json!("not-found"), json!(null), json!(null)]);
     assert!(calls[1]["errmsg"].as_str().unwrap().starts_with("invalid openid"));
     assert!(calls[1]["explain"].as_str().unwrap().contains(APPID));
+    let own = calls[0]["errmsg"].as_str().unwrap();
+    assert!(
+        own.starts_with("this path is not among the account's `paths`"),
+        "what the caller was told: {own}"
+    );
     let fields = ["Host: localhost", "Accept-Language: fr, zh-CN;q=0.9, en;q=0.8"];
     let chinese = json(&ask(&gate, "GET", "/calls", &fields, "").await);
     assert!(chinese["calls"][1]["explain"].as_str().unwrap().contains("不属于这个账号"), "{chinese}");
