@@ -267,7 +267,9 @@ async fn what_wechat_does_not_encrypt_is_forwarded_as_it_is() {
 async fn nothing_of_a_call_but_its_path_is_seen_on_the_way() {
     let fake = Fake::answering(|_| Reply::errcode(45009)).await;
     let gate = Gate::with(&fake.url(), settings("")).await;
-    let answer = gate.post(&format!("{RISK}?openid=o1"), r#"{"client_ip":"127.0.0.1"}"#).await;
+    let fields = ["Accept-Encoding: gzip", "Content-Type: application/json"];
+    let sent = request("POST", &format!("{RISK}?openid=o1"), &fields, br#"{"client_ip":"127.0.0.1"}"#);
+    let answer = gate.send(&sent).await;
     assert_eq!(answer.errcode(), 45009, "an error that WeChat answers before it decrypts");
     let seen = fake.seen().pop().unwrap();
     assert_eq!(seen.line(), format!("POST {RISK}?access_token={TOKEN} HTTP/1.1"));
