@@ -26,7 +26,7 @@ const REFRESH_WAIT: Duration = Duration::from_secs(5);
 const EARLIER_END: Duration = Duration::from_secs(1);
 
 /// By so long after every node knows a token, calls that were sent then have their answers.
-const ANSWERED: Duration = Duration::from_millis(500);
+const ANSWERED: Duration = Duration::from_millis(250);
 
 /// What an answer says about the token that its call was made with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
