@@ -9,8 +9,8 @@ use super::transport::Transport;
 
 /// How long, and how much, is read and thrown away after an early answer, so that the caller gets to read it
 /// instead of a reset connection.
-const LINGER: Duration = Duration::from_secs(5);
-const LINGER_BYTES: usize = 64 << 20;
+pub(super) const LINGER: Duration = Duration::from_secs(5);
+pub(super) const LINGER_BYTES: usize = 64 << 20;
 
 /// Ends a connection. After an early answer no more is written, and what still comes is thrown away for a while:
 /// closing at once would reset the connection and lose the answer. `clean`: the caller owes nothing and has sent

@@ -279,3 +279,34 @@ async fn a_caller_who_answers_nothing_does_not_hold_up_the_end() {
     tokio::task::spawn_blocking(|| gate.stop()).await.unwrap();
     assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
 }
+
+#[tokio::test]
+async fn an_answer_reaches_a_caller_that_is_still_sending_its_body() {
+    let fake = Fake::answering(|_| Reply::json("{}")).await;
+    let limits = "max_body = \"64KiB\"".to_owned();
+    let gate = Gate::with(&fake.url(), Settings { limits, ..Settings::default() }).await;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("body");
+    std::fs::write(&file, vec![b'x'; 4 << 20]).unwrap();
+    for (path, right) in [("/cgi-bin/x", "413"), ("/nowhere", "404")] {
+        // curl 7.88 loses the answer when its stream is reset behind it.
+        let curl = tokio::process::Command::new("curl")
+            .args([
+                "-q",
+                "-sS",
+                "--max-time",
+                "20",
+                "--http2-prior-knowledge",
+                "-w",
+                " %{http_code}",
+                "--data-binary",
+            ])
+            .arg(format!("@{}", file.display()))
+            .arg(format!("http://{}{path}", gate.addr))
+            .output()
+            .await
+            .unwrap();
+        let (told, errors) = (String::from_utf8_lossy(&curl.stdout), String::from_utf8_lossy(&curl.stderr));
+        assert!(told.starts_with("{\"errcode\":") && told.ends_with(right), "{path}: {told} {errors}");
+    }
+}
