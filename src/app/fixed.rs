@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use crate::config::{AdminListen, Config, LogFormat, Setting};
 
+/// In the order of [`Fixed::differs_from`].
 const KEYS: [&str; 6] =
     ["listen", "tls.listen", "workers", "log_format", "admin.listen", "limits.replay_total"];
 
@@ -84,5 +85,32 @@ mod tests {
         }
         let merged = in_force(other, &bare);
         assert_eq!(shown(&merged, "admin.listen"), shown(&bare, "admin.listen"), "it does not listen");
+    }
+    #[test]
+    fn each_of_these_keys_is_told_by_its_name() {
+        let read = |keys: &[&str]| {
+            let chosen =
+                |key: &str, value: &str| if keys.contains(&key) { value.to_owned() } else { String::new() };
+            let text = format!(
+                "state_dir = 's'\n{}{}{}[limits]\n{}{}{}[[account]]\nappid = 'wx1'\nsecret = 's'\n",
+                chosen("listen", "listen = '127.0.0.1:1'\n"),
+                chosen("workers", "workers = 77\n"),
+                chosen("log_format", "log_format = 'ecs'\n"),
+                chosen("limits.replay_total", "replay_total = '65MiB'\n"),
+                chosen("admin.listen", "[admin]\nlisten = '127.0.0.1:2'\n"),
+                chosen(
+                    "tls.listen",
+                    "[tls]\nlisten = '127.0.0.1:3'\ncert = 'certs/server.pem'\nkey = 'certs/server.key'\n"
+                ),
+            );
+            Config::from_toml(&text, Path::new("wxgate.toml"), &|_| None)
+                .unwrap_or_else(|e| panic!("{e}"))
+                .config
+        };
+        let running = Fixed::of(&read(&[]));
+        for key in KEYS {
+            assert_eq!(running.differs_from(&read(&[key])), [key]);
+        }
+        assert_eq!(running.differs_from(&read(&KEYS)), KEYS);
     }
 }

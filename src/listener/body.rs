@@ -1,4 +1,4 @@
-//! The body of a caller's request, as a handler reads it.
+//! The body of a caller's request, as a handler reads it; over HTTP/2, what it leaves unread is thrown away here.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
