@@ -38,7 +38,7 @@ pub struct RequestedCall<'a> {
     pub asks_for_token: bool,
 }
 
-/// Finds the caller: the first whose address and key fit and who may make this call. `requested` is `None` for a
+/// Finds the caller: the first of those who fit ([`who_fit`]) that may make this call. `requested` is `None` for a
 /// request that belongs to no account: it tells no stranger what there is. With no callers configured
 /// everyone may call, and nobody has a name.
 ///
@@ -55,10 +55,7 @@ pub fn authorize<'c>(
     }
     let mut known = false;
     let mut asks_for_placeholder = None;
-    for caller in callers {
-        if !fits(caller, peer, headers) {
-            continue;
-        }
+    for caller in who_fit(callers, peer, headers) {
         known = true;
         match requested {
             Some(requested) if requested.asks_for_token => {
@@ -86,9 +83,17 @@ pub fn authorize<'c>(
     }))
 }
 
-/// The first caller whose address and key fit, whatever it may call.
+/// The first caller who fits, whatever it may call.
 pub fn first_known<'c>(callers: &'c [Caller], peer: IpAddr, headers: &HeaderMap) -> Option<&'c Caller> {
-    callers.iter().find(|caller| fits(caller, peer, headers))
+    who_fit(callers, peer, headers).next()
+}
+
+/// The callers whose address and key fit, in the order of the configuration; but those whose key the request shows come
+/// before those whose address is enough: a program that shows a key is to be known by it.
+fn who_fit<'c>(callers: &'c [Caller], peer: IpAddr, headers: &HeaderMap) -> impl Iterator<Item = &'c Caller> {
+    let with_key = callers.iter().filter(|caller| !caller.keys.is_empty());
+    let without = callers.iter().filter(|caller| caller.keys.is_empty());
+    with_key.chain(without).filter(move |caller| fits(caller, peer, headers))
 }
 
 /// Whether a request's address and key are this caller's.
@@ -240,6 +245,9 @@ mod tests {
             // The app's own credentials may stand beside the key.
             ("203.0.113.9", &[("authorization", "Bearer other"), ("x-wxgate-key", "k-key")], Some("key")),
             ("203.0.113.9", &[("x-forwarded-for", "10.1.2.3"), ("x-real-ip", "10.1.2.3")], None),
+            // The address would do, but a key was shown.
+            ("10.1.2.3", &[("x-wxgate-key", "k-key")], Some("key")),
+            ("10.1.2.3", &[("x-wxgate-key", "k-both")], Some("net")),
         ] {
             assert_eq!(who(&callers, peer, fields).as_deref(), right, "{peer} {fields:?}");
         }
