@@ -178,10 +178,11 @@ pub(super) const TABLE: &[Entry] = &[
     row(
         40164,
         "WeChat does not accept the IP address that wxgate calls from.",
-        "Put {ip} on the IP whitelist of {appid} (WeChat's console, 设置与开发 → 开发接口管理 → 基本配置); a change takes \
-         5 to 10 minutes to work.",
+        "Put {ip} on the IP whitelist of {appid} (公众号: 微信开发者平台, 基础信息 → 开发信息, or 公众平台, 设置与开发 → \
+         开发接口管理 → 基本配置; 小程序: 公众平台, 开发管理 → 开发设置 → 开发者 ID); a change takes 5 to 10 minutes to work.",
         "wxgate 的出口 IP 不在 IP 白名单中。",
-        "请把 {ip} 加入 {appid} 的 IP 白名单（公众平台“设置与开发 → 开发接口管理 → 基本配置”），5 到 10 分钟后生效。",
+        "请把 {ip} 加入 {appid} 的 IP 白名单（公众号：微信开发者平台“基础信息 → 开发信息”，或公众平台“设置与开发 → 开发接口管理 → \
+         基本配置”；小程序：公众平台“开发管理 → 开发设置 → 开发者 ID”），5 到 10 分钟后生效。",
     ),
     row(
         40201,
@@ -263,7 +264,7 @@ pub(super) const TABLE: &[Entry] = &[
     row(
         40237,
         "The appid in Wechatmp-Appid is not the account that the call was made for.",
-        "The call reached the account {appid}: check host or prefix of the base URL.",
+        "The call reached {appid}: check host or prefix of the base URL.",
         "Wechatmp-Appid 与接口调用凭据不属于同一个账号。",
         "本次调用使用的是 {appid}，请检查基础 URL 的域名或前缀。",
     ),
@@ -286,7 +287,7 @@ pub(super) const TABLE: &[Entry] = &[
         "The signed time is too old.",
         "Set the clock of the machine that signs right.",
         "签名的时间戳过期。",
-        "请校准签名所在机器的时钟。",
+        "请校准负责签名的那台机器的时钟。",
     ),
     row(
         40243,
@@ -300,7 +301,7 @@ pub(super) const TABLE: &[Entry] = &[
         "The call had no access_token.",
         "WeChat reads it from the query alone, where wxgate puts it. Is the path among `untouched`?",
         "调用缺少接口调用凭据。",
-        "微信只读取查询参数中的凭据，由 wxgate 放入。请确认该路径是否列在 `untouched` 中。",
+        "微信只读取查询串中的凭据，由 wxgate 放入。请确认该路径是否列在 `untouched` 中。",
     ),
     row(
         41002,
@@ -449,9 +450,9 @@ pub(super) const TABLE: &[Entry] = &[
     row(
         45010,
         "Too many menus have been created.",
-        "Try again tomorrow.",
-        "创建菜单次数超过限制。",
-        "请明天再试。",
+        "Delete menus that are no longer used; where it is the calls of one day that are too many, try again tomorrow.",
+        "创建菜单个数超过限制。",
+        "请删除不用的菜单；如果是当天创建的次数太多，请明天再试。",
     ),
     row(
         45011,

@@ -56,7 +56,7 @@ pub(super) const EVERY: &[Key] = &[
         "message",
         "message",
         "What happened, in words; an access line has it with `ecs` alone.",
-        "发生了什么；访问日志仅在 `ecs` 格式下有此键。",
+        "发生了什么；访问日志仅在 `ecs` 格式下有此字段。",
     ),
     key(
         "target",
@@ -81,7 +81,7 @@ pub(super) const ACCESS: &[Key] = &[
         "path",
         "url.path",
         "Path of the request without its query, cut at the first `=`.",
-        "请求路径，不含查询参数，并在第一个 `=` 处截断。",
+        "请求路径，不含查询串，并在第一个 `=` 处截断。",
     ),
     key("status", "http.response.status_code", "HTTP status of the answer; 0: none.", "响应的 HTTP 状态码；0 表示没有响应。"),
     key("errcode", "error.code", "Top-level errcode of the answer, where it has one.", "响应顶层的 errcode（如有）。")
@@ -131,7 +131,7 @@ pub(super) const EVENTS: &[Key] = &[
         "该账号今日（北京时间）的获取次数。",
     ),
     key("from", "wxgate.from", "A value before it was changed.", "更改前的值。"),
-    key("generation", "wxgate.generation", "Generation of the token.", "凭据的代数。"),
+    key("generation", "wxgate.generation", "Generation of the token.", "凭据的代次，每换一次加一。"),
     key("grace", "wxgate.grace", "The `shutdown_grace` in force.", "生效的 `shutdown_grace`。"),
     key("host", "wxgate.host", "An API host.", "接口主机。"),
     key("how", "wxgate.how", "By which call a token was asked for.", "用哪个接口获取凭据。"),
@@ -143,14 +143,19 @@ pub(super) const EVENTS: &[Key] = &[
         "outcome",
         "event.outcome",
         "What became of it: `success` or `failure` where the schema has the word.",
-        "结果。",
+        "结果：`ecs` 中能对应时为 `success` 或 `failure`。",
     ),
     key("quota", "wxgate.quota", "Fetches that the upstream allows in a day.", "微信每天允许的获取次数。"),
     key("reason", "event.reason", "Why a token was asked for.", "为何获取凭据。"),
     key("restarts", "wxgate.restarts", "How often a task was started anew.", "任务重启的次数。"),
     key("seconds_left", "wxgate.seconds_left", "Seconds that are left.", "剩余秒数。"),
     key("to", "wxgate.to", "A value after it was changed.", "更改后的值。"),
-    key("turned_away", "wxgate.turned_away", "Callers that were turned away so far.", "至今被拒绝的连接数。"),
+    key(
+        "turned_away",
+        "wxgate.turned_away",
+        "Connections that were turned away so far.",
+        "至今被拒绝的连接数。",
+    ),
 ];
 
 #[cfg(test)]

@@ -11,8 +11,8 @@ use super::text::encode;
 /// What each family says, in Chinese; the English is its `# HELP` line.
 const CHINESE: [(&str, &str); 33] = [
     ("process_cpu_seconds_total", "进程的 CPU 时间（用户态加内核态）。"),
-    ("process_max_fds", "最多可以打开的文件描述符。"),
-    ("process_open_fds", "已打开的文件描述符。"),
+    ("process_max_fds", "最多可以打开的文件描述符数。"),
+    ("process_open_fds", "已打开的文件描述符数。"),
     ("process_resident_memory_bytes", "常驻内存。"),
     ("process_start_time_seconds", "进程启动的时间。"),
     ("process_threads", "线程数。"),

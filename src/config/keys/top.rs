@@ -43,7 +43,7 @@ const KEYS: &[Key] = &[
         Flag,
         "true",
         "One line per request, without query, token and secret.",
-        "每个请求记一行，不含查询参数、凭据和密钥。",
+        "每个请求记一行，不含查询串、凭据和密钥。",
     ),
     key(
         "workers",

@@ -127,7 +127,7 @@ const EN: Language = Language {
         systemd (`{ credential = \"NAME\" }` for `LoadCredential=NAME:PATH`; such a credential stays as it is until the unit is \
         restarted). A wrong file is answered with every error at once, each with file, line, key and cure.\n\n\
         Editors that know JSON schemas for TOML complete and check keys with `#:schema ./wxgate.schema.json` in the first \
-        line; `wxgate config schema` writes that file.\n\n\
+        line; `wxgate config schema > wxgate.schema.json` writes that file.\n\n\
         This page is made from the program's table of keys (`src/config/keys.rs`).\n",
     top: "Before the first table",
     head: "| key | takes | default | what it is for |\n| --- | --- | --- | --- |\n",
@@ -152,10 +152,10 @@ const ZH: Language = Language {
     of: |text| text.zh,
     title: "配置",
     introduction: "[English](../en/configuration.md)\n\n`wxgate.toml` 的全部配置项，顺序与 [full.toml](../../examples/full.toml) 相同，该文件列出了所有默认值。\
-        大小写作 `\"16MiB\"`、`\"500KB\"`，时间写作 `\"30s\"`、`\"500ms\"`、`\"2m\"`。相对路径以配置文件所在目录为准。\
+        大小的写法如 `\"16MiB\"`、`\"500KB\"`，时间的写法如 `\"30s\"`、`\"500ms\"`、`\"2m\"`。相对路径以配置文件所在目录为准。\
         密钥最好放在单独的文件中（`{ file = … }`，权限 0600），或由 systemd 传入（`LoadCredential=NAME:PATH` 对应 `{ credential = \"NAME\" }`，单元重启后才会更新）。\
         配置有误时会一次列出全部错误，每条都注明文件、行号、配置项和改法。\n\n\
-        支持 TOML 的 JSON Schema 的编辑器可以补全和检查：在第一行写上 `#:schema ./wxgate.schema.json`，该文件由 `wxgate config schema` 生成。\n\n\
+        支持 TOML 的 JSON Schema 的编辑器可以补全和检查：在第一行写上 `#:schema ./wxgate.schema.json`，该文件用 `wxgate config schema > wxgate.schema.json` 生成。\n\n\
         本页由程序中的配置项表（`src/config/keys.rs`）生成。\n",
     top: "写在第一个表之前",
     head: "| 配置项 | 取值 | 默认值 | 用途 |\n| --- | --- | --- | --- |\n",

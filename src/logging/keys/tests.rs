@@ -127,10 +127,10 @@ const ZH: Words = Words {
     title: "日志",
     other: "[English](../en/logging.md)",
     introduction: "日志写到 stderr，每个事件一行。`log_format` 可选 `text`、`json` 或 `ecs`（Elastic Common Schema 的字段名）；\
-         `auto` 在终端上为文本，否则为 JSON。没有值的键不写出。任何级别的日志都不含凭据、密钥、调用方密钥和查询参数。\n\n\
+         `auto` 在终端上为文本，否则为 JSON。没有值的字段不写出。任何级别的日志都不含凭据、密钥、调用方密钥和查询串。\n\n\
          启动时的级别由 `WXGATE_LOG` 设置：`error`、`warn`、`info`、`debug` 或 `trace`。运行中 SIGUSR1 将级别提高一档，持续五分钟\
          （再发一次再提高一档，并重新计时五分钟）；SIGUSR2 立即恢复。同一条警告或错误一分钟内超过 60 次时，余下的不再写出，并有一行说明。\
-         \n\n本页由程序中的键表（`src/logging/keys.rs`）生成。",
+         \n\n本页由程序中的字段表（`src/logging/keys.rs`）生成。",
     every: "每一行都有",
     access: "访问日志：每个请求结束时一行",
     events: "其他日志",

@@ -1,6 +1,6 @@
 //! The shell blocks of the documents are run in their order, before sandboxes of WeChat and WeCom.
 //!
-//! A block whose first line begins with `# needs` names what it cannot be run without, and is only parsed. The blocks
+//! A block whose first line begins with `# needs` or `# 需要` names what it cannot be run without, and is only parsed. The blocks
 //! of the other language are the same but for their comments.
 
 use std::process::{Command, Stdio};
@@ -94,7 +94,7 @@ async fn commands_of_the_documents_work_in_their_order() {
         let mut shows_refusals = false;
         for block in blocks(&document(&name), "sh") {
             let elsewhere = ELSEWHERE.iter().any(|(command, _)| block.contains(command));
-            if !block.starts_with("# needs ") && !elsewhere {
+            if !block.starts_with("# needs ") && !block.starts_with("# 需要 ") && !elsewhere {
                 run += 1;
                 shows_refusals |= block.contains("wxgate: ");
                 script.push_str(&format!("{block}\n"));
@@ -102,6 +102,8 @@ async fn commands_of_the_documents_work_in_their_order() {
         }
         for (theirs, ours) in [
             ("127.0.0.1:8080", &callers),
+            // The central server's, which other machines ask.
+            ("10.1.0.5:8080", &callers),
             ("127.0.0.1:9090", &admin),
             ("127.0.0.1:9443", &weixin.addr.to_string()),
             ("127.0.0.1:9444", &wecom.addr.to_string()),
