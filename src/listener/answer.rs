@@ -1,35 +1,38 @@
 //! The body of an HTTP/1 answer, as hyper takes it from the service.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
 use super::state::RequestState;
 
-/// A body that tells when the answer has been handed over.
-pub(super) struct Answer<B> {
+/// A body that tells when the answer has been handed over; and that breaks off when all before has been written.
+pub(super) struct Answer<B: Body> {
     body: B,
     state: RequestState,
+    /// Why the body broke off. hyper throws away what it has not written when it is told, head included; and a caller
+    /// that sees a connection close without a byte may send its request again, although the upstream has had it.
+    broken: Option<B::Error>,
     /// The answer has a length and no body: a 304, whose length is that of the answer it stands for. hyper drops the
     /// length of an answer whose body has ended, and writes no body of a 304 in any case (docs/hyper.md).
     length_alone: bool,
 }
 
-impl<B> Answer<B> {
+impl<B: Body> Answer<B> {
     pub(super) fn new(body: B, state: RequestState, length_alone: bool) -> Self {
-        Self { body, state, length_alone }
+        Self { body, state, broken: None, length_alone }
     }
 }
 
-impl<B> Drop for Answer<B> {
+impl<B: Body> Drop for Answer<B> {
     fn drop(&mut self) {
         self.state.end();
     }
 }
 
-impl<B: Body<Data = Bytes> + Unpin> Body for Answer<B> {
+impl<B: Body<Data = Bytes, Error: Unpin> + Unpin> Body for Answer<B> {
     type Data = Bytes;
     type Error = B::Error;
 
@@ -37,7 +40,17 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Answer<B> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        let this = &mut *self;
+        if this.broken.is_none() {
+            match ready!(Pin::new(&mut this.body).poll_frame(cx)) {
+                // hyper writes what it has before it waits, and asks again.
+                Some(Err(error)) => this.broken = Some(error),
+                frame => return Poll::Ready(frame),
+            }
+        } else if !this.state.is_blocked() {
+            return Poll::Ready(this.broken.take().map(Err));
+        }
+        Poll::Pending
     }
 
     fn is_end_stream(&self) -> bool {

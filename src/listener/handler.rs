@@ -16,7 +16,7 @@ use crate::http1::head::HeadError;
 /// Answers the requests of callers that are known to the listener as `P`: an IP address on TCP.
 pub trait Handler<P>: 'static {
     /// The body of an answer.
-    type Body: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Unpin + 'static;
+    type Body: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>> + Unpin> + Unpin + 'static;
 
     /// What callers may use up, at this moment.
     fn limits(&self) -> Limits;

@@ -7,7 +7,7 @@ use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -88,18 +88,20 @@ impl Drop for Stream {
 }
 
 /// An answer's body that tells how its stream gets on.
-pub(super) struct Answer<B> {
+pub(super) struct Answer<B: Body> {
     body: B,
     stream: Stream,
+    /// Why the body broke off. h2 resets the stream when it is told, and throws away what it has not sent.
+    broken: Option<B::Error>,
 }
 
-impl<B> Answer<B> {
+impl<B: Body> Answer<B> {
     pub(super) fn new(body: B, stream: Stream) -> Self {
-        Self { body, stream }
+        Self { body, stream, broken: None }
     }
 }
 
-impl<B: Body<Data = Bytes> + Unpin> Body for Answer<B> {
+impl<B: Body<Data = Bytes, Error: Unpin> + Unpin> Body for Answer<B> {
     type Data = Bytes;
     type Error = B::Error;
 
@@ -107,11 +109,25 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Answer<B> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        let frame = Pin::new(&mut self.body).poll_frame(cx);
-        let progress = &self.stream.progress;
+        let this = &mut *self;
+        let progress = &this.stream.progress;
         progress.asked.set(true);
-        progress.held.set(matches!(frame, Poll::Ready(Some(Ok(_)))));
-        frame
+        progress.held.set(false);
+        if let Some(error) = this.broken.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
+        match ready!(Pin::new(&mut this.body).poll_frame(cx)) {
+            // The connection's task has been woken for what came before: it writes that before this one's next turn.
+            Some(Err(error)) => {
+                this.broken = Some(error);
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            frame => {
+                progress.held.set(matches!(frame, Some(Ok(_))));
+                Poll::Ready(frame)
+            }
+        }
     }
 
     fn is_end_stream(&self) -> bool {

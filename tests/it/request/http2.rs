@@ -281,6 +281,34 @@ async fn a_caller_who_answers_nothing_does_not_hold_up_the_end() {
 }
 
 #[tokio::test]
+async fn what_came_of_an_answer_that_breaks_off_reaches_the_caller() {
+    for length in [1, 50_000] {
+        let mut answer =
+            b"HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\nContent-Length: 60000\r\n\r\n".to_vec();
+        answer.resize(answer.len() + length, b'a');
+        let fake = Fake::answering(move |_| Reply::Close(answer.clone())).await;
+        let gate = Gate::before(&fake.url()).await;
+        let (mut sender, connection) = connect(gate.addr).await;
+        for _ in 0..10 {
+            let exchange = async {
+                let request = request("GET", "/cgi-bin/broken", full(""));
+                let mut body = sender.send_request(request).await.expect("a head").into_body();
+                let mut got = 0;
+                loop {
+                    match body.frame().await.expect("no end, but a reset") {
+                        Ok(frame) => got += frame.into_data().unwrap().len(),
+                        Err(error) => return (got, error),
+                    }
+                }
+            };
+            let (got, error) = timeout(PATIENCE, exchange).await.unwrap();
+            assert_eq!(got, length, "{error}");
+        }
+        leave(sender, connection).await;
+    }
+}
+
+#[tokio::test]
 async fn an_answer_reaches_a_caller_that_is_still_sending_its_body() {
     let fake = Fake::answering(|_| Reply::json("{}")).await;
     let limits = "max_body = \"64KiB\"".to_owned();
