@@ -87,8 +87,8 @@ pub(super) struct Refresher {
     next_waiter: WaiterId,
     /// Asks for the lease, before the fetch.
     leasing: Option<JoinHandle<Lease>>,
-    /// How the credential is asked for once the lease is there.
-    asked: FetchMode,
+    /// The lease, until the fetch is sent.
+    granted: Option<Box<dyn Grant>>,
     flight: Option<JoinHandle<FlightEnd>>,
     saving: Option<JoinHandle<Saved>>,
     /// Dropped when the store holds all that was known when it was made.
@@ -113,7 +113,7 @@ impl Refresher {
             waiters: HashMap::new(),
             next_waiter: 0,
             leasing: None,
-            asked: FetchMode::Normal,
+            granted: None,
             flight: None,
             saving: None,
             booked: None,
@@ -155,7 +155,10 @@ impl Refresher {
                 // A fault in the store is no reason to be without a credential.
                 lease = finished(&mut self.leasing) => match lease.unwrap_or_else(Lease::alone) {
                     Lease::HeldByPeer => self.step([Event::HeldByPeer { jitter: jitter() }], latest),
-                    Lease::Granted(grant) => self.send(grant, latest),
+                    Lease::Granted(grant) => {
+                        self.granted = Some(grant);
+                        self.step([Event::Leased], latest);
+                    }
                 },
                 ended = finished(&mut self.flight) => {
                     let event = match ended {
@@ -259,11 +262,11 @@ impl Refresher {
 
     fn carry_out(&mut self, action: Action) {
         match action {
-            Action::Fetch(mode) => {
+            Action::Lease => {
                 let (store, over) = (Arc::clone(&self.around.store), self.machine.generation());
-                self.asked = mode;
                 self.leasing = Some(tokio::spawn(async move { store.lease(over).await }));
             }
+            Action::Fetch(mode) => self.send(mode),
             Action::Publish(content) => self.around.cell.publish(content),
             Action::Store => self.unsaved = true,
             Action::Answer(id, renewal) => {
@@ -285,15 +288,15 @@ impl Refresher {
 
     /// Sends the fetch that was asked for. A process that is killed before its answer has spent it all the same, so it
     /// is stored first.
-    fn send(&mut self, grant: Box<dyn Grant>, latest: &mut Option<StoredState>) {
+    fn send(&mut self, mode: FetchMode) {
+        let Some(grant) = self.granted.take() else { return };
         let Surroundings { issuer, store, wall, .. } = self.around.clone();
-        let (mode, over) = (self.asked, self.machine.generation());
+        let over = self.machine.generation();
         let (booked, written) = oneshot::channel();
         // A process killed between sending and writing would send more than 20 a day after a restart.
         // The other calls have quotas far above what a restart could forget.
         self.booked = (mode == FetchMode::Forced).then_some(booked);
         self.unsaved = true;
-        self.save(latest);
         self.flight = Some(tokio::spawn(async move {
             let _: Result<Result<(), _>, _> = timeout(BOOKED_FIRST, written).await;
             let mut grant = grant;

@@ -81,24 +81,14 @@ impl Limiter {
         more | !self.forced.sent.iter().all(|(_, forced)| known(forced))
     }
 
-    /// Takes the permission for a fetch in normal mode, if there is one.
+    /// Whether somebody may cause a fetch in normal mode.
     pub(super) fn allows(&mut self, cause: Cause, path: Option<&str>, generation: u64, now: Instant) -> bool {
         self.asking = path.filter(|_| cause == Cause::UnknownPath).map(Into::into);
         match self.limit {
             Limit::Bucket { .. } => {
                 let unknown = (cause == Cause::UnknownPath).then_some(&mut self.unknown_paths);
                 let Some(bucket) = &mut self.bucket else { return false };
-                let share = unknown.is_none_or(|share| share.as_mut().is_some_and(|b| b.has(now)));
-                if !share || !bucket.take(now) {
-                    return false;
-                }
-                if cause == Cause::UnknownPath
-                    && let Some(share) = &mut self.unknown_paths
-                {
-                    share.take(now);
-                    self.note_taker();
-                }
-                true
+                bucket.has(now) && unknown.is_none_or(|share| share.as_mut().is_some_and(|b| b.has(now)))
             }
             // The normal mode is free, but there is nothing to gain from it in a spin, unless a forced one may follow.
             Limit::Daily { .. } => {
@@ -106,6 +96,18 @@ impl Limiter {
                     self.handed_back.is_some_and(|(handed, until)| handed == generation && now < until);
                 !in_vain || self.allows_forced(cause, now)
             }
+        }
+    }
+
+    /// A fetch in normal mode that was allowed is being sent.
+    pub(super) fn spend(&mut self, cause: Cause, now: Instant) {
+        let Some(bucket) = &mut self.bucket else { return };
+        bucket.take(now);
+        if cause == Cause::UnknownPath
+            && let Some(share) = &mut self.unknown_paths
+        {
+            share.take(now);
+            self.note_taker();
         }
     }
 
@@ -236,13 +238,12 @@ impl Bucket {
     }
 
     /// Takes one if there is one.
-    fn take(&mut self, now: Instant) -> bool {
-        let taken = self.has(now);
+    fn take(&mut self, now: Instant) {
+        self.advance(now);
         if self.level == self.size {
             self.next = now + self.refill;
         }
         self.level = self.level.saturating_sub(1);
-        taken
     }
 
     fn advance(&mut self, now: Instant) {
@@ -345,9 +346,24 @@ mod tests {
         limiter
     }
 
+    /// Whether somebody may cause a fetch, which is then sent.
+    fn causes(
+        limiter: &mut Limiter,
+        cause: Cause,
+        path: Option<&str>,
+        generation: u64,
+        now: Instant,
+    ) -> bool {
+        let allowed = limiter.allows(cause, path, generation, now);
+        if allowed {
+            limiter.spend(cause, now);
+        }
+        allowed
+    }
+
     /// How many of 20 fetches are allowed at this moment.
     fn allowed(limiter: &mut Limiter, cause: Cause, now: Now) -> usize {
-        (0..20).filter(|_| limiter.allows(cause, None, 1, now.mono)).count()
+        (0..20).filter(|_| causes(limiter, cause, None, 1, now.mono)).count()
     }
 
     #[test]
@@ -384,7 +400,7 @@ mod tests {
         let mut limiter = bucket(&StoredLimits::default(), start);
         for n in 0..8 {
             let path = format!("/new/{n}");
-            assert!(limiter.allows(Cause::UnknownPath, Some(&path), n, start.mono), "{n}");
+            assert!(causes(&mut limiter, Cause::UnknownPath, Some(&path), n, start.mono), "{n}");
             limiter.accepted(&path);
             limiter.accepted(&path);
         }
@@ -392,7 +408,7 @@ mod tests {
         let mut limiter = daily(&StoredLimits::default(), start);
         for n in 0..8 {
             let (path, at) = (format!("/new/{n}"), later(start, 60 * n));
-            assert!(limiter.allows(Cause::UnknownPath, Some(&path), n, at.mono));
+            assert!(causes(&mut limiter, Cause::UnknownPath, Some(&path), n, at.mono));
             assert!(limiter.allows_forced(Cause::UnknownPath, at.mono), "{n}");
             limiter.spend_forced(Cause::UnknownPath, at);
             limiter.accepted(&path);
@@ -451,7 +467,7 @@ mod tests {
         let mut limiter = bucket(&nothing, start);
         assert!(!limiter.merge(&nothing, start), "nothing was spent");
         let before = limiter.stored(start);
-        assert!(limiter.allows(Cause::KnownPath, None, 1, start.mono));
+        assert!(causes(&mut limiter, Cause::KnownPath, None, 1, start.mono));
         assert!(limiter.merge(&before, start) && limiter.merge(&nothing, start));
         let known = limiter.stored(start);
         assert!(!limiter.merge(&known, start));
@@ -465,7 +481,7 @@ mod tests {
         assert!(!limiter.merge(&known, start));
         // What another kind of token left behind counts beside the bucket, and hides nothing of it.
         let mut limiter = bucket(&known, start);
-        assert!(limiter.allows(Cause::KnownPath, None, 1, start.mono));
+        assert!(causes(&mut limiter, Cause::KnownPath, None, 1, start.mono));
         assert!(limiter.merge(&nothing, start));
     }
 
@@ -475,7 +491,7 @@ mod tests {
         let mut limiter = bucket(&StoredLimits::default(), start);
         let take = |limiter: &mut Limiter, n: u64| {
             let (path, at) = (format!("/new/{n}"), later(start, 200 * n));
-            assert!(limiter.allows(Cause::UnknownPath, Some(&path), n, at.mono), "{n}");
+            assert!(causes(limiter, Cause::UnknownPath, Some(&path), n, at.mono), "{n}");
             at
         };
         for n in 0..8 {
@@ -483,12 +499,12 @@ mod tests {
         }
         let at = take(&mut limiter, 8);
         // The share refills as fast as it was taken of: it is as good as full, but for the last.
-        while limiter.allows(Cause::UnknownPath, None, 9, at.mono) {}
+        while causes(&mut limiter, Cause::UnknownPath, None, 9, at.mono) {}
         limiter.accepted("/new/0");
-        assert!(!limiter.allows(Cause::UnknownPath, None, 9, at.mono), "long ago");
+        assert!(!causes(&mut limiter, Cause::UnknownPath, None, 9, at.mono), "long ago");
         for n in 1..4 {
             limiter.accepted(&format!("/new/{n}"));
-            assert!(limiter.allows(Cause::UnknownPath, None, 9, at.mono), "{n}");
+            assert!(causes(&mut limiter, Cause::UnknownPath, None, 9, at.mono), "{n}");
         }
     }
 
@@ -561,12 +577,12 @@ mod tests {
         }
         let at = later(start, 400).mono;
         limiter.handed_back(1, at);
-        assert!(!limiter.allows(Cause::UnknownPath, None, 1, at));
-        assert!(limiter.allows(Cause::KnownPath, None, 1, at), "the others are not held up by it");
-        assert!(limiter.allows(Cause::UnknownPath, None, 2, at), "another token is another matter");
+        assert!(!causes(&mut limiter, Cause::UnknownPath, None, 1, at));
+        assert!(causes(&mut limiter, Cause::KnownPath, None, 1, at), "the others are not held up by it");
+        assert!(causes(&mut limiter, Cause::UnknownPath, None, 2, at), "another token is another matter");
         let soon = |ms| at + Duration::from_millis(ms);
-        assert!(!limiter.allows(Cause::UnknownPath, None, 1, soon(29_999)));
-        assert!(limiter.allows(Cause::UnknownPath, None, 1, soon(30_000)));
+        assert!(!causes(&mut limiter, Cause::UnknownPath, None, 1, soon(29_999)));
+        assert!(causes(&mut limiter, Cause::UnknownPath, None, 1, soon(30_000)));
     }
 
     #[test]

@@ -32,6 +32,8 @@ const TICK: Duration = Duration::from_millis(1);
 struct Flight {
     mode: FetchMode,
     reason: Reason,
+    /// It is in the books. Before the lease is there it is not: of several replicas that want to fetch one will.
+    booked: bool,
     /// The newest generation when it was asked for.
     over: u64,
     /// When the fetch began that had brought the credential of then.
@@ -48,6 +50,8 @@ pub(crate) struct Machine {
     schedule: Schedule,
     waiters: Waiters,
     limiter: Limiter,
+    /// Somebody has caused a fetch that the limits allow, and that is not in the books yet.
+    unbooked: Option<Cause>,
     blame: PathBlame,
     second_fetcher: SecondFetcher,
     ledger: Ledger,
@@ -66,6 +70,7 @@ impl Machine {
             schedule: Schedule::new(policy),
             waiters: Waiters::default(),
             limiter: Limiter::new(limit),
+            unbooked: None,
             blame: PathBlame::default(),
             second_fetcher: SecondFetcher::default(),
             ledger: Ledger::default(),
@@ -122,12 +127,13 @@ impl Machine {
                 self.limiter.accepted(&path);
             }
             Event::KnownGood { generation } => self.blame.known_good(generation),
+            Event::Leased => self.leased(now, &mut out),
             Event::Fetched { answer, began, jitter } => self.fetched(answer, began, jitter, now, &mut out),
             Event::TimerDue => {
                 let wanted = self.policy.on_demand.is_none() || !self.waiters.is_empty();
                 if self.flight.is_none() && self.schedule.is_due(now.mono) && wanted {
                     let reason = self.schedule.reason(self.held.current().is_some());
-                    self.fetch(FetchMode::Normal, reason, now, &mut out);
+                    self.fetch(FetchMode::Normal, reason, &mut out);
                 }
             }
             Event::PeerPublished { stored } => self.peer_published(*stored, now, &mut out),
@@ -231,7 +237,7 @@ impl Machine {
         }
         if self.schedule.is_due(now.mono) {
             let reason = self.schedule.reason(self.held.current().is_some());
-            self.fetch(FetchMode::Normal, reason, now, out);
+            self.fetch(FetchMode::Normal, reason, out);
         }
     }
 
@@ -244,7 +250,7 @@ impl Machine {
         };
         if !fresh && self.flight.is_none() && self.schedule.may_ask(now.mono) {
             let reason = self.schedule.reason(current.is_some());
-            self.fetch(FetchMode::Normal, reason, now, out);
+            self.fetch(FetchMode::Normal, reason, out);
         }
         let Some(id) = waiter else { return };
         let trouble = self.schedule.trouble();
@@ -326,23 +332,34 @@ impl Machine {
         if self.limiter.allows(cause, waiter.path.as_deref(), self.held.generation(), now.mono) {
             self.want(cause);
             self.waiters.join(waiter);
+            self.unbooked = Some(cause);
             let reason = if cause == Cause::ByHand { Reason::Admin } else { Reason::Forced };
-            self.fetch(FetchMode::Normal, reason, now, out);
+            self.fetch(FetchMode::Normal, reason, out);
         } else {
             out.extend(waiter.id.map(|id| Action::Answer(id, Renewal::Limited)));
             self.log_limited(cause, now, out);
         }
     }
 
-    fn fetch(&mut self, mode: FetchMode, reason: Reason, now: Now, out: &mut Vec<Action>) {
+    fn fetch(&mut self, mode: FetchMode, reason: Reason, out: &mut Vec<Action>) {
         let (over, over_began) = (self.held.generation(), self.held.began_at());
-        self.flight = Some(Flight { mode, reason, over, over_began });
+        self.flight = Some(Flight { mode, reason, booked: false, over, over_began });
         self.schedule.fetching();
-        if mode == FetchMode::Forced {
+        out.push(Action::Lease);
+    }
+
+    /// The fetch that was asked for is sent, and spends what the limits and the upstream allow.
+    fn leased(&mut self, now: Now, out: &mut Vec<Action>) {
+        let Some(flight) = &mut self.flight else { return };
+        flight.booked = true;
+        if let Some(cause) = self.unbooked.take() {
+            self.limiter.spend(cause, now.mono);
+        }
+        if flight.mode == FetchMode::Forced {
             self.limiter.spend_forced(self.waiters.wanted().unwrap_or(Cause::KnownPath), now);
         }
         self.ledger.book(now.wall);
-        out.push(Action::Fetch(mode));
+        out.push(Action::Fetch(flight.mode));
     }
 
     /// The fetch that was just booked was never sent.
@@ -427,6 +444,8 @@ impl Machine {
     /// Publishes the new credential to all readers and answers those that wait; whether a refusal had caused it.
     fn serve_new(&mut self, now: Now, out: &mut Vec<Action>) -> bool {
         self.limiter.forget_handed_back();
+        // Where a peer has fetched it, the peer's books have it.
+        self.unbooked = None;
         self.publish(out);
         let Some(current) = self.held.current().cloned() else { return false };
         let generation = current.generation;
@@ -457,7 +476,7 @@ impl Machine {
             // The waiters go on waiting: this is still the refresh that they asked for.
             let by_hand = flight.reason == Reason::Admin || cause == Cause::ByHand;
             let reason = if by_hand { Reason::Admin } else { Reason::Forced };
-            return self.fetch(FetchMode::Forced, reason, now, out);
+            return self.fetch(FetchMode::Forced, reason, out);
         }
         out.push(Action::Store);
         let cause = self.waiters.wanted();
@@ -589,7 +608,9 @@ impl Machine {
 
     fn held_by_peer(&mut self, jitter: f64, now: Now, out: &mut Vec<Action>) {
         let Some(flight) = self.flight.take() else { return };
-        self.unbook(flight.mode, out);
+        if flight.booked {
+            self.unbook(flight.mode, out);
+        }
         // A peer's newer one may have come meanwhile, and then it is over.
         if !self.is_superseded(flight) {
             let first = !self.schedule.was_handed_over();

@@ -102,6 +102,8 @@ pub(super) enum Event {
         /// Of the credential it was sent with.
         generation: u64,
     },
+    /// No other replica fetches: what [`Action::Lease`] asked for is granted.
+    Leased,
     /// The fetch that [`Action::Fetch`] asked for is over.
     Fetched {
         /// What came of it.
@@ -128,7 +130,9 @@ pub(super) enum Event {
 /// What the task has to do.
 #[derive(Debug)]
 pub(super) enum Action {
-    /// Send this fetch. There is never more than one without its [`Event::Fetched`].
+    /// Ask for the lease to fetch. There is never more than one without its [`Event::Leased`] or [`Event::HeldByPeer`].
+    Lease,
+    /// Send this fetch. There is never more than one without its [`Event::Fetched`] or [`Event::HeldByPeer`].
     Fetch(FetchMode),
     /// Write the cell.
     Publish(CellContent),

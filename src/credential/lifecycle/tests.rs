@@ -1031,6 +1031,43 @@ fn reports_wait_for_the_peer_that_fetches_and_spend_nothing() {
 }
 
 #[test]
+fn replicas_that_want_to_fetch_together_spend_of_the_bucket_what_is_sent() {
+    let (mut one, mut two) = (Run::with_token(&TOKEN), Run::with_token(&TOKEN));
+    two.peer_published(one.state());
+    for n in 1..=10 {
+        one.pass(1);
+        two.pass(1);
+        one.report(n, &format!("/{n}"));
+        one.peer_published(two.state());
+        two.peer_fetches = true;
+        two.report(n, &format!("/{n}"));
+        two.peer_published(one.state());
+        one.peer_published(two.state());
+        one.answer(issued(&format!("T{n}"), 7200));
+        two.peer_published(one.state());
+        std::mem::swap(&mut one, &mut two);
+        one.peer_fetches = false;
+    }
+    for run in [&mut one, &mut two] {
+        let answers: String = (2..=11).map(|n| format!("N{n} ")).collect();
+        assert_eq!(run.answers(), answers);
+        assert_eq!((run.state().limits.bucket.unwrap().level, run.state().fetches), (0, 11));
+    }
+}
+
+#[test]
+fn a_fetch_that_a_peer_did_not_bring_is_paid_for_when_it_is_sent() {
+    let mut run = Run::with_token(&TOKEN);
+    run.peer_fetches = true;
+    run.report(1, "/a");
+    assert_eq!((run.state().limits.bucket.unwrap().level, run.state().fetches), (10, 1));
+    run.peer_fetches = false;
+    run.pass(1);
+    assert_eq!(run.last_flight_reason(), Reason::Forced);
+    assert_eq!((run.state().limits.bucket.unwrap().level, run.state().fetches), (9, 2));
+}
+
+#[test]
 fn a_fetch_that_fails_after_a_peers_success_is_not_tried_again() {
     let mut run = Run::with_token(&TOKEN);
     let mut peer = Run::with_token(&TOKEN);

@@ -39,6 +39,8 @@ pub(super) struct Run {
     now: Now,
     cell: Result<Arc<Credential>, Absent>,
     flight: Option<FetchMode>,
+    /// Another replica has the lease.
+    pub(super) peer_fetches: bool,
     began: SystemTime,
     stores: bool,
     fetches: usize,
@@ -63,6 +65,7 @@ impl Run {
             now,
             cell: Err(Absent::Waiting),
             flight: None,
+            peer_fetches: false,
             began: now.wall,
             stores: false,
             fetches: 0,
@@ -95,8 +98,17 @@ impl Run {
     }
 
     pub(super) fn event(&mut self, event: Event) {
+        let mut lease = None;
         for action in self.machine.handle(event, self.now) {
             match action {
+                Action::Lease => {
+                    let jitter = 1.0;
+                    let asked = match self.peer_fetches {
+                        true => Event::HeldByPeer { jitter },
+                        false => Event::Leased,
+                    };
+                    assert!(lease.replace(asked).is_none(), "two fetches at once");
+                }
                 Action::Fetch(mode) => {
                     assert_eq!(self.flight.replace(mode), None, "two fetches at once");
                     self.began = self.now.wall;
@@ -126,6 +138,9 @@ impl Run {
         }
         if let Ok(token) = &self.cell {
             assert!(token.end > self.now.mono, "an ended token is served");
+        }
+        if let Some(lease) = lease {
+            self.event(lease);
         }
     }
 
@@ -179,7 +194,7 @@ impl Run {
         self.event(Event::PeerPublished { stored: Box::new(stored) });
     }
 
-    /// Another replica is fetching: the fetch that was asked for is not sent.
+    /// The lease is lost before the fetch is sent.
     pub(super) fn held_by_peer(&mut self) {
         self.flight = None;
         self.event(Event::HeldByPeer { jitter: 1.0 });

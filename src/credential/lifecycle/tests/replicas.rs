@@ -151,7 +151,8 @@ impl World {
         let actions = self.replicas[replica].machine.handle(event, now);
         for action in actions {
             match action {
-                Action::Fetch(_) => {
+                Action::Fetch(_) => {}
+                Action::Lease => {
                     assert!(!self.replicas[replica].flying, "two fetches at once");
                     self.replicas[replica].flying = true;
                     self.lease(replica);
@@ -203,6 +204,7 @@ impl World {
         if self.reaches(replica) {
             self.lock = Some((replica, self.now + LOCK));
         }
+        self.handle(replica, Event::Leased);
         let pause = self.pause(replica);
         self.after(1 + pause, Happening::Send { replica, leased: self.now });
     }
