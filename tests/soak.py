@@ -45,7 +45,7 @@ that WeCom does not know, the bytes of a picture. What must hold, or the exit co
   - no token error (40001, 40014, 42001) without `x-wxgate-retry` reaches a caller;
   - no failure without a cause: broken connections and own answers 502, 503 and 504 occur only where a disturbance
     was under way, and no well-formed call of a known caller gets another own answer. Lagging nodes and early answers
-    are no cause. A dead line is one for calls that were in flight when it was cut, and for 5 s for POSTs, which may have
+    are no cause. A dead line is one for calls that were in flight when it was cut, and for 6 s for POSTs, which may have
     been executed; a GET that begins later has to be answered;
   - no answer of the admin listener and no line of the log holds a key, a secret, a token or a ticket; no counter of the
     metrics and no generation goes back; a reload is done within 30 s, and Redis used again 25 s after its return;

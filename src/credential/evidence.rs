@@ -65,6 +65,8 @@ pub(crate) struct Evidence {
 pub(crate) struct View {
     /// A call that was sent later was accepted.
     pub accepted_later: bool,
+    /// Several were refused since that were sent still later.
+    pub refused_since: bool,
     /// Any call was refused.
     pub ever_refused: bool,
     /// So many calls were accepted, while a refused one waited for that, that no node is likely to refuse it.
@@ -148,6 +150,7 @@ impl Evidence {
         let may_lag_for = LAG.saturating_sub(now.since(self.born));
         View {
             accepted_later: accepted > sent,
+            refused_since: trial.is_turning(accepted),
             ever_refused: trial.is_any(),
             proven: self.observed.load(Ordering::Relaxed) >= PROOF,
             dead_in: trial

@@ -48,8 +48,9 @@ TOKEN_ERRORS = (40001, 40014, 42001)
 AFTERMATH = 3.0
 # What failures of the sandbox look like to a caller: passed on, or an own answer in their place.
 PASSED_ON = {-1}
-# How long a POST may meet a connection that died without a word.
-DEAD_LINE = 5.0
+# How long after a line was cut a POST may meet a connection that died with it: 5 s after the first call of each worker
+# has met one to the same host, and that may take a moment.
+DEAD_LINE = 6.0
 # The errcode of early answers, which is also that of an upload that is too large.
 EARLY = 40009
 PASSING = {"upstream-unreachable", "upstream-timeout", "no-token"}

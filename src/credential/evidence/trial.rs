@@ -9,6 +9,10 @@ use super::Stamp;
 /// such row in a million would come.
 pub(super) const DEAD: usize = 20;
 
+/// So many calls refused in a row, all sent after the latest accepted one, and that shows nothing any more where every
+/// node knows the token: it may have been the last before a theft.
+const TURNING: usize = 3;
+
 /// Of two calls so far apart the later one does not reach the upstream first.
 const APART: Duration = Duration::from_millis(20);
 
@@ -87,6 +91,11 @@ impl Trial {
     /// Whether a call was refused that was sent after the latest accepted one.
     pub(super) fn is_refused(&self, accepted: Stamp) -> bool {
         self.in_a_row(accepted) > 0
+    }
+
+    /// Whether so many in a row were refused that what was accepted before shows nothing.
+    pub(super) fn is_turning(&self, accepted: Stamp) -> bool {
+        self.in_a_row(accepted) >= TURNING
     }
 
     /// Whether so many in a row were refused that it is no accident.

@@ -292,10 +292,10 @@ impl<'c> RefusedCall<'c> {
         let view = self.view();
         let young = Instant::now() < self.token.young_until;
         // Of two calls at the same moment the later one may reach the upstream first, just before a theft: with an old
-        // token that shows nothing any more once the call was refused again.
+        // token that shows nothing any more once the call was refused again, or several that were sent still later.
+        let turning = view.refused_since && !young;
         self.known_good = (self.known_good && young)
-            || view.accepted_later
-            || self.token.accepted_after(self.first_refused);
+            || !turning && (view.accepted_later || self.token.accepted_after(self.first_refused));
         Facts {
             sendings: self.sendings,
             refreshed: self.refreshed.is_some(),
