@@ -30,6 +30,9 @@ pub enum PemError {
     /// It is PEM of something else.
     #[error("`{0}` holds no private key (want a section PRIVATE KEY, RSA PRIVATE KEY or EC PRIVATE KEY)")]
     NoKey(String),
+    /// It is PEM of a certificate, which nothing can be verified with.
+    #[error("a certificate in `{0}` is unusable: {1}")]
+    Unusable(String, String),
 }
 
 impl Pem {
@@ -51,6 +54,19 @@ impl Pem {
         let found = CertificateDer::pem_slice_iter(&self.text).collect::<Result<Vec<_>, _>>();
         let found = found.map_err(|error| self.malformed(&error))?;
         if found.is_empty() { Err(PemError::NoCertificate(self.name.clone())) } else { Ok(found) }
+    }
+
+    /// Adds all certificates, at least one, to trust roots; how many there are.
+    ///
+    /// # Errors
+    /// When the text is malformed, or holds no certificate or one that is unusable.
+    pub fn add_to(&self, roots: &mut RootCertStore) -> Result<usize, PemError> {
+        let certificates = self.certificates()?;
+        let count = certificates.len();
+        for certificate in certificates {
+            roots.add(certificate).map_err(|e| PemError::Unusable(self.name.clone(), e.to_string()))?;
+        }
+        Ok(count)
     }
 
     /// The first private key.
@@ -138,11 +154,7 @@ pub fn server_config(pem: &ServerPem) -> Result<Arc<ServerConfig>, ServerTlsErro
         Some(ca) => {
             let client_ca = |error: &dyn fmt::Display| ServerTlsError::ClientCa(error.to_string());
             let mut roots = RootCertStore::empty();
-            for certificate in ca.certificates().map_err(|e| client_ca(&e))? {
-                roots.add(certificate).map_err(|e| {
-                    client_ca(&format_args!("a certificate in `{}` is unusable: {e}", ca.name()))
-                })?;
-            }
+            ca.add_to(&mut roots).map_err(|e| client_ca(&e))?;
             let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
             builder.with_client_cert_verifier(verifier.map_err(|e| client_ca(&e))?)
         }

@@ -104,10 +104,8 @@ pub(super) async fn answer(
 struct Asked {
     method: Option<String>,
     path: String,
-    #[serde(default)]
-    query: String,
-    #[serde(default)]
-    headers: std::collections::BTreeMap<String, String>,
+    query: Option<String>,
+    headers: Option<std::collections::BTreeMap<String, String>>,
     body: Option<String>,
 }
 
@@ -120,13 +118,13 @@ fn console_call(body: &[u8]) -> Result<ConsoleCall, String> {
     let method =
         Method::from_bytes(method.as_bytes()).map_err(|_| "`method` is no HTTP method".to_owned())?;
     let mut headers = HeaderMap::new();
-    for (name, value) in asked.headers {
+    for (name, value) in asked.headers.unwrap_or_default() {
         let field = HeaderName::from_bytes(name.as_bytes()).ok().zip(HeaderValue::from_str(&value).ok());
         let (name, value) = field.ok_or_else(|| "a header has a malformed name or value".to_owned())?;
         headers.append(name, value);
     }
     let body = asked.body.map_or_else(Bytes::new, Bytes::from);
-    Ok(ConsoleCall { method, path: asked.path, query: asked.query, headers, body })
+    Ok(ConsoleCall { method, path: asked.path, query: asked.query.unwrap_or_default(), headers, body })
 }
 
 /// Fields as an object, text to text; several of a name are joined as HTTP does.

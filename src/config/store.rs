@@ -61,6 +61,11 @@ pub(super) fn read(mut table: Table<'_>, accounts: &[Account]) -> Store {
     }
     table.finish();
     if !redis {
+        if table.given("url") && !table.given("kind") {
+            let words =
+                "of no use without `kind = \"redis\"`: tokens are kept in `state_dir` and shared with nobody";
+            table.report.warn(table.line_of("url"), &table.path_of("url"), words);
+        }
         alone(&table, replicas, accounts);
         return Store::File { replicas };
     }

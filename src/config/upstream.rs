@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use http::header::{self, HeaderName};
+use rustls::RootCertStore;
 
 use super::parse::{address, proxy_url};
 use super::table::Table;
@@ -145,7 +146,7 @@ fn strip(value: &Value<'_>) -> Option<Vec<HeaderName>> {
 /// Further trust roots; whether each of them is usable is seen when the TLS client is made.
 fn ca(value: &Value<'_>) -> Option<Pem> {
     let pem = pem::read(value)?;
-    match pem.certificates() {
+    match pem.add_to(&mut RootCertStore::empty()) {
         Ok(_) => Some(pem),
         Err(error) => value.say(error.to_string()),
     }

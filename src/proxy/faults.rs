@@ -32,6 +32,11 @@ impl From<SendError> for Refusal {
                 error.to_string(),
             ),
             SendError::TimedOut => Self::UpstreamTimeout,
+            SendError::Broken(error) if error.is_parse() => unreachable_upstream(
+                "the WeChat API, or what stands before it, sent what is no HTTP answer that can be read; whether the call \
+                 was executed is not known",
+                chain(&error),
+            ),
             SendError::Broken(error) => unreachable_upstream(
                 "the connection to the WeChat API broke before it answered; whether the call was executed is not known",
                 chain(&error),

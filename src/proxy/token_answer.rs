@@ -4,8 +4,6 @@
 //! secret it carries is neither checked, kept nor logged, but for an appid of another account: that app is
 //! talking to the wrong address, and silence would hide it.
 
-use std::borrow::Cow;
-
 use http::{HeaderMap, Method, header};
 
 use super::inject::query;
@@ -36,10 +34,8 @@ pub fn objection(
         LocalAnswer::Token | LocalAnswer::StableToken => ("appid", "invalid appid"),
         LocalAnswer::GetToken => ("corpid", "invalid corpid"),
     };
-    match asked_for(name, headers, query.unwrap_or_default(), body) {
-        Some(other) if other != appid => Some((40013, other_appid)),
-        _ => None,
-    }
+    let another = names_another(appid, name, headers, query.unwrap_or_default(), body);
+    another.then_some((40013, other_appid))
 }
 
 /// Whether the call asks for a new token: `"force_refresh": true` in the JSON of `stable_token`.
@@ -54,19 +50,19 @@ pub fn names_dead(body: &[u8]) -> Option<String> {
     (!token.is_empty()).then(|| token.into_owned())
 }
 
-/// The appid that the call names, in its query, its form or its JSON; an empty one counts as none.
-fn asked_for(name: &str, headers: &HeaderMap, query: &str, body: &[u8]) -> Option<String> {
-    if let Some(appid) = query::value(query, name) {
-        return Some(appid.into_owned());
-    }
+/// Whether the call names another appid than this: in its query, its form or its JSON. An empty one counts as none.
+fn names_another(appid: &str, name: &str, headers: &HeaderMap, query: &str, body: &[u8]) -> bool {
     let kind = headers.get(header::CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
-    if kind.to_ascii_lowercase().starts_with(b"application/x-www-form-urlencoded") && !body.starts_with(b"{")
-    {
-        return std::str::from_utf8(body).ok().and_then(|form| query::value(form, name)).map(Cow::into_owned);
+    let is_form = kind.to_ascii_lowercase().starts_with(b"application/x-www-form-urlencoded");
+    let form = if is_form { std::str::from_utf8(body).unwrap_or_default() } else { "" };
+    if query::values(query, name).chain(query::values(form, name)).any(|value| value != appid) {
+        return true;
     }
     // Without a tree: a body of nested lists would make one a hundred times its size.
-    let appid = Object::find(body)?.get(name).and_then(json::text)?;
-    (!appid.is_empty()).then(|| appid.into_owned())
+    match Object::find(body).as_ref().and_then(|object| object.get(name)) {
+        None | Some(b"null") => false,
+        Some(value) => json::text(value).is_none_or(|text| !text.is_empty() && text != appid),
+    }
 }
 
 #[cfg(test)]
@@ -97,7 +93,11 @@ mod tests {
             (LocalAnswer::StableToken, "POST", "", json, r#"{"appid":"wx1"}"#, "token"),
             (LocalAnswer::StableToken, "POST", "", json, r#"{"appid":"wx2"}"#, "40013"),
             (LocalAnswer::StableToken, "POST", "", json, r#"{"appid":""}"#, "token"),
-            (LocalAnswer::StableToken, "POST", "", json, r#"{"appid":7}"#, "token"),
+            (LocalAnswer::StableToken, "POST", "", json, r#"{"appid":null}"#, "token"),
+            (LocalAnswer::StableToken, "POST", "", json, r#"{"appid":7}"#, "40013"),
+            (LocalAnswer::StableToken, "POST", "appid=wx1", json, r#"{"appid":"wx2"}"#, "40013"),
+            (LocalAnswer::Token, "GET", "appid=wx1&appid=wx2", "", "", "40013"),
+            (LocalAnswer::Token, "GET", "appid=wx1&appid=", "", "", "token"),
             // curl -d sends JSON under the form's name.
             (LocalAnswer::StableToken, "POST", "", form, r#"{"appid":"wx2"}"#, "40013"),
             (LocalAnswer::StableToken, "POST", "", json, "not json", "token"),

@@ -34,7 +34,8 @@ impl Trust {
     pub fn load(ca: Option<&Pem>) -> Result<Self, TrustError> {
         let mut roots = RootCertStore::empty();
         let (system, _) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        let file = ca.map_or(Ok(0), |pem| add(&mut roots, pem))?;
+        let file = ca.map_or(Ok(0), |pem| pem.add_to(&mut roots));
+        let file = file.map_err(|e| TrustError(format!("upstream.ca: {e}")))?;
         if roots.is_empty() {
             return Err(TrustError(
                 "no trust roots: install the system's CA certificates (Debian: `apt-get install ca-certificates`) or set upstream.ca"
@@ -71,16 +72,4 @@ impl PartialEq for Trust {
     fn eq(&self, other: &Self) -> bool {
         self.roots.roots == other.roots.roots
     }
-}
-
-/// Adds the certificates of `upstream.ca`; how many there are.
-fn add(roots: &mut RootCertStore, pem: &Pem) -> Result<usize, TrustError> {
-    let certs = pem.certificates().map_err(|e| TrustError(format!("upstream.ca: {e}")))?;
-    let count = certs.len();
-    for cert in certs {
-        roots.add(cert).map_err(|e| {
-            TrustError(format!("upstream.ca: a certificate in `{}` is unusable: {e}", pem.name()))
-        })?;
-    }
-    Ok(count)
 }

@@ -52,7 +52,7 @@ const KEYS: &[Key] = &[
         Size(0, PIB),
         r#""256MiB""#,
         "All bodies held for that at one moment. One caller (one address where there is no `[[caller]]`) holds at most \
-         half of it.",
-        "同一时刻为重发而保留的请求体总量；一个调用方（没有 `[[caller]]` 时为一个地址）最多占其中一半。",
+         half of it, so that only smaller bodies can be sent a second time.",
+        "同一时刻为重发而保留的请求体总量；一个调用方（没有 `[[caller]]` 时为一个地址）最多占其中一半，更大的请求体不能重发。",
     ),
 ];

@@ -45,8 +45,8 @@ const KEYS: &[Key] = &[
         "response_timeout",
         TIME,
         r#""30s""#,
-        "From the last byte of the request to the head of the response.",
-        "从请求的最后一个字节到响应头的时限。",
+        "From the last byte of the request to the head of the response; and for a pause of its body.",
+        "从请求的最后一个字节到响应头的时限，也是响应体停顿的时限。",
     ),
     key(
         "max_connections",

@@ -585,6 +585,14 @@ fn callers_that_keep_their_own_token_need_no_appid_and_no_secret() {
             "wxgate.toml:3: account[0].refresh_on: without effect with token_api = \"none\": nothing is sent a second time"
         ]
     );
+    let store = "[[account]]\nappid = 'wx1'\nsecret = 's'\n[store]\nurl = 'redis://127.0.0.1:6379/0'\n";
+    assert_eq!(
+        load_text(store).unwrap().warnings,
+        [
+            "wxgate.toml:5: store.url: of no use without `kind = \"redis\"`: tokens are kept in `state_dir` and shared with nobody"
+        ]
+    );
+    assert_eq!(load_text(&format!("{store}kind = 'file'\n")).unwrap().warnings, [""; 0]);
     // Two of them are told apart by their names and routes alone.
     let two = format!("{text}name = 'a'\n{text}name = 'b'\nprefix = '/b'\n");
     assert_eq!(complaints(&two), [""; 0]);

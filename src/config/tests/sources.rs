@@ -5,6 +5,18 @@ use std::fs;
 use super::*;
 
 #[test]
+fn certificates_that_nothing_can_be_verified_with_are_found_with_line_and_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::write(at("ca.pem"), "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
+    fs::write(at("wxgate.toml"), format!("{ACCOUNT}[upstream]\nca = 'ca.pem'\n")).unwrap();
+    let errors = Config::load(Some(&at("wxgate.toml")), &env_of(&[])).unwrap_err();
+    let [problem] = errors.problems() else { panic!("{errors}") };
+    assert_eq!((problem.key.as_deref(), problem.line.is_some()), (Some("upstream.ca"), true), "{errors}");
+    assert!(errors.to_string().contains("is unusable"), "{errors}");
+}
+
+#[test]
 fn nothing_configured_is_an_error_of_its_own() {
     let folder = tempfile::tempdir().unwrap();
     let errors = Config::load_in(folder.path(), None, &Files::default(), &env_of(&[("WXGATE_APPID", "")]))

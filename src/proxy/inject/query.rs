@@ -59,10 +59,10 @@ pub fn access_tokens(query: &str) -> impl Iterator<Item = Vec<u8>> {
     })
 }
 
-/// The first non-empty value of a parameter, decoded as a form (`+` is a space); `None` without one.
-pub fn value<'q>(query: &'q str, name: &str) -> Option<Cow<'q, str>> {
+/// The values of a parameter that are not empty, decoded as a form (`+` is a space).
+pub fn values<'q>(query: &'q str, name: &str) -> impl Iterator<Item = Cow<'q, str>> {
     form_urlencoded::parse(query.as_bytes())
-        .find(|(found, value)| found == name && !value.is_empty())
+        .filter(move |(found, value)| found == name && !value.is_empty())
         .map(|(_, value)| value)
 }
 
@@ -110,10 +110,10 @@ mod tests {
 
     #[test]
     fn values_are_found_decoded() {
-        assert_eq!(value("a=1&appid=wx%31&b", "appid").as_deref(), Some("wx1"));
-        assert_eq!(value("appid=&a", "appid"), None);
-        assert_eq!(value("%61ppid=x", "appid").as_deref(), Some("x"));
-        assert_eq!(value("", "appid"), None);
+        assert_eq!(values("a=1&appid=wx%31&b", "appid").next().as_deref(), Some("wx1"));
+        assert_eq!(values("appid=&a", "appid").next(), None);
+        assert_eq!(values("%61ppid=x", "appid").next().as_deref(), Some("x"));
+        assert_eq!(values("", "appid").next(), None);
     }
 
     #[test]

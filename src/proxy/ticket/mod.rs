@@ -43,7 +43,7 @@ impl Proxy {
         stats: &mut Tally,
     ) -> Result<Response<AnswerBody>, Refusal> {
         let kinds = account.rules.table.tickets[entry].kinds;
-        let asked = query::value(call.query.unwrap_or_default(), "type").unwrap_or_default();
+        let asked = query::values(call.query.unwrap_or_default(), "type").next().unwrap_or_default();
         match kinds.iter().find(|(kind, _)| kind.is_empty() || *kind == asked) {
             Some((_, kind)) if matches!(*call.method, Method::GET | Method::POST) => {
                 let ticket = match ticket(own, *kind).await {

@@ -47,9 +47,7 @@ pub(super) fn system_roots() -> RootCertStore {
 /// What is unusable.
 pub(super) fn client(settings: &RedisSettings, mut roots: RootCertStore) -> Result<ClientConfig, DialError> {
     if let Some(ca) = &settings.ca {
-        for cert in ca.certificates().map_err(|e| DialError::because("store.ca", e))? {
-            roots.add(cert).map_err(|e| DialError::because("store.ca", e))?;
-        }
+        ca.add_to(&mut roots).map_err(|e| DialError::because("store.ca", e))?;
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)

@@ -238,6 +238,16 @@ async fn one_callers_stalled_uploads_leave_half_of_replay_total_to_the_others() 
     assert_eq!(response.status, 200, "{response:?}");
 }
 
+/// One caller holds half of `replay_total` at most, so waiting for room would bring it none.
+#[tokio::test]
+async fn a_body_over_half_of_replay_total_is_one_over_replay_per_request() {
+    let (_fake, gate) = limited("replay_total = \"200KiB\"\nreplay_per_request = \"180KiB\"").await;
+    let body = noise(120_000);
+    let response = Raw::to(gate.addr).await.ask(chunked(&body, 1000)).await;
+    assert_refused(&response, 413, 45001, "too-large", "for ever too large");
+    assert_eq!(Raw::to(gate.addr).await.ask(sized(&body)).await.status, 200);
+}
+
 #[tokio::test]
 async fn when_replay_total_is_used_up_bodies_with_a_length_are_streamed_and_others_told_to_try_again() {
     let signal = Arc::new(Notify::new());
