@@ -39,15 +39,22 @@ pub struct Call {
 
 impl Call {
     /// What is known of why it failed: a refused token fetch by WeChat's number, which says more than our code;
-    /// else our code for an answer of our own, or for why it was not repeated; else WeChat's errcode.
-    pub fn explanation(&self) -> Option<&'static Entry> {
+    /// else our code for an answer of our own, or for why it was not repeated; else WeChat's errcode. Of one that did not
+    /// fail: that it was repeated.
+    pub fn explanation(&self) -> &'static Entry {
         let of_number = || self.stats.errcode.and_then(|number| errcodes::errcode(self.product, number));
         let code = self.stats.code;
         let of_code = || code.and_then(|code| errcodes::own(code).or_else(|| errcodes::retry(code)));
-        match code {
+        let known = match code {
             Some("token-refused") => of_number().or_else(of_code),
             _ => of_code().or_else(of_number),
-        }
+        };
+        known.unwrap_or(match self.stats.status {
+            _ if !self.failed() => &errcodes::SENT_AGAIN,
+            0 => &errcodes::LEFT,
+            _ if self.stats.errcode.is_some_and(|errcode| errcode != 0) => &errcodes::UNKNOWN,
+            _ => &errcodes::HTTP_ERROR,
+        })
     }
 
     /// Whether its answer was an error.
@@ -192,12 +199,19 @@ mod tests {
 
     #[test]
     fn the_most_telling_explanation_is_chosen() {
-        let means = |call: &Call| call.explanation().unwrap().means.en;
+        let means = |call: &Call| call.explanation().means.en;
         assert!(means(&call(1)).contains("openid"));
         assert!(means(&with(40066, Some("not-found"))).contains("No account"));
         assert!(means(&with(40164, Some("token-refused"))).contains("IP address"));
         assert!(means(&with(987_654, Some("token-refused"))).contains("refuses to issue"));
         assert!(means(&with(40001, Some("refresh-limited"))).contains("no further fetch"));
-        assert_eq!(with(987_654, None).explanation(), None);
+        assert!(means(&with(987_654, None)).contains("no words for"));
+        let mut call = with(0, None);
+        for (status, attempts, right) in
+            [(200, 2, "sent the call again"), (503, 1, "HTTP error"), (0, 1, "went away")]
+        {
+            (call.stats.status, call.stats.attempts) = (status, attempts);
+            assert!(means(&call).contains(right), "{status}");
+        }
     }
 }

@@ -127,7 +127,7 @@ pub fn calls<'v>(calls: &[Call], lang: Lang, appid: impl Fn(&str) -> Option<&'v 
             "error": stats.error(),
             "request_id": stats.request_id.as_deref(),
             "trace_id": stats.trace_id.as_deref(),
-            "explain": call.explanation().map(|entry| entry.explain(lang, facts)),
+            "explain": call.explanation().explain(lang, facts),
         })
     };
     json!({ "calls": calls.iter().map(call).collect::<Vec<_>>() })

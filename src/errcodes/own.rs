@@ -12,6 +12,42 @@ pub fn retry(mark: &str) -> Option<&'static Entry> {
     RETRY.iter().find(|(known, _)| *known == mark).map(|(_, entry)| entry)
 }
 
+/// What there is to say of a call that was sent more than once, and then went well.
+pub static SENT_AGAIN: Entry = row(
+    0,
+    "The token was refused, or the connection broke; wxgate sent the call again, and the caller noticed nothing.",
+    "Nothing has to be done.",
+    "凭据被拒绝或连接中断后，wxgate 重发成功，调用方没有感知。",
+    "无需处理。",
+);
+
+/// What there is to say of a call whose caller went away.
+pub static LEFT: Entry = row(
+    0,
+    "The caller went away before it had its answer.",
+    "Where that happens often, look at the time limit of the caller.",
+    "调用方没有等到响应就断开了。",
+    "如果经常出现，请检查调用方的超时设置。",
+);
+
+/// What there is to say of an HTTP error of WeChat's without an errcode.
+pub static HTTP_ERROR: Entry = row(
+    0,
+    "The WeChat API answered with an HTTP error.",
+    "Try again; where it lasts, see what WeChat has announced.",
+    "微信接口返回了 HTTP 错误。",
+    "请重试；如果持续出现，请留意微信的公告。",
+);
+
+/// What there is to say of an errcode that is in no table.
+pub static UNKNOWN: Entry = row(
+    0,
+    "WeChat refused the call with an errcode that wxgate has no words for.",
+    "See WeChat's document of the interface; who asks WeChat should give the rid.",
+    "微信拒绝了这次调用，wxgate 没有收录这个错误码。",
+    "请查阅微信文档中该接口的错误码；向微信咨询时请附上 rid。",
+);
+
 /// The values of `x-wxgate-error`.
 pub(super) const OWN: &[(&str, Entry)] = &[
     (

@@ -183,15 +183,7 @@ fn group(view: &View, group: &Group<'_>, lang: Lang) -> Markup {
                 (None, Some(cause)) => p .said { (cause) },
                 (None, None) => {},
             }
-            @if healed {
-                p .explain {
-                    (l(lang,
-                        "The token was refused; wxgate sent the call again with a new one, and the caller noticed nothing.",
-                        "凭据被拒绝后，wxgate 换用新凭据重发成功，调用方没有感知。"))
-                }
-            } @else if let Some(entry) = call.explanation() {
-                p .explain { (prose(&entry.explain(lang, facts))) }
-            }
+            p .explain { (prose(&call.explanation().explain(lang, facts))) }
         }
     }
 }

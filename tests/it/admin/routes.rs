@@ -94,6 +94,7 @@ async fn calls_that_failed_or_were_healed_are_explained_in_both_languages() {
     assert_eq!(of("error"), [json!("not-found"), json!(null), json!(null)]);
     assert!(calls[1]["errmsg"].as_str().unwrap().starts_with("invalid openid"));
     assert!(calls[1]["explain"].as_str().unwrap().contains(APPID));
+    assert!(calls[2]["explain"].as_str().unwrap().contains("sent the call again"), "{}", calls[2]);
     let own = calls[0]["errmsg"].as_str().unwrap();
     assert!(
         own.starts_with("this path is not among the account's `paths`"),
