@@ -50,6 +50,12 @@ impl Socket {
         self.ending = true;
     }
 
+    /// Its close is a reset from now on, which nobody takes for an end.
+    pub(crate) fn expect_reset(&mut self) {
+        // Where that cannot be, it is a close as ever.
+        let _ = self.stream.set_zero_linger();
+    }
+
     /// Ready when something has come, or the other side has left.
     pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.stream.poll_read_ready(cx)

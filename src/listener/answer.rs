@@ -18,11 +18,13 @@ pub(super) struct Answer<B: Body> {
     /// The answer has a length and no body: a 304, whose length is that of the answer it stands for. hyper drops the
     /// length of an answer whose body has ended, and writes no body of a 304 in any case (docs/hyper.md).
     length_alone: bool,
+    /// The caller sees its end by the connection's: it speaks HTTP/1.0, and the answer has no length.
+    ends_by_close: bool,
 }
 
 impl<B: Body> Answer<B> {
-    pub(super) fn new(body: B, state: RequestState, length_alone: bool) -> Self {
-        Self { body, state, broken: None, length_alone }
+    pub(super) fn new(body: B, state: RequestState, length_alone: bool, ends_by_close: bool) -> Self {
+        Self { body, state, broken: None, length_alone, ends_by_close }
     }
 }
 
@@ -48,6 +50,9 @@ impl<B: Body<Data = Bytes, Error: Unpin> + Unpin> Body for Answer<B> {
                 frame => return Poll::Ready(frame),
             }
         } else if !this.state.is_blocked() {
+            if this.ends_by_close {
+                this.state.note_truncated();
+            }
             return Poll::Ready(this.broken.take().map(Err));
         }
         Poll::Pending

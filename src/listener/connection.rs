@@ -13,7 +13,7 @@ use std::task::{Context, Poll};
 
 use futures_util::FutureExt;
 use http::header::{CONNECTION, CONTENT_LENGTH};
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -77,7 +77,10 @@ where
     };
     let framing = framing.into_inner();
     let clean = framing.is_clean();
-    let (io, read) = framing.into_parts();
+    let (mut io, read) = framing.into_parts();
+    if state.is_truncated() {
+        return io.expect_reset();
+    }
     match end {
         End::Http2 => Box::pin(http2::serve(io, read, peer, handler, drain.clone())).await,
         End::Over | End::Parked => close(io, clean).await,
@@ -177,12 +180,13 @@ fn answer<P, H: Handler<P>>(
     if let Some(case) = state.take_case() {
         request.extensions_mut().insert(case);
     }
+    let old = request.version() == Version::HTTP_10;
     // Outside of the future, which need not hold the request.
     let life = match state.take_rejection() {
         Some(rejection) => Either::Left(ready(handler.reject(rejection, peer))),
         None => Either::Right(handler.handle(request.map(CallerBody::of_http1), peer)),
     };
-    life.map(|mut response| {
+    life.map(move |mut response| {
         if let Some(case) = response.extensions_mut().remove() {
             state.spell_answer(case);
         }
@@ -192,7 +196,8 @@ fn answer<P, H: Handler<P>>(
         }
         let length = response.status() == StatusCode::NOT_MODIFIED
             && response.headers().get(CONTENT_LENGTH).is_some_and(|length| length != "0");
-        Ok(response.map(|body| Answer::new(body, state, length)))
+        let ends_by_close = old && !response.headers().contains_key(CONTENT_LENGTH);
+        Ok(response.map(|body| Answer::new(body, state, length, ends_by_close)))
     })
 }
 

@@ -35,6 +35,8 @@ struct Facts {
     /// Why the next request is to be rejected.
     rejection: Cell<Option<Rejection>>,
     expired: Cell<Option<Expired>>,
+    /// An answer broke off whose caller would take the connection's close for its end.
+    truncated: Cell<bool>,
 }
 
 /// What the caller is expected to send next.
@@ -177,6 +179,16 @@ impl RequestState {
     /// Whether bytes have been written since the last look.
     pub(super) fn take_wrote(&self) -> bool {
         self.0.wrote.take()
+    }
+
+    /// An answer broke off whose caller would take the connection's close for its end.
+    pub(super) fn note_truncated(&self) {
+        self.0.truncated.set(true);
+    }
+
+    /// Whether that has happened.
+    pub(super) fn is_truncated(&self) -> bool {
+        self.0.truncated.get()
     }
 
     /// A limit has run out, which hyper is told with its next read.

@@ -21,6 +21,9 @@ pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin + 'static {
 
     /// Told before the last write that its end follows at once.
     fn expect_end(&mut self) {}
+
+    /// Told before its close that this must not be taken for the end of an answer.
+    fn expect_reset(&mut self) {}
 }
 
 impl Transport for Socket {
@@ -33,6 +36,10 @@ impl Transport for Socket {
     fn expect_end(&mut self) {
         Self::expect_end(self);
     }
+
+    fn expect_reset(&mut self) {
+        Self::expect_reset(self);
+    }
 }
 
 impl Transport for UnixStream {
@@ -41,6 +48,10 @@ impl Transport for UnixStream {
 
 impl<S: Transport> Transport for TlsStream<S> {
     const SAYS_GOODBYE: bool = true;
+
+    fn expect_reset(&mut self) {
+        self.get_mut().0.expect_reset();
+    }
 }
 
 #[cfg(test)]

@@ -3,13 +3,15 @@
 use std::io::Write as _;
 use std::sync::Arc;
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Notify;
+use tokio::time::timeout;
 
 use super::{assert_refused, lonely};
 use crate::support::fake::{Fake, Reply};
 use crate::support::gate::Gate;
 use crate::support::raw::Raw;
-use crate::support::until::until;
+use crate::support::until::{PATIENCE, until};
 
 const GET: &str = "GET /cgi-bin/x HTTP/1.1\r\nHost: h\r\n\r\n";
 
@@ -371,6 +373,30 @@ async fn what_came_of_an_answer_that_breaks_off_reaches_the_caller() {
             let got = raw.rest().await.iter().filter(|byte| **byte == b'a').count();
             assert_eq!(got, length, "{head}");
         }
+    }
+}
+
+/// Its end is the connection's, so that only a reset shows that something is missing.
+#[tokio::test]
+async fn a_caller_over_http_1_0_does_not_take_half_an_answer_for_a_whole_one() {
+    let fake = Fake::answering(|seen| {
+        let head =
+            "HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n";
+        match seen.line().contains("broken") {
+            true => Reply::Close(head.into()),
+            false => Reply::Bytes(format!("{head}0\r\n\r\n").into()),
+        }
+    })
+    .await;
+    let gate = Gate::before(&fake.url()).await;
+    for (path, whole) in [("whole", true), ("broken", false)] {
+        let mut caller = tokio::net::TcpStream::connect(gate.addr).await.unwrap();
+        let request = format!("GET /cgi-bin/{path} HTTP/1.0\r\nHost: h\r\n\r\n");
+        caller.write_all(request.as_bytes()).await.unwrap();
+        let mut got = Vec::new();
+        let end = timeout(PATIENCE, caller.read_to_end(&mut got)).await.unwrap();
+        assert!(got.ends_with(b"\r\n\r\nhello"), "{path}: {:?}", String::from_utf8_lossy(&got));
+        assert_eq!(end.map_err(|error| error.kind()).is_ok(), whole, "{path}");
     }
 }
 
