@@ -104,7 +104,7 @@ async fn what_an_earlier_call_was_made_with_is_in_no_answer() {
                         false => Reply::json(&text),
                         true => Reply::ok(
                             &["Content-Type: application/json", "Content-Encoding: gzip"],
-                            gzip(text.as_bytes()),
+                            [gzip(b""), gzip(&text.as_bytes()[..9]), gzip(&text.as_bytes()[9..])].concat(),
                         ),
                     }
                 }
@@ -133,6 +133,10 @@ async fn an_answer_that_may_hold_a_token_and_cannot_be_read_whole_is_refused() {
         Reply::json(&format!(r#"{{"a":"{}"}}"#, "x".repeat(64 << 10))),
         Reply::ok(&["Content-Type: application/json", "Content-Encoding: zstd"], "whatever"),
         Reply::ok(&["Content-Type: application/json", "Content-Encoding: gzip"], "broken"),
+        Reply::ok(
+            &["Content-Type: application/json", "Content-Encoding: gzip"],
+            [&gzip(b"{}")[..], b"plain behind it"].concat(),
+        ),
         Reply::ok(&["Content-Type: application/json", "Content-Encoding: gzip"], gzip(&vec![b'x'; 1 << 20])),
     ];
     for (n, reply) in answers.into_iter().enumerate() {

@@ -75,11 +75,11 @@ const KEYS: &[Key] = &[
              print` lists them",
             "微信文档注明支持的 POST 接口，返回图片的三个除外；`wxgate config print` 会列出",
         ),
-        "Which calls: POST with a JSON object or nothing as its body, at most 1 MiB. Others of these paths are forwarded \
-         as they are, and so are calls that their caller has signed (with `Wechatmp-*` headers). An answer that is neither \
+        "Which calls: POST with a JSON object or nothing as its body; one over 1 MiB is refused with 413. Others of these \
+         paths are forwarded as they are, and so are calls that their caller has signed (with `Wechatmp-*` headers). An answer that is neither \
          signed nor an error is refused, so a path that WeChat does not encrypt must not be among them. The `paths` of the \
          account must cover them too.",
-        "哪些调用：POST，请求体为 JSON 对象或为空，不超过 1 MiB。这些路径的其他请求原样转发，调用方自己签过名的（带 `Wechatmp-*` 请求头）也一样。\
+        "哪些调用：POST，请求体为 JSON 对象或为空；超过 1 MiB 的返回 413。这些路径的其他请求原样转发，调用方自己签过名的（带 `Wechatmp-*` 请求头）也一样。\
          既未签名又不是错误的响应会被拒绝，因此不要写入微信不支持加密的路径。账号的 `paths` 也要包含它们。",
     )
     .such_as(r#"["/wxa/getuserriskrank", "/wxa/business/*"]"#),

@@ -87,8 +87,9 @@ impl Coding {
     }
 }
 
+/// Clients read all members, of which there may be several.
 fn gzip(body: &[u8]) -> impl Read {
-    flate2::bufread::GzDecoder::new(body)
+    flate2::bufread::MultiGzDecoder::new(body)
 }
 
 fn zlib(body: &[u8]) -> impl Read {
@@ -233,6 +234,13 @@ mod tests {
             assert_eq!(coding.decode(&sent).as_deref(), Some(&body[..]), "{coding:?}");
             assert_eq!(coding.decode(&sent[..sent.len() / 2]), None, "{coding:?} cut off");
         }
+        let members = |parts: &[&[u8]]| parts.iter().flat_map(|part| gzipped(part)).collect::<Vec<_>>();
+        for parts in [&[&b""[..], body][..], &[&body[..9], b"", &body[9..]], &[b" ", body]] {
+            let sent = members(parts);
+            assert_eq!(Coding::Gzip.decode(&sent).as_deref(), Some(&parts.concat()[..]));
+            assert_eq!(*Coding::Gzip.decode_beginning(&sent), *parts.concat());
+        }
+        assert_eq!(Coding::Gzip.decode(&[&gzipped(body)[..], b"access_token"].concat()), None);
         let (most, more) = ([b'a'; LIMIT], [b'a'; LIMIT + 1]);
         for (coding, encode) in [
             (Coding::Gzip, gzipped as fn(&[u8]) -> _),

@@ -105,6 +105,7 @@ async fn these_answers_are_token_errors() {
         ("gzip", gzip(REFUSED)),
         ("x-gzip", gzip(REFUSED)),
         ("GZIP", gzip(&padded(4096))),
+        ("gzip", [gzip(b""), gzip(&REFUSED[..9]), gzip(b""), gzip(&REFUSED[9..])].concat()),
         ("deflate", deflated(REFUSED, true)),
         ("deflate", deflated(REFUSED, false)),
         ("br", brotli(REFUSED)),
