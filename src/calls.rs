@@ -50,9 +50,10 @@ impl Call {
             _ => of_code().or_else(of_number),
         };
         known.unwrap_or(match self.stats.status {
-            _ if !self.failed() => &errcodes::SENT_AGAIN,
+            _ if !self.failed() && self.stats.cause.is_none() => &errcodes::SENT_AGAIN,
             0 => &errcodes::LEFT,
             _ if self.stats.errcode.is_some_and(|errcode| errcode != 0) => &errcodes::UNKNOWN,
+            ..400 => &errcodes::BROKEN_OFF,
             _ => &errcodes::HTTP_ERROR,
         })
     }
@@ -213,5 +214,8 @@ mod tests {
             (call.stats.status, call.stats.attempts) = (status, attempts);
             assert!(means(&call).contains(right), "{status}");
         }
+        (call.stats.status, call.stats.attempts) = (200, 2);
+        call.stats.cause = Some("the response broke off".into());
+        assert!(means(&call).contains("broke off"));
     }
 }

@@ -10,7 +10,7 @@ mod weixin;
 
 use std::net::IpAddr;
 
-pub use own::{HTTP_ERROR, LEFT, SENT_AGAIN, UNKNOWN, own, retry};
+pub use own::{BROKEN_OFF, HTTP_ERROR, LEFT, SENT_AGAIN, UNKNOWN, own, retry};
 
 /// A language that operators read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

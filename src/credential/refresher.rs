@@ -158,6 +158,9 @@ impl Refresher {
                     Lease::Granted(grant) => {
                         self.granted = Some(grant);
                         self.step([Event::Leased], latest);
+                        if let Some(unused) = self.granted.take() {
+                            tokio::spawn(unused.release());
+                        }
                     }
                 },
                 ended = finished(&mut self.flight) => {
@@ -286,8 +289,8 @@ impl Refresher {
         }
     }
 
-    /// Sends the fetch that was asked for. A process that is killed before its answer has spent it all the same, so it
-    /// is stored first.
+    /// Sends the fetch that was asked for. A process that is killed before its answer has spent it all the same, so one in
+    /// forced mode waits until that is stored.
     fn send(&mut self, mode: FetchMode) {
         let Some(grant) = self.granted.take() else { return };
         let Surroundings { issuer, store, wall, .. } = self.around.clone();

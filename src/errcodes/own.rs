@@ -30,6 +30,15 @@ pub static LEFT: Entry = row(
     "如果经常出现，请检查调用方的超时设置。",
 );
 
+/// What there is to say of an answer that did not come to its end.
+pub static BROKEN_OFF: Entry = row(
+    0,
+    "The answer broke off, or its caller went away before its end.",
+    "Where that happens often, look at the network to WeChat, and at the time limit of the caller.",
+    "响应没有传完就中断了，或者调用方中途断开。",
+    "如果经常出现，请检查到微信的网络和调用方的超时设置。",
+);
+
 /// What there is to say of an HTTP error of WeChat's without an errcode.
 pub static HTTP_ERROR: Entry = row(
     0,

@@ -312,7 +312,7 @@ const STALLED: &str = "the request body stalled; send it without long pauses";
 fn without_length() -> Refusal {
     Refusal::TooLarge(
         "a request body this large needs a Content-Length: the WeChat API refuses chunked bodies, and this one is \
-         over limits.replay_per_request"
+         over limits.replay_per_request, or over half of limits.replay_total"
             .into(),
     )
 }

@@ -18,9 +18,8 @@ use crate::store::{StoredBucket, StoredForced, StoredLimits};
 
 /// "Any 24 hours".
 pub(super) const DAY: Duration = Duration::from_secs(86_400);
-/// The normal mode handed back the refused one: asking again at once is no use, though soon somebody else may have forced
-/// a new one.
-const NOTHING_NEW: Duration = Duration::from_secs(5);
+/// The normal mode handed back the refused one: asking again before then is no use.
+const NOTHING_NEW: Duration = Duration::from_secs(30);
 
 /// The limit on forced refreshes of one credential.
 #[derive(Debug)]
@@ -31,7 +30,7 @@ pub(super) struct Limiter {
     forced: ForcedLog,
     /// The paths that have taken of the share and were not accepted since; the last few.
     takers: Vec<Box<str>>,
-    /// The unknown path that asked last.
+    /// The unknown path that asked last, until its fetch is spent.
     asking: Option<Box<str>>,
     /// The normal mode handed out this refused generation: until then asking again is no use.
     handed_back: Option<(u64, Instant)>,
@@ -582,8 +581,8 @@ mod tests {
         assert!(causes(&mut limiter, Cause::KnownPath, None, 1, at), "the others are not held up by it");
         assert!(causes(&mut limiter, Cause::UnknownPath, None, 2, at), "another token is another matter");
         let soon = |ms| at + Duration::from_millis(ms);
-        assert!(!causes(&mut limiter, Cause::UnknownPath, None, 1, soon(4_999)));
-        assert!(causes(&mut limiter, Cause::UnknownPath, None, 1, soon(5_000)));
+        assert!(!causes(&mut limiter, Cause::UnknownPath, None, 1, soon(29_999)));
+        assert!(causes(&mut limiter, Cause::UnknownPath, None, 1, soon(30_000)));
     }
 
     #[test]

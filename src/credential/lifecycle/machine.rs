@@ -348,10 +348,15 @@ impl Machine {
         out.push(Action::Lease);
     }
 
-    /// The fetch that was asked for is sent, and spends what the limits and the upstream allow.
+    /// The fetch that was asked for is sent, if it is wanted still, and spends what the limits and the upstream allow.
     fn leased(&mut self, now: Now, out: &mut Vec<Action>) {
-        let Some(flight) = &mut self.flight else { return };
-        flight.booked = true;
+        let Some(flight) = self.flight.filter(|flight| !flight.booked) else { return };
+        if self.is_superseded(flight) {
+            // Whoever wanted it has a peer's newer one.
+            self.flight = None;
+            return;
+        }
+        self.flight = Some(Flight { booked: true, ..flight });
         if let Some(cause) = self.unbooked.take() {
             self.limiter.spend(cause, now.mono);
         }

@@ -1056,6 +1056,22 @@ fn replicas_that_want_to_fetch_together_spend_of_the_bucket_what_is_sent() {
 }
 
 #[test]
+fn a_lease_that_comes_behind_a_peers_token_is_not_used() {
+    let (mut run, mut peer) = (Run::with_token(&TOKEN), Run::with_token(&TOKEN));
+    run.lease_waits = true;
+    run.report(1, "/a");
+    peer.pass(1);
+    peer.report(1, "/a");
+    peer.answer(issued("B", 7200));
+    run.peer_published(peer.state());
+    run.leased();
+    assert_eq!((run.flight(), run.fetches(), run.answers()), (None, 1, "N2 ".to_owned()));
+    assert_eq!((run.state().limits.bucket.unwrap().level, run.state().fetches), (9, 2), "the peer's");
+    run.leased();
+    assert_eq!(run.fetches(), 1, "without a fetch it says nothing");
+}
+
+#[test]
 fn a_fetch_that_a_peer_did_not_bring_is_paid_for_when_it_is_sent() {
     let mut run = Run::with_token(&TOKEN);
     run.peer_fetches = true;

@@ -117,7 +117,8 @@ impl<B: Body<Data = Bytes, Error: Unpin> + Unpin> Body for Answer<B> {
             return Poll::Ready(Some(Err(error)));
         }
         match ready!(Pin::new(&mut this.body).poll_frame(cx)) {
-            // The connection's task has been woken for what came before: it writes that before this one's next turn.
+            // The connection's task has been woken for what came before: it writes that, as far as the caller makes room,
+            // before this one's next turn.
             Some(Err(error)) => {
                 this.broken = Some(error);
                 cx.waker().wake_by_ref();

@@ -41,6 +41,8 @@ pub(super) struct Run {
     flight: Option<FetchMode>,
     /// Another replica has the lease.
     pub(super) peer_fetches: bool,
+    /// The lease is granted when the test says so.
+    pub(super) lease_waits: bool,
     began: SystemTime,
     stores: bool,
     fetches: usize,
@@ -66,6 +68,7 @@ impl Run {
             cell: Err(Absent::Waiting),
             flight: None,
             peer_fetches: false,
+            lease_waits: false,
             began: now.wall,
             stores: false,
             fetches: 0,
@@ -104,10 +107,11 @@ impl Run {
                 Action::Lease => {
                     let jitter = 1.0;
                     let asked = match self.peer_fetches {
-                        true => Event::HeldByPeer { jitter },
-                        false => Event::Leased,
+                        true => Some(Event::HeldByPeer { jitter }),
+                        false if self.lease_waits => None,
+                        false => Some(Event::Leased),
                     };
-                    assert!(lease.replace(asked).is_none(), "two fetches at once");
+                    assert!(std::mem::replace(&mut lease, asked).is_none(), "two fetches at once");
                 }
                 Action::Fetch(mode) => {
                     assert_eq!(self.flight.replace(mode), None, "two fetches at once");
@@ -192,6 +196,11 @@ impl Run {
     /// Another replica has published this state.
     pub(super) fn peer_published(&mut self, stored: StoredState) {
         self.event(Event::PeerPublished { stored: Box::new(stored) });
+    }
+
+    /// The lease that was asked for is granted.
+    pub(super) fn leased(&mut self) {
+        self.event(Event::Leased);
     }
 
     /// The lease is lost before the fetch is sent.

@@ -151,7 +151,7 @@ impl World {
         let actions = self.replicas[replica].machine.handle(event, now);
         for action in actions {
             match action {
-                Action::Fetch(_) => {}
+                Action::Fetch(_) => assert!(self.replicas[replica].flying, "nothing was asked"),
                 Action::Lease => {
                     assert!(!self.replicas[replica].flying, "two fetches at once");
                     self.replicas[replica].flying = true;
