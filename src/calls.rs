@@ -53,7 +53,7 @@ impl Call {
             _ if !self.failed() && self.stats.cause.is_none() => &errcodes::SENT_AGAIN,
             0 => &errcodes::LEFT,
             _ if self.stats.errcode.is_some_and(|errcode| errcode != 0) => &errcodes::UNKNOWN,
-            ..400 => &errcodes::BROKEN_OFF,
+            1..400 => &errcodes::BROKEN_OFF,
             _ => &errcodes::HTTP_ERROR,
         })
     }
