@@ -178,7 +178,7 @@ pub(super) const TABLE: &[Entry] = &[
     row(
         40164,
         "WeChat does not accept the IP address that wxgate calls from.",
-        "Put {ip} on the IP whitelist of {appid} (公众号: 微信开发者平台, 基础信息 → 开发信息, or 公众平台, 设置与开发 → \
+        "Put {ip} on the IP whitelist of {appid} (WeChat's console; 公众号: 微信开发者平台, 基础信息 → 开发信息, or 公众平台, 设置与开发 → \
          开发接口管理 → 基本配置; 小程序: 公众平台, 开发管理 → 开发设置 → 开发者 ID); a change takes 5 to 10 minutes to work.",
         "wxgate 的出口 IP 不在 IP 白名单中。",
         "请把 {ip} 加入 {appid} 的 IP 白名单（公众号：微信开发者平台“基础信息 → 开发信息”，或公众平台“设置与开发 → 开发接口管理 → \
