@@ -50,7 +50,7 @@ impl Call {
             _ => of_code().or_else(of_number),
         };
         known.unwrap_or(match self.stats.status {
-            _ if !self.failed() && self.stats.cause.is_none() => &errcodes::SENT_AGAIN,
+            _ if self.went_well() => &errcodes::SENT_AGAIN,
             0 => &errcodes::LEFT,
             _ if self.stats.errcode.is_some_and(|errcode| errcode != 0) => &errcodes::UNKNOWN,
             1..400 => &errcodes::BROKEN_OFF,
@@ -58,9 +58,9 @@ impl Call {
         })
     }
 
-    /// Whether its answer was an error.
-    pub fn failed(&self) -> bool {
-        self.stats.failed()
+    /// Whether its caller got a whole answer that is no error.
+    pub fn went_well(&self) -> bool {
+        !self.stats.failed() && self.stats.cause.is_none()
     }
 }
 
@@ -216,6 +216,6 @@ mod tests {
         }
         (call.stats.status, call.stats.attempts) = (200, 2);
         call.stats.cause = Some("the response broke off".into());
-        assert!(means(&call).contains("broke off"));
+        assert!(!call.went_well() && means(&call).contains("broke off"));
     }
 }

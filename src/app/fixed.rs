@@ -86,6 +86,7 @@ mod tests {
         let merged = in_force(other, &bare);
         assert_eq!(shown(&merged, "admin.listen"), shown(&bare, "admin.listen"), "it does not listen");
     }
+
     #[test]
     fn each_of_these_keys_is_told_by_its_name() {
         let read = |keys: &[&str]| {

@@ -15,7 +15,7 @@ pub(super) fn read(mut table: Table<'_>) -> Limits {
     let (given, replay_per_request) = table.given_or_default("replay_per_request", Value::size);
     let replay_total = table.key("replay_total", Value::size);
     // No body is larger than `max_body`, so keeping room for more would only tie memory up.
-    let mut replay_per_request = replay_per_request.min(max_body);
+    let replay_per_request = replay_per_request.min(max_body);
     if replay_per_request > replay_total {
         let given = if given == Given::No { "replay_total" } else { "replay_per_request" };
         let (one, all) = (parse::bytes(replay_per_request), parse::bytes(replay_total));
@@ -25,7 +25,7 @@ pub(super) fn read(mut table: Table<'_>) -> Limits {
         table.problem(given, words);
     }
     // One caller holds half of all, at most: waiting for room brings it no more.
-    replay_per_request = replay_per_request.min(replay_total / 2);
+    let replay_per_request = replay_per_request.min(replay_total / 2);
     table.finish();
     Limits {
         max_connections,

@@ -143,7 +143,7 @@ fn strip(value: &Value<'_>) -> Option<Vec<HeaderName>> {
     })
 }
 
-/// Further trust roots; whether each of them is usable is seen when the TLS client is made.
+/// Further trust roots, each of them usable.
 fn ca(value: &Value<'_>) -> Option<Pem> {
     let pem = pem::read(value)?;
     match pem.add_to(&mut RootCertStore::empty()) {

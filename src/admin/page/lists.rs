@@ -109,7 +109,7 @@ fn groups(calls: &[Call]) -> Vec<Group<'_>> {
     fn alike(call: &Call) -> impl PartialEq + '_ {
         let stats = &call.stats;
         let who = (&stats.account, &stats.caller, stats.caller.is_none().then_some(stats.peer));
-        (who, &stats.method, &stats.path, stats.status, stats.errcode, stats.code, call.failed())
+        (who, &stats.method, &stats.path, stats.status, stats.errcode, stats.code, call.went_well())
     }
     let mut groups: Vec<Group<'_>> = Vec::new();
     for call in calls {
@@ -151,12 +151,11 @@ fn group(view: &View, group: &Group<'_>, lang: Lang) -> Markup {
     let account = stats.account.as_deref().and_then(|name| view.account(name));
     let facts =
         Facts { appid: account.and_then(|account| account.appid.as_deref()), errmsg: call.errmsg.as_deref() };
-    let healed = !call.failed();
     html! {
         li {
             p .head {
                 @match (stats.errcode.filter(|errcode| *errcode != 0), stats.status) {
-                    _ if healed => span .badge.healed { (l(lang, "healed", "已恢复")) },
+                    _ if call.went_well() => span .badge.healed { (l(lang, "healed", "已恢复")) },
                     (_, 0) => span .badge.bad { (l(lang, "left", "已断开")) },
                     (Some(errcode), 200) => span .badge.bad { (errcode) },
                     (_, status) => span .badge.bad { "HTTP " (status) },

@@ -567,6 +567,18 @@ wxgate.toml:8: limits.max_bod: unknown key, did you mean `max_body`?";
 }
 
 #[test]
+fn a_url_of_a_store_that_is_not_used_is_warned_of() {
+    let store = "[[account]]\nappid = 'wx1'\nsecret = 's'\n[store]\nurl = 'redis://127.0.0.1:6379/0'\n";
+    assert_eq!(
+        load_text(store).unwrap().warnings,
+        [
+            "wxgate.toml:5: store.url: of no use without `kind = \"redis\"`: tokens are kept in `state_dir` and shared with nobody"
+        ]
+    );
+    assert_eq!(load_text(&format!("{store}kind = 'file'\n")).unwrap().warnings, [""; 0]);
+}
+
+#[test]
 fn callers_that_keep_their_own_token_need_no_appid_and_no_secret() {
     let text = "[[account]]\ntoken_api = 'none'\n";
     let account = load_text(text).unwrap().config.accounts.remove(0);
@@ -585,14 +597,6 @@ fn callers_that_keep_their_own_token_need_no_appid_and_no_secret() {
             "wxgate.toml:3: account[0].refresh_on: without effect with token_api = \"none\": nothing is sent a second time"
         ]
     );
-    let store = "[[account]]\nappid = 'wx1'\nsecret = 's'\n[store]\nurl = 'redis://127.0.0.1:6379/0'\n";
-    assert_eq!(
-        load_text(store).unwrap().warnings,
-        [
-            "wxgate.toml:5: store.url: of no use without `kind = \"redis\"`: tokens are kept in `state_dir` and shared with nobody"
-        ]
-    );
-    assert_eq!(load_text(&format!("{store}kind = 'file'\n")).unwrap().warnings, [""; 0]);
     // Two of them are told apart by their names and routes alone.
     let two = format!("{text}name = 'a'\n{text}name = 'b'\nprefix = '/b'\n");
     assert_eq!(complaints(&two), [""; 0]);

@@ -7,7 +7,7 @@ mod replicas;
 
 use std::time::Duration;
 
-use harness::{DAY, Run, busy, issued, refused};
+use harness::{DAY, LeaseAnswer, Run, busy, issued, refused};
 
 use super::{FetchMode, LogEvent};
 use crate::credential::policy::{GETTOKEN, STABLE_TOKEN, TOKEN};
@@ -1039,14 +1039,14 @@ fn replicas_that_want_to_fetch_together_spend_of_the_bucket_what_is_sent() {
         two.pass(1);
         one.report(n, &format!("/{n}"));
         one.peer_published(two.state());
-        two.peer_fetches = true;
+        two.lease = LeaseAnswer::HeldByPeer;
         two.report(n, &format!("/{n}"));
         two.peer_published(one.state());
         one.peer_published(two.state());
         one.answer(issued(&format!("T{n}"), 7200));
         two.peer_published(one.state());
         std::mem::swap(&mut one, &mut two);
-        one.peer_fetches = false;
+        one.lease = LeaseAnswer::Granted;
     }
     for run in [&mut one, &mut two] {
         let answers: String = (2..=11).map(|n| format!("N{n} ")).collect();
@@ -1058,7 +1058,7 @@ fn replicas_that_want_to_fetch_together_spend_of_the_bucket_what_is_sent() {
 #[test]
 fn a_lease_that_comes_behind_a_peers_token_is_not_used() {
     let (mut run, mut peer) = (Run::with_token(&TOKEN), Run::with_token(&TOKEN));
-    run.lease_waits = true;
+    run.lease = LeaseAnswer::Waits;
     run.report(1, "/a");
     peer.pass(1);
     peer.report(1, "/a");
@@ -1074,10 +1074,10 @@ fn a_lease_that_comes_behind_a_peers_token_is_not_used() {
 #[test]
 fn a_fetch_that_a_peer_did_not_bring_is_paid_for_when_it_is_sent() {
     let mut run = Run::with_token(&TOKEN);
-    run.peer_fetches = true;
+    run.lease = LeaseAnswer::HeldByPeer;
     run.report(1, "/a");
     assert_eq!((run.state().limits.bucket.unwrap().level, run.state().fetches), (10, 1));
-    run.peer_fetches = false;
+    run.lease = LeaseAnswer::Granted;
     run.pass(1);
     assert_eq!(run.last_flight_reason(), Reason::Forced);
     assert_eq!((run.state().limits.bucket.unwrap().level, run.state().fetches), (9, 2));

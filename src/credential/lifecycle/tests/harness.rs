@@ -32,6 +32,17 @@ pub(super) fn busy() -> FetchAnswer {
     FetchAnswer::Passing { what: "busy".to_owned() }
 }
 
+/// What comes of asking for the lease.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum LeaseAnswer {
+    /// It is granted at once.
+    Granted,
+    /// Another replica has it.
+    HeldByPeer,
+    /// It is granted when the test says so.
+    Waits,
+}
+
 #[derive(Debug)]
 pub(super) struct Run {
     policy: &'static Policy,
@@ -39,10 +50,8 @@ pub(super) struct Run {
     now: Now,
     cell: Result<Arc<Credential>, Absent>,
     flight: Option<FetchMode>,
-    /// Another replica has the lease.
-    pub(super) peer_fetches: bool,
-    /// The lease is granted when the test says so.
-    pub(super) lease_waits: bool,
+    /// What comes of asking for the lease.
+    pub(super) lease: LeaseAnswer,
     began: SystemTime,
     stores: bool,
     fetches: usize,
@@ -67,8 +76,7 @@ impl Run {
             now,
             cell: Err(Absent::Waiting),
             flight: None,
-            peer_fetches: false,
-            lease_waits: false,
+            lease: LeaseAnswer::Granted,
             began: now.wall,
             stores: false,
             fetches: 0,
@@ -105,11 +113,10 @@ impl Run {
         for action in self.machine.handle(event, self.now) {
             match action {
                 Action::Lease => {
-                    let jitter = 1.0;
-                    let asked = match self.peer_fetches {
-                        true => Some(Event::HeldByPeer { jitter }),
-                        false if self.lease_waits => None,
-                        false => Some(Event::Leased),
+                    let asked = match self.lease {
+                        LeaseAnswer::Granted => Some(Event::Leased),
+                        LeaseAnswer::HeldByPeer => Some(Event::HeldByPeer { jitter: 1.0 }),
+                        LeaseAnswer::Waits => None,
                     };
                     assert!(std::mem::replace(&mut lease, asked).is_none(), "two fetches at once");
                 }
