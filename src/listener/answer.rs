@@ -18,19 +18,21 @@ pub(super) struct Answer<B: Body> {
     /// The answer has a length and no body: a 304, whose length is that of the answer it stands for. hyper drops the
     /// length of an answer whose body has ended, and writes no body of a 304 in any case (docs/hyper.md).
     length_alone: bool,
-    /// The caller sees its end by the connection's: it speaks HTTP/1.0, and the answer has no length.
-    ends_by_close: bool,
+    ended: bool,
 }
 
 impl<B: Body> Answer<B> {
-    pub(super) fn new(body: B, state: RequestState, length_alone: bool, ends_by_close: bool) -> Self {
-        Self { body, state, broken: None, length_alone, ends_by_close }
+    pub(super) fn new(body: B, state: RequestState, length_alone: bool) -> Self {
+        Self { body, state, broken: None, length_alone, ended: false }
     }
 }
 
 impl<B: Body> Drop for Answer<B> {
     fn drop(&mut self) {
         self.state.end();
+        if self.ended || self.body.is_end_stream() {
+            self.state.note_whole();
+        }
     }
 }
 
@@ -47,12 +49,12 @@ impl<B: Body<Data = Bytes, Error: Unpin> + Unpin> Body for Answer<B> {
             match ready!(Pin::new(&mut this.body).poll_frame(cx)) {
                 // hyper writes what it has before it waits, and asks again.
                 Some(Err(error)) => this.broken = Some(error),
-                frame => return Poll::Ready(frame),
+                frame => {
+                    this.ended = frame.is_none();
+                    return Poll::Ready(frame);
+                }
             }
         } else if !this.state.is_blocked() {
-            if this.ends_by_close {
-                this.state.note_truncated();
-            }
             return Poll::Ready(this.broken.take().map(Err));
         }
         Poll::Pending

@@ -13,7 +13,7 @@ use std::task::{Context, Poll};
 
 use futures_util::FutureExt;
 use http::header::{CONNECTION, CONTENT_LENGTH};
-use http::{HeaderValue, Request, Response, StatusCode, Version};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -180,7 +180,8 @@ fn answer<P, H: Handler<P>>(
     if let Some(case) = state.take_case() {
         request.extensions_mut().insert(case);
     }
-    let old = request.version() == Version::HTTP_10;
+    // An answer to HEAD ends with its head.
+    let old = request.version() == Version::HTTP_10 && request.method() != Method::HEAD;
     // Outside of the future, which need not hold the request.
     let life = match state.take_rejection() {
         Some(rejection) => Either::Left(ready(handler.reject(rejection, peer))),
@@ -196,8 +197,10 @@ fn answer<P, H: Handler<P>>(
         }
         let length = response.status() == StatusCode::NOT_MODIFIED
             && response.headers().get(CONTENT_LENGTH).is_some_and(|length| length != "0");
-        let ends_by_close = old && !response.headers().contains_key(CONTENT_LENGTH);
-        Ok(response.map(|body| Answer::new(body, state, length, ends_by_close)))
+        if old && !response.headers().contains_key(CONTENT_LENGTH) {
+            state.note_end_by_close();
+        }
+        Ok(response.map(|body| Answer::new(body, state, length)))
     })
 }
 

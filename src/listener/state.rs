@@ -35,8 +35,10 @@ struct Facts {
     /// Why the next request is to be rejected.
     rejection: Cell<Option<Rejection>>,
     expired: Cell<Option<Expired>>,
-    /// An answer broke off whose caller would take the connection's close for its end.
-    truncated: Cell<bool>,
+    /// The caller takes the connection's close for the end of its answer.
+    ends_by_close: Cell<bool>,
+    /// That answer's body has been handed over to its end.
+    whole: Cell<bool>,
 }
 
 /// What the caller is expected to send next.
@@ -181,14 +183,19 @@ impl RequestState {
         self.0.wrote.take()
     }
 
-    /// An answer broke off whose caller would take the connection's close for its end.
-    pub(super) fn note_truncated(&self) {
-        self.0.truncated.set(true);
+    /// The answer that begins has no other end than the connection's close: its caller speaks HTTP/1.0.
+    pub(super) fn note_end_by_close(&self) {
+        self.0.ends_by_close.set(true);
     }
 
-    /// Whether that has happened.
+    /// The answer's body has been handed over to its end.
+    pub(super) fn note_whole(&self) {
+        self.0.whole.set(true);
+    }
+
+    /// Whether a close now would be taken for the end of an answer that has not been written to its end.
     pub(super) fn is_truncated(&self) -> bool {
-        self.0.truncated.get()
+        self.0.ends_by_close.get() && (!self.0.whole.get() || self.is_blocked())
     }
 
     /// A limit has run out, which hyper is told with its next read.

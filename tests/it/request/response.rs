@@ -389,15 +389,40 @@ async fn a_caller_over_http_1_0_does_not_take_half_an_answer_for_a_whole_one() {
     })
     .await;
     let gate = Gate::before(&fake.url()).await;
-    for (path, whole) in [("whole", true), ("broken", false)] {
+    for (method, path, whole) in [("GET", "whole", true), ("GET", "broken", false), ("HEAD", "whole", true)] {
         let mut caller = tokio::net::TcpStream::connect(gate.addr).await.unwrap();
-        let request = format!("GET /cgi-bin/{path} HTTP/1.0\r\nHost: h\r\n\r\n");
+        let request = format!("{method} /cgi-bin/{path} HTTP/1.0\r\nHost: h\r\n\r\n");
         caller.write_all(request.as_bytes()).await.unwrap();
         let mut got = Vec::new();
         let end = timeout(PATIENCE, caller.read_to_end(&mut got)).await.unwrap();
-        assert!(got.ends_with(b"\r\n\r\nhello"), "{path}: {:?}", String::from_utf8_lossy(&got));
-        assert_eq!(end.map_err(|error| error.kind()).is_ok(), whole, "{path}");
+        let last: &[u8] = if method == "HEAD" { b"\r\n\r\n" } else { b"\r\n\r\nhello" };
+        assert!(got.ends_with(last), "{method} {path}: {:?}", String::from_utf8_lossy(&got));
+        assert_eq!(end.map_err(|error| error.kind()).is_ok(), whole, "{method} {path}");
     }
+}
+
+#[tokio::test]
+async fn a_caller_over_http_1_0_that_is_cut_off_does_not_take_what_it_has_for_a_whole_answer() {
+    let size = 64 << 20;
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\n\r\n";
+    let fake = Fake::answering(move |_| Reply::Zeros(head.into(), size)).await;
+    let gate = Gate::with(
+        &fake.url(),
+        crate::support::gate::Settings {
+            limits: "idle_timeout = \"300ms\"".to_owned(),
+            ..Default::default()
+        },
+    )
+    .await;
+    let mut caller = tokio::net::TcpStream::connect(gate.addr).await.unwrap();
+    caller.write_all(b"GET /cgi-bin/large HTTP/1.0\r\nHost: h\r\n\r\n").await.unwrap();
+    let mut got = vec![0];
+    caller.read_exact(&mut got).await.unwrap();
+    let open = fake.open();
+    until("the caller is cut off, and with it the call", || fake.open() < open).await;
+    let end = timeout(PATIENCE, caller.read_to_end(&mut got)).await.unwrap();
+    assert!((got.len() as u64) < size);
+    assert_eq!(end.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
 }
 
 #[tokio::test]
