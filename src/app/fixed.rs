@@ -1,54 +1,38 @@
 //! What a running process cannot change: keys that take effect with a restart alone.
 
-use std::net::SocketAddr;
+use crate::config::{Config, Setting};
 
-use crate::config::{AdminListen, Config, LogFormat, Setting};
+/// A key's value in a configuration, as a text that tells two values apart.
+type Value = fn(&Config) -> String;
 
-/// In the order of [`Fixed::differs_from`].
-const KEYS: [&str; 6] =
-    ["listen", "tls.listen", "workers", "log_format", "admin.listen", "limits.replay_total"];
+const KEYS: [(&str, Value); 6] = [
+    ("listen", |config| format!("{:?}", config.listen)),
+    ("tls.listen", |config| format!("{:?}", config.tls.as_ref().map(|tls| &tls.listen))),
+    ("workers", |config| format!("{:?}", config.workers)),
+    ("log_format", |config| format!("{:?}", config.log_format)),
+    ("admin.listen", |config| format!("{:?}", config.admin.as_ref().map(|admin| &admin.listen))),
+    ("limits.replay_total", |config| format!("{:?}", config.limits.replay_total)),
+];
 
-/// The values of those keys.
-pub(super) struct Fixed {
-    listen: Vec<SocketAddr>,
-    tls_listen: Option<Vec<SocketAddr>>,
-    workers: usize,
-    log_format: LogFormat,
-    admin_listen: Option<AdminListen>,
-    replay_total: usize,
-}
+/// The values of those keys, in their order.
+pub(super) struct Fixed([String; KEYS.len()]);
 
 impl Fixed {
     /// What a configuration says of them.
     pub(super) fn of(config: &Config) -> Self {
-        Self {
-            listen: config.listen.clone(),
-            tls_listen: config.tls.as_ref().map(|tls| tls.listen.clone()),
-            workers: config.workers,
-            log_format: config.log_format,
-            admin_listen: config.admin.as_ref().map(|admin| admin.listen.clone()),
-            replay_total: config.limits.replay_total,
-        }
+        Self(KEYS.map(|(_, value)| value(config)))
     }
 
     /// The keys that a new configuration changes in vain.
     pub(super) fn differs_from(&self, config: &Config) -> Vec<&'static str> {
-        let new = Self::of(config);
-        let differs = [
-            self.listen != new.listen,
-            self.tls_listen != new.tls_listen,
-            self.workers != new.workers,
-            self.log_format != new.log_format,
-            self.admin_listen != new.admin_listen,
-            self.replay_total != new.replay_total,
-        ];
-        KEYS.into_iter().zip(differs).filter_map(|(key, differs)| differs.then_some(key)).collect()
+        let keys = KEYS.iter().zip(&self.0);
+        keys.filter(|((_, value), here)| value(config) != **here).map(|((key, _), _)| *key).collect()
     }
 }
 
 /// The settings that are in force after a reload: a new configuration's, but for those keys, which stay as they are `now`.
 pub(crate) fn in_force(new: Vec<Setting>, now: &[Setting]) -> Vec<Setting> {
-    let is_fixed = |setting: &&Setting| KEYS.contains(&setting.key.as_str());
+    let is_fixed = |setting: &&Setting| KEYS.iter().any(|(key, _)| *key == setting.key);
     let same_in = |all: &[Setting], one: &Setting| all.iter().find(|setting| setting.key == one.key).cloned();
     let gone: Vec<_> =
         now.iter().filter(is_fixed).filter(|one| same_in(&new, one).is_none()).cloned().collect();
@@ -62,7 +46,6 @@ pub(crate) fn in_force(new: Vec<Setting>, now: &[Setting]) -> Vec<Setting> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
     use std::path::Path;
 
     #[test]
@@ -109,9 +92,10 @@ mod tests {
                 .config
         };
         let running = Fixed::of(&read(&[]));
-        for key in KEYS {
+        let keys = KEYS.map(|(key, _)| key);
+        for key in keys {
             assert_eq!(running.differs_from(&read(&[key])), [key]);
         }
-        assert_eq!(running.differs_from(&read(&KEYS)), KEYS);
+        assert_eq!(running.differs_from(&read(&keys)), keys);
     }
 }
