@@ -68,8 +68,8 @@ pub(super) struct Surroundings {
 /// How a fetch ended.
 #[derive(Debug)]
 enum FlightEnd {
-    /// With when it had begun, by the clock that all replicas share.
-    Answered(FetchAnswer, SystemTime),
+    /// With when it had begun, by the clock that all replicas share, and the lease under which it was sent.
+    Answered(FetchAnswer, SystemTime, Box<dyn Grant>),
     HeldByPeer,
 }
 
@@ -90,6 +90,8 @@ pub(super) struct Refresher {
     /// The lease, until the fetch is sent.
     granted: Option<Box<dyn Grant>>,
     flight: Option<JoinHandle<FlightEnd>>,
+    /// Gives a lease up. The next one is asked for behind it, or it would be given up in its place.
+    releasing: Option<JoinHandle<()>>,
     saving: Option<JoinHandle<Saved>>,
     /// Dropped when the store holds all that was known when it was made.
     booked: Option<oneshot::Sender<()>>,
@@ -115,6 +117,7 @@ impl Refresher {
             leasing: None,
             granted: None,
             flight: None,
+            releasing: None,
             saving: None,
             booked: None,
             stored: 0,
@@ -159,22 +162,29 @@ impl Refresher {
                         self.granted = Some(grant);
                         self.step([Event::Leased], latest);
                         if let Some(unused) = self.granted.take() {
-                            tokio::spawn(unused.release());
+                            self.releasing = Some(tokio::spawn(unused.release()));
                         }
                     }
                 },
                 ended = finished(&mut self.flight) => {
-                    let event = match ended {
-                        Some(FlightEnd::Answered(answer, began)) => fetched(answer, began),
-                        Some(FlightEnd::HeldByPeer) => Event::HeldByPeer { jitter: jitter() },
-                        None => fetched(
-                            FetchAnswer::Passing {
-                                what: "the fetch ended without an answer (a fault in wxgate)".to_owned(),
-                            },
-                            (self.around.wall)(),
-                        ),
+                    let over = self.machine.generation();
+                    let (event, grant) = match ended {
+                        Some(FlightEnd::Answered(answer, began, grant)) => (fetched(answer, began), Some(grant)),
+                        Some(FlightEnd::HeldByPeer) => (Event::HeldByPeer { jitter: jitter() }, None),
+                        None => {
+                            let what = "the fetch ended without an answer (a fault in wxgate)".to_owned();
+                            (fetched(FetchAnswer::Passing { what }, (self.around.wall)()), None)
+                        }
                     };
                     self.step([event], latest);
+                    // With a new credential the lease ends when that is stored: a peer that was granted it before would
+                    // fetch again. What asks for the lease anew has the same.
+                    if let Some(grant) = grant
+                        && self.machine.generation() == over
+                        && self.leasing.is_none()
+                    {
+                        self.releasing = Some(tokio::spawn(grant.release()));
+                    }
                 }
                 saved = finished(&mut self.saving) => {
                     if let Some(event) = self.saved(saved) {
@@ -267,7 +277,13 @@ impl Refresher {
         match action {
             Action::Lease => {
                 let (store, over) = (Arc::clone(&self.around.store), self.machine.generation());
-                self.leasing = Some(tokio::spawn(async move { store.lease(over).await }));
+                let mut releasing = self.releasing.take();
+                self.leasing = Some(tokio::spawn(async move {
+                    if releasing.is_some() {
+                        finished(&mut releasing).await;
+                    }
+                    store.lease(over).await
+                }));
             }
             Action::Fetch(mode) => self.send(mode),
             Action::Publish(content) => self.around.cell.publish(content),
@@ -310,12 +326,7 @@ impl Refresher {
                 }
             }
             let began = store.time().unwrap_or_else(wall);
-            let answer = issuer.fetch(mode).await;
-            // With a new credential it ends when that is stored: a peer that was granted it before would fetch again.
-            if !matches!(answer, FetchAnswer::Issued { .. }) {
-                grant.release().await;
-            }
-            FlightEnd::Answered(answer, began)
+            FlightEnd::Answered(issuer.fetch(mode).await, began, grant)
         }));
     }
 
@@ -389,16 +400,19 @@ impl Refresher {
     }
 
     async fn finish(&mut self, latest: &mut Option<StoredState>) {
+        let mut kept = None;
         // Without a fetch under way there is nothing to wait for, and `finished` would wait for ever.
         if self.flight.is_some()
-            && let Ok(Some(FlightEnd::Answered(answer, began))) =
+            && let Ok(Some(FlightEnd::Answered(answer, began, grant))) =
                 timeout(LAST_FETCH, finished(&mut self.flight)).await
-            && matches!(answer, FetchAnswer::Issued { .. })
         {
-            // A forced fetch that should follow is for the next process to book and to send.
-            self.machine.want_nothing_more();
-            for action in self.machine.handle(fetched(answer, began), self.now()) {
-                self.carry_out(action);
+            kept = Some(grant);
+            if matches!(answer, FetchAnswer::Issued { .. }) {
+                // A forced fetch that should follow is for the next process to book and to send.
+                self.machine.want_nothing_more();
+                for action in self.machine.handle(fetched(answer, began), self.now()) {
+                    self.carry_out(action);
+                }
             }
         }
         // The last chance: not the time to wait for the store.
@@ -411,6 +425,9 @@ impl Refresher {
             if self.saving.is_none() {
                 break;
             }
+        }
+        if let Some(grant) = kept {
+            let _: Result<(), _> = timeout(LAST_WRITE, grant.release()).await;
         }
     }
 }

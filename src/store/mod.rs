@@ -74,7 +74,7 @@ pub trait Grant: Debug + Send {
     /// Whether it still holds; a holder that was paused for long has lost it.
     fn holds(&self) -> bool;
 
-    /// Gives the lease up without a new state: the fetch has failed.
+    /// Gives the lease up without a new credential: the fetch has failed, or brought the one that is known.
     fn release(self: Box<Self>) -> Pending<'static, ()>;
 }
 

@@ -19,7 +19,7 @@ use crate::store::{StoredBucket, StoredForced, StoredLimits};
 /// "Any 24 hours".
 pub(super) const DAY: Duration = Duration::from_secs(86_400);
 /// The normal mode handed back the refused one: asking again before then is no use.
-const NOTHING_NEW: Duration = Duration::from_secs(30);
+const NOTHING_NEW: Duration = Duration::from_secs(5);
 
 /// The limit on forced refreshes of one credential.
 #[derive(Debug)]
@@ -581,8 +581,8 @@ mod tests {
         assert!(causes(&mut limiter, Cause::KnownPath, None, 1, at), "the others are not held up by it");
         assert!(causes(&mut limiter, Cause::UnknownPath, None, 2, at), "another token is another matter");
         let soon = |ms| at + Duration::from_millis(ms);
-        assert!(!causes(&mut limiter, Cause::UnknownPath, None, 1, soon(29_999)));
-        assert!(causes(&mut limiter, Cause::UnknownPath, None, 1, soon(30_000)));
+        assert!(!causes(&mut limiter, Cause::UnknownPath, None, 1, soon(4_999)));
+        assert!(causes(&mut limiter, Cause::UnknownPath, None, 1, soon(5_000)));
     }
 
     #[test]

@@ -276,10 +276,15 @@ fn forced_stable_tokens_are_30_seconds_apart() {
     run.answer(issued("B", 7190));
     assert_eq!((run.answers(), run.flight()), ("L ".to_owned(), None));
     let sent = run.fetches();
-    run.pass(19);
+    run.pass(4);
     run.report(2, "/b");
     assert_eq!((run.answers(), run.fetches()), ("L ".to_owned(), sent), "nothing to gain by asking");
     run.pass(1);
+    run.report(2, "/b");
+    assert_eq!(run.flight(), Some(FetchMode::Normal), "another may have had a new one issued");
+    run.answer(issued("B", 7185));
+    assert_eq!((run.answers(), run.flight()), ("L ".to_owned(), None));
+    run.pass(15);
     run.report(2, "/b");
     run.answer(issued("B", 7170));
     assert_eq!(run.flight(), Some(FetchMode::Forced));

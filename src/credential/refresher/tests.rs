@@ -103,6 +103,8 @@ struct Memory {
     writes: AtomicUsize,
     /// A replica holds the lease.
     leased: AtomicBool,
+    /// Leases that were given up.
+    released: Arc<AtomicUsize>,
     news: Mutex<Vec<StoreEvent>>,
     told: tokio::sync::Notify,
 }
@@ -116,6 +118,22 @@ impl Memory {
     fn tell(&self, event: StoreEvent) {
         self.news.lock().unwrap().push(event);
         self.told.notify_one();
+    }
+}
+
+/// A lease that counts when it is given up.
+#[derive(Debug)]
+struct Noted(Arc<AtomicUsize>);
+
+impl Grant for Noted {
+    fn holds(&self) -> bool {
+        true
+    }
+
+    fn release(self: Box<Self>) -> Pending<'static, ()> {
+        Box::pin(async move {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        })
     }
 }
 
@@ -144,7 +162,8 @@ impl Store for Memory {
 
     fn lease(&self, _: u64) -> Pending<'_, Lease> {
         let held = self.leased.load(Ordering::SeqCst);
-        Box::pin(async move { if held { Lease::HeldByPeer } else { Lease::alone() } })
+        let grant = Noted(Arc::clone(&self.released));
+        Box::pin(async move { if held { Lease::HeldByPeer } else { Lease::Granted(Box::new(grant)) } })
     }
 
     fn watch(&self) -> Pending<'_, StoreEvent> {
@@ -316,6 +335,24 @@ async fn stable_tokens_are_asked_for_in_normal_mode_and_then_forced() {
     let status = reader.status();
     assert_eq!(status.last_refresh.as_ref().unwrap().reason, Reason::Forced);
     assert_eq!(status.quota, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_lease_is_given_up_but_for_a_new_token_whose_writing_ends_it() {
+    let answers = [(issued(2), 0), (issued(1), 1), (busy(), 1), (refused(), 1)];
+    for (answer, given_up) in answers {
+        let said = format!("{answer:?}");
+        let fake = Fake::new(move |n, _| (0, if n == 1 { issued(1) } else { answer.clone() }));
+        let (reader, _task, token, keep) = started(&TOKEN, &fake).await;
+        reader.renew(&token, "/a", LIMIT).await;
+        tokio::task::yield_now().await;
+        assert_eq!((fake.count(), keep.released.load(Ordering::SeqCst)), (2, given_up), "{said}");
+    }
+    // Forced mode follows at once, behind the lease of the normal one.
+    let fake = Fake::new(|n, mode| (0, issued(if mode == FetchMode::Forced { n } else { 1 })));
+    let (reader, _task, token, keep) = started(&STABLE_TOKEN, &fake).await;
+    assert_eq!(newer(reader.renew(&token, "/a", LIMIT).await), 2);
+    assert_eq!((fake.count(), keep.released.load(Ordering::SeqCst)), (3, 0));
 }
 
 #[tokio::test]
