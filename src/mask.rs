@@ -48,8 +48,10 @@ fn decoded_and_replaced(text: &[u8], secret: &[u8], other: &[u8]) -> Option<Vec<
     // Nearly all texts have no escape at all.
     memchr2(b'%', b'\\', text)?;
     let has = |escape: &[u8]| memmem::find(text, escape).is_some();
-    // JSON writers escape a `/`, or what is not printable, and nothing else.
-    if memchr(b'%', text).is_none() && !has(b"\\u00") && !(secret.contains(&b'/') && has(b"\\/")) {
+    // JSON writers escape what they must, a `/`, and what is not printable or not ASCII.
+    let by_json =
+        memchr3(b'/', b'"', b'\\', secret).is_some() || has(b"\\u00") || !secret.is_ascii() && has(b"\\u");
+    if memchr(b'%', text).is_none() && !by_json {
         return None;
     }
     let decoded = Decoded::of(text);
@@ -80,28 +82,64 @@ impl Decoded {
         for (at, byte) in text.iter().enumerate() {
             decoded.bytes.push(*byte);
             decoded.spans.push((at, at + 1));
-            while let Some((length, byte)) = escape(&decoded.bytes) {
+            while let Some((length, meant)) = escape(&decoded.bytes) {
                 let end = at + 1;
                 let first = decoded.bytes.len() - length;
                 let start = decoded.spans[first].0;
                 decoded.bytes.truncate(first);
                 decoded.spans.truncate(first);
-                decoded.bytes.push(byte);
-                decoded.spans.push((start, end));
+                decoded.bytes.extend_from_slice(meant.bytes());
+                decoded.spans.resize(decoded.bytes.len(), (start, end));
             }
         }
         decoded
     }
 }
 
+/// What an escape stands for.
+enum Meant {
+    Byte([u8; 1]),
+    Char([u8; 4], usize),
+}
+
+impl Meant {
+    fn char(code: u32) -> Option<Self> {
+        let mut bytes = [0; 4];
+        let length = char::from_u32(code)?.encode_utf8(&mut bytes).len();
+        Some(Self::Char(bytes, length))
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Byte(byte) => byte,
+            Self::Char(bytes, length) => &bytes[..*length],
+        }
+    }
+}
+
 /// The escape that stands at the end: its length and what it stands for.
-fn escape(bytes: &[u8]) -> Option<(usize, u8)> {
+fn escape(bytes: &[u8]) -> Option<(usize, Meant)> {
     match bytes {
-        [.., b'%', high, low] => Some((3, hex(*high)? << 4 | hex(*low)?)),
-        [.., b'\\', b'u', b'0', b'0', high, low] => Some((6, hex(*high)? << 4 | hex(*low)?)),
-        [.., b'\\', b'/'] => Some((2, b'/')),
+        [.., b'%', high, low] => Some((3, Meant::Byte([hex(*high)? << 4 | hex(*low)?]))),
+        // Above the first 65,536 characters JSON has two for one.
+        [.., b'\\', b'u', a, b, c, d, b'\\', b'u', e, f, g, h] => {
+            let (high, low) = (unit([*a, *b, *c, *d])?, unit([*e, *f, *g, *h])?);
+            match (high, low) {
+                (0xd800..0xdc00, 0xdc00..0xe000) => {
+                    Some((12, Meant::char(0x1_0000 + ((high - 0xd800) << 10) + (low - 0xdc00))?))
+                }
+                _ => Some((6, Meant::char(low)?)),
+            }
+        }
+        [.., b'\\', b'u', a, b, c, d] => Some((6, Meant::char(unit([*a, *b, *c, *d])?)?)),
+        [.., b'\\', byte @ (b'/' | b'"' | b'\\')] => Some((2, Meant::Byte([*byte]))),
         _ => None,
     }
+}
+
+/// Four digits of JSON's `\u`.
+fn unit(digits: [u8; 4]) -> Option<u32> {
+    digits.into_iter().try_fold(0, |unit, digit| Some(unit << 4 | u32::from(hex(digit)?)))
 }
 
 fn hex(digit: u8) -> Option<u8> {
@@ -147,6 +185,18 @@ mod tests {
         assert_eq!(mask("a%b", "a%b").as_deref(), Some("***"));
         assert_eq!(mask("a%41b%2541b", "a%41b").as_deref(), Some("***%2541b"));
         assert_eq!(mask("anything", ""), None);
+        for (text, secret) in [
+            (r#"T\"k"#, r#"T"k"#),
+            (r"T\\k", r"T\k"),
+            (r#"T\\\"k"#, r#"T"k"#),
+            (r"T\\u002Fk", "T/k"),
+            (r"T\u00e9\u4e2D!", "Té中!"),
+            ("T%C3%A9\\u4e2d!", "Té中!"),
+            (r"\ud83d\ude00k", "😀k"),
+            (r"\u4e2d\u0054k", "中Tk"),
+        ] {
+            assert_eq!(mask(&format!("a {text}b"), secret).as_deref(), Some("a ***b"), "{text}");
+        }
     }
 
     #[test]

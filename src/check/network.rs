@@ -187,6 +187,7 @@ async fn harmless_call(upstream: &Upstream) -> Result<(Response<()>, Bytes), Str
         SendError::Connect(error) => error.to_string(),
         SendError::TimedOut => "nothing came within response_timeout".to_owned(),
         SendError::Broken(error) | SendError::CallerBody(error) => crate::upstream::chain(&error),
+        SendError::Coded => "the answer has a transfer coding that cannot be taken off".to_owned(),
         SendError::BodyGone => "there was nothing to send".to_owned(),
     })?;
     let (parts, body) = response.into_parts();

@@ -199,6 +199,8 @@ fn answer<P, H: Handler<P>>(
             && response.headers().get(CONTENT_LENGTH).is_some_and(|length| length != "0");
         if old && !response.headers().contains_key(CONTENT_LENGTH) {
             state.note_end_by_close();
+            // hyper would promise to keep a connection that it is about to end.
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         Ok(response.map(|body| Answer::new(body, state, length)))
     })

@@ -32,6 +32,11 @@ impl From<SendError> for Refusal {
                 error.to_string(),
             ),
             SendError::TimedOut => Self::UpstreamTimeout,
+            SendError::Coded => unreachable_upstream(
+                "the WeChat API, or what stands before it, answered in a Transfer-Encoding other than chunked, which nobody \
+                 asked for; the call may have been executed",
+                "a transfer coding that cannot be taken off".to_owned(),
+            ),
             SendError::Broken(error) if error.is_parse() => unreachable_upstream(
                 "the WeChat API, or what stands before it, sent what is no HTTP answer that can be read; whether the call \
                  was executed is not known",

@@ -4,7 +4,7 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::{Request, Response, header};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
@@ -35,6 +35,8 @@ pub(super) enum Cause {
     TimedOut,
     /// The connection or the request body broke.
     Broken(hyper::Error),
+    /// The response has a transfer coding that hyper does not take off.
+    Coded,
     /// There is no request, since its body has been sent before.
     BodyGone,
 }
@@ -62,6 +64,12 @@ impl Patience {
         self.step = self.left.min(Duration::from_secs(1));
         self.left.is_zero()
     }
+}
+
+/// hyper takes the chunks off, and leaves what was coded before as it came.
+fn is_coded(response: &Response<Incoming>) -> bool {
+    let mut codings = response.headers().get_all(header::TRANSFER_ENCODING).iter();
+    codings.any(|coding| !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"))
 }
 
 /// Sends a request and waits for the head of the response, at most `limit` after the last part of the
@@ -123,6 +131,7 @@ pub(super) async fn exchange(
     })
     .await;
     let (cause, unsent) = match outcome {
+        Some(Ok(response)) if is_coded(&response) => (Cause::Coded, None),
         Some(Ok(mut response)) => {
             if let Some(case) = connection.traffic.take_answer_case() {
                 response.extensions_mut().insert(case);

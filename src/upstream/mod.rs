@@ -84,6 +84,8 @@ pub enum SendError {
     TimedOut,
     /// The connection broke before the head of a response, or the response was not HTTP.
     Broken(hyper::Error),
+    /// The response's Transfer-Encoding is another than chunked.
+    Coded,
     /// The caller's body broke while it was passed on.
     CallerBody(hyper::Error),
     /// There was nothing to send: the body had been passed on already.
@@ -160,7 +162,7 @@ impl Upstream {
         // Never begun: what had come on the connection was no answer to it.
         let unsent = failed.unsent.is_some();
         let harmless = unsent || (idempotent || !failed.written || failed.unseen) && !failed.answered;
-        if matches!(failed.cause, Cause::TimedOut | Cause::BodyGone) || !harmless {
+        if matches!(failed.cause, Cause::TimedOut | Cause::Coded | Cause::BodyGone) || !harmless {
             return Err(failed.into());
         }
         let request = match failed.unsent {
@@ -282,6 +284,7 @@ impl From<Failed> for SendError {
     fn from(failed: Failed) -> Self {
         match failed.cause {
             Cause::TimedOut => Self::TimedOut,
+            Cause::Coded => Self::Coded,
             Cause::BodyGone => Self::BodyGone,
             Cause::Broken(error) if error.is_user() => Self::CallerBody(error),
             Cause::Broken(error) => Self::Broken(error),

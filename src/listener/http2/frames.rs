@@ -40,6 +40,12 @@ pub(super) struct Frames {
     scan: PathScan,
     /// The header block so far, where it comes in several frames.
     block: Vec<u8>,
+    /// The preface has come.
+    greeted: bool,
+    /// A header block has begun whose last frame has not come.
+    open: bool,
+    /// A frame has come to its end outside of a header block since the last look.
+    between: bool,
     /// How many requests have begun.
     requests: u32,
     /// How many frames have come that ask for nothing.
@@ -57,7 +63,26 @@ pub(super) struct Passed {
 
 impl Frames {
     pub(super) fn new() -> Self {
-        Self { left: PREFACE, scan: PathScan::default(), block: Vec::new(), requests: 0, idle: 0 }
+        Self {
+            left: PREFACE,
+            scan: PathScan::default(),
+            block: Vec::new(),
+            greeted: false,
+            open: false,
+            between: false,
+            requests: 0,
+            idle: 0,
+        }
+    }
+
+    /// Whether the rest of a head, or of the preface, has to come before anything else can.
+    pub(super) fn awaits_head(&self) -> bool {
+        self.open || !self.greeted
+    }
+
+    /// Whether a head, or another frame, has come to its end since the last look.
+    pub(super) fn take_between(&mut self) -> bool {
+        std::mem::take(&mut self.between)
     }
 
     /// How many requests have begun since the last look, and how many frames have come that ask for nothing.
@@ -72,6 +97,7 @@ impl Frames {
             let here = self.left.min(bytes.len() - at);
             at += here;
             self.left -= here;
+            self.greeted |= self.left == 0;
             let Some(head) = bytes[at..].first_chunk::<HEAD>() else { break };
             let length = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
             let (kind, flags) = (head[3], head[4]);
@@ -79,6 +105,7 @@ impl Frames {
             if !matches!(kind, HEADERS | CONTINUATION) || length > LARGEST {
                 self.idle += u32::from(kind != DATA || (length < SMALL && flags & END_STREAM == 0));
                 self.left = HEAD + length;
+                self.between = true;
                 continue;
             }
             let Some(frame) = bytes.get_mut(at..at + HEAD + length) else { break };
@@ -87,6 +114,8 @@ impl Frames {
                 _ => self.idle += 1,
             }
             at += frame.len();
+            self.open = frame[4] & END_HEADERS == 0;
+            self.between |= !self.open;
             if self.take_headers(frame) {
                 frame[4] &= !END_HEADERS;
                 return Passed { length: at, then: Some(fragment_frame(frame)) };

@@ -16,7 +16,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::{Request, header};
+use http::{Method, Request, Response, StatusCode, header};
+use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
@@ -40,6 +41,11 @@ const STREAMS: u32 = 100;
 /// MiB with all of its streams (docs/hyper.md), and with 16 KiB here it would hold 17.
 const SEND_BUFFER: usize = 1 << 10;
 
+/// How much of one request's body, and of all of a connection, may be on its way to an upstream that reads none of it, in
+/// bytes. Were they the same, one such upload would hold up every other body of its connection.
+const STREAM_WINDOW: u32 = 512 << 10;
+const CONNECTION_WINDOW: u32 = 8 * STREAM_WINDOW;
+
 /// Seen by [`frames`], as h2 shows it to nobody.
 const FRAGMENT: HeadError = HeadError::Malformed(
     "the :path has a `#`: a fragment is for browsers alone; leave it out, or send %23 in the query",
@@ -55,29 +61,35 @@ where
     P: Copy + 'static,
     H: Handler<P>,
 {
-    let Limits { idle_timeout: idle, max_header_bytes: max_header, .. } = handler.limits();
+    let Limits { idle_timeout: idle, max_header_bytes: max_header, header_timeout, .. } = handler.limits();
     // Far above the limit h2 answers for itself, without a body (docs/hyper.md says why no later).
     let far_above = u32::try_from(max_header.saturating_mul(4)).unwrap_or(u32::MAX);
     let streams = Streams::new();
     let service = service_fn(|request: Request<Incoming>| {
         let stream = streams.begin();
+        let asks_for_head = request.method() == Method::HEAD;
         let life = match check_head(&request, max_header) {
             Err(error) => Either::Left(ready(handler.reject(error.into(), peer))),
             // Boxed: h2 and the runtime move the task of a stream four times before they poll it.
             Ok(()) => Either::Right(Box::pin(handler.handle(request.map(CallerBody::of_http2), peer))),
         };
-        life.map(|answer| Ok::<_, Infallible>(answer.map(|body| Answer::new(body, stream))))
+        life.map(move |mut answer| {
+            let head_alone = end_with_head(&mut answer, asks_for_head);
+            Ok::<_, Infallible>(answer.map(|body| Answer::new(body, stream, head_alone)))
+        })
     });
     let mut connection = pin!(
         http2::Builder::new(StreamExecutor::new(&streams, idle))
             .auto_date_header(false)
             .timer(TokioTimer::new())
             .max_concurrent_streams(STREAMS)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
             .max_send_buf_size(SEND_BUFFER)
             .max_header_list_size(far_above)
             .keep_alive_interval(idle)
             .keep_alive_timeout(idle)
-            .serve_connection(TokioIo::new(Wire::new(io, read, idle)), service)
+            .serve_connection(TokioIo::new(Wire::new(io, read, idle, header_timeout)), service)
     );
     tokio::select! {
         biased;
@@ -111,6 +123,21 @@ fn check_head(request: &Request<Incoming>, max_header: usize) -> Result<(), Head
         }
     }
     Ok(())
+}
+
+/// Whether an answer ends with its head; its length is put right for that, as hyper does over HTTP/1 alone
+/// (docs/hyper.md).
+fn end_with_head<B: Body>(answer: &mut Response<B>, asks_for_head: bool) -> bool {
+    let has_no_content = answer.status() == StatusCode::NO_CONTENT;
+    if has_no_content {
+        answer.headers_mut().remove(header::CONTENT_LENGTH);
+    } else if asks_for_head
+        && !answer.body().is_end_stream()
+        && let Some(length) = answer.body().size_hint().exact()
+    {
+        answer.headers_mut().entry(header::CONTENT_LENGTH).or_insert(length.into());
+    }
+    has_no_content || asks_for_head
 }
 
 /// Bytes of an HTTP/2 request head, as HTTP/1 would have counted them.

@@ -93,11 +93,13 @@ pub(super) struct Answer<B: Body> {
     stream: Stream,
     /// Why the body broke off. h2 resets the stream when it is told, and throws away what it has not sent.
     broken: Option<B::Error>,
+    /// Ends with its head, whatever the body is: an answer to HEAD, or a 204.
+    head_alone: bool,
 }
 
 impl<B: Body> Answer<B> {
-    pub(super) fn new(body: B, stream: Stream) -> Self {
-        Self { body, stream, broken: None }
+    pub(super) fn new(body: B, stream: Stream, head_alone: bool) -> Self {
+        Self { body, stream, broken: None, head_alone }
     }
 }
 
@@ -132,7 +134,7 @@ impl<B: Body<Data = Bytes, Error: Unpin> + Unpin> Body for Answer<B> {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.head_alone || self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -1,6 +1,7 @@
 //! The bytes of an HTTP/2 connection, between the caller and h2.
 //!
-//! What has been read before goes first. A caller that reads nothing is cut off; one that floods is read slowly. What
+//! What has been read before goes first. A caller that reads nothing is cut off, and one that does not bring a head to
+//! its end, behind which nothing else can come; one that floods is read slowly. What
 //! its frames are, [`super::frames`] says.
 
 use std::io::{self, IoSlice};
@@ -44,13 +45,16 @@ pub(super) struct Wire<S> {
     /// more behind another one in a write; told no, it joins answers of up to 1 KiB that are ready together.
     vectored: bool,
     writing: Deadline,
+    /// How long the head takes that is coming.
+    head: Deadline,
+    head_limit: Duration,
     /// How long nothing may be written of what there is to write.
     limit: Duration,
 }
 
 impl<S: Transport> Wire<S> {
     /// `read` is what has been read before.
-    pub(super) fn new(io: S, read: Bytes, limit: Duration) -> Self {
+    pub(super) fn new(io: S, read: Bytes, limit: Duration, head_limit: Duration) -> Self {
         let mut wire = Self {
             io,
             frames: Frames::new(),
@@ -59,6 +63,8 @@ impl<S: Transport> Wire<S> {
             allowance: Allowance::new(),
             vectored: false,
             writing: Deadline::default(),
+            head: Deadline::default(),
+            head_limit,
             limit,
         };
         wire.follow_kept();
@@ -117,6 +123,25 @@ impl<S: Transport> Wire<S> {
         Poll::Ready(Ok(came))
     }
 
+    /// Hands h2 what has come and may pass.
+    fn poll_pass(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let start = buf.filled().len();
+        loop {
+            if self.approved > 0 {
+                self.release(buf);
+                return Poll::Ready(Ok(()));
+            }
+            ready!(self.allowance.poll(cx))?;
+            let came = match self.kept.is_empty() {
+                true => ready!(self.poll_read_through(cx, buf))?,
+                false => ready!(self.poll_keep(cx))?,
+            };
+            if came == 0 || buf.filled().len() > start {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+
     fn limited<T>(&mut self, cx: &mut Context<'_>, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if outcome.is_ready() {
             self.writing.clear();
@@ -142,21 +167,19 @@ impl<S: Transport> AsyncRead for Wire<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        let start = buf.filled().len();
-        loop {
-            if this.approved > 0 {
-                this.release(buf);
-                return Poll::Ready(Ok(()));
-            }
-            ready!(this.allowance.poll(cx))?;
-            let came = match this.kept.is_empty() {
-                true => ready!(this.poll_read_through(cx, buf))?,
-                false => ready!(this.poll_keep(cx))?,
-            };
-            if came == 0 || buf.filled().len() > start {
-                return Poll::Ready(Ok(()));
-            }
+        let outcome = this.poll_pass(cx, buf);
+        let in_head = this.frames.awaits_head() || (this.approved == 0 && !this.kept.is_empty());
+        if this.frames.take_between() || !in_head {
+            this.head.clear();
         }
+        if in_head && outcome.is_pending() {
+            ready!(this.head.poll(this.head_limit, cx));
+            tracing::debug!(
+                "an HTTP/2 caller did not bring a head to its end within limits.header_timeout; it is cut off"
+            );
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        outcome
     }
 }
 

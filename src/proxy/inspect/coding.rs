@@ -37,7 +37,8 @@ impl Coding {
         }
         let name = line.as_bytes().trim_ascii();
         let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
-        if name.is_empty() || is(b"identity") {
+        // A charset is no coding, and yet some write theirs here.
+        if name.is_empty() || is(b"identity") || is(b"utf-8") {
             Some(Self::Identity)
         } else if is(b"gzip") || is(b"x-gzip") {
             Some(Self::Gzip)
@@ -210,6 +211,7 @@ mod tests {
             (&[" X-GZIP "], Some(Coding::Gzip)),
             (&["deflate"], Some(Coding::Deflate)),
             (&["br"], Some(Coding::Brotli)),
+            (&["UTF-8"], Some(Coding::Identity)),
             (&["zstd"], None),
             (&["gzip, br"], None),
             (&["gzip", "gzip"], None),

@@ -317,6 +317,40 @@ async fn a_caller_who_opens_and_resets_streams_in_a_flood_is_cut_off() {
 }
 
 #[tokio::test]
+async fn a_head_that_does_not_come_to_its_end_in_time_is_cut_off() {
+    let block = get(b"/cgi-bin/x");
+    let begun = frame(HEADERS, END_STREAM, 3, &block[..5]);
+    let whole = frame(HEADERS, END_STREAM | END_HEADERS, 3, &block);
+    // More frames of a head; more bytes of one; and nothing behind the beginning of a frame.
+    let pieces = block[5..].iter().map(|byte| frame(CONTINUATION, 0, 3, &[*byte])).collect();
+    let bytes = whole[10..].iter().map(|byte| vec![*byte]).collect();
+    let trickles: [(&[u8], Vec<Vec<u8>>); 3] =
+        [(&begun, pieces), (&whole[..10], bytes), (&whole[..5], Vec::new())];
+    for (beginning, more) in trickles {
+        let (fake, gate) = pair("header_timeout = \"1s\"\nidle_timeout = \"30s\"").await;
+        let mut frames = Frames::to(gate.addr, &[]).await;
+        frames.write(frame(HEADERS, END_STREAM | END_HEADERS, 1, &get(b"/cgi-bin/first"))).await;
+        assert_eq!(frames.outcome().await.map(|answer| answer.status()), Some(200));
+        let began = Instant::now();
+        frames.write(beginning).await;
+        let mut trickle = tokio::time::interval(Duration::from_millis(100));
+        let mut more = more.into_iter();
+        loop {
+            tokio::select! {
+                outcome = frames.outcome() => match outcome {
+                    Some(frame) if frame.kind == DATA => {}
+                    _ => break,
+                },
+                _ = trickle.tick() => frames.write(more.next().unwrap_or_default()).await,
+            }
+        }
+        let took = began.elapsed();
+        assert!((Duration::from_millis(900)..Duration::from_secs(5)).contains(&took), "{took:?}");
+        assert_eq!(fake.began(), 1);
+    }
+}
+
+#[tokio::test]
 async fn a_head_without_an_end_is_cut_off() {
     let (fake, gate) = pair("max_header_bytes = \"4KiB\"").await;
     let mut frames = Frames::to(gate.addr, &[]).await;

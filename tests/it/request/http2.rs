@@ -16,7 +16,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::support::fake::{Fake, Reply, TOKEN, token};
+use crate::support::fake::{Fake, Reply, TOKEN, UNREAD, token};
 use crate::support::gate::{Gate, Settings};
 use crate::support::http2;
 use crate::support::raw::Raw;
@@ -201,6 +201,47 @@ async fn a_body_that_stalls_is_408_although_the_connection_lives() {
         assert_eq!(fake.seen().len(), 0);
         leave(sender, connection).await;
     }
+}
+
+#[tokio::test]
+async fn an_upload_that_the_upstream_does_not_read_holds_up_no_other_body() {
+    let fake = Fake::answering(|_| Reply::json("{}")).await;
+    let gate = Gate::before(&fake.url()).await;
+    let (mut sender, connection) = connect(gate.addr).await;
+    let (parts, stuck) = mpsc::channel(1);
+    let mut upload = request("POST", UNREAD, Parts(stuck).boxed_unsync());
+    upload.headers_mut().insert("content-length", "60000000".parse().unwrap());
+    let upload = tokio::spawn(sender.send_request(upload));
+    while let Ok(Ok(())) = timeout(Duration::from_secs(1), parts.send(&[b'a'; 64 << 10])).await {}
+    let other = send(&mut sender, request("POST", "/cgi-bin/x", full("hello"))).await;
+    assert_eq!((other.status, fake.seen()[0].body.as_slice()), (200, b"hello".as_slice()));
+    assert!(!upload.is_finished(), "it is still on its way");
+    upload.abort();
+    drop(parts);
+    leave(sender, connection).await;
+}
+
+#[tokio::test]
+async fn an_answer_to_head_and_one_without_content_end_with_their_heads() {
+    let fake = Fake::answering(|seen| match seen.line().starts_with("HEAD ") {
+        true => Reply::Bytes(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n".to_vec()),
+        false => Reply::Bytes(b"HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n".to_vec()),
+    })
+    .await;
+    let gate = Gate::before(&fake.url()).await;
+    let (mut sender, connection) = connect(gate.addr).await;
+    for (target, status) in [("/cgi-bin/token", 200), ("/nothing", 404), ("/cgi-bin/a%2fb", 400)] {
+        let whole = send(&mut sender, request("GET", target, full(""))).await;
+        let head = send(&mut sender, request("HEAD", target, full(""))).await;
+        assert_eq!((whole.status, head.status), (status, status), "{target}");
+        assert!(!whole.body.is_empty() && head.body.is_empty(), "{target}");
+        assert_ne!(head.headers["content-length"], "0", "{target}");
+    }
+    let head = send(&mut sender, request("HEAD", "/cgi-bin/x", full(""))).await;
+    assert_eq!((head.status, &head.headers["content-length"]), (200, &"5".parse().unwrap()));
+    let none = send(&mut sender, request("GET", "/cgi-bin/x", full(""))).await;
+    assert_eq!((none.status, none.headers.get("content-length")), (204, None));
+    leave(sender, connection).await;
 }
 
 #[tokio::test]

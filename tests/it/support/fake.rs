@@ -98,6 +98,9 @@ impl Reply {
     }
 }
 
+/// A call of this path is not read beyond its head, nor answered.
+pub(crate) const UNREAD: &str = "/cgi-bin/unread";
+
 /// What a fake answers to its n-th token call, counted from 0.
 type TokenScript = Arc<dyn Fn(usize) -> Reply + Send + Sync>;
 
@@ -240,6 +243,9 @@ async fn serve(
         let is_token_call = head.contains(" /cgi-bin/token?") || head.contains(" /cgi-bin/gettoken?");
         if !is_token_call {
             events.began.fetch_add(1, Ordering::SeqCst);
+        }
+        if head.contains(UNREAD) {
+            return std::future::pending().await;
         }
         let length = head
             .lines()
