@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use rustls::ServerConfig;
 
 use super::StartError;
+use crate::admin::gate::{At, Rules};
 use crate::config::{self, Config, is_loopback};
 use crate::listener::{self, Bound, SharedTls};
 
@@ -105,5 +106,19 @@ pub(super) fn refuse_open_relay(listening: &[Listening], config: &Config) -> Res
             "{listening} stays open until a restart, and by the new configuration whoever reaches it could use \
              the WeChat account; restart wxgate, or keep a [[caller]] or `client_ca`"
         ))),
+    }
+}
+
+/// The same of the admin listener's socket, whose key may have gone together with the address that it was for.
+///
+/// # Errors
+/// When anybody who reaches it could use it.
+pub(super) fn refuse_open_admin(rules: &Rules) -> Result<(), StartError> {
+    match (rules.at, &rules.key) {
+        (At::Tcp(address), None) if !is_loopback(address.ip()) => Err(StartError(format!(
+            "the admin listener stays open on {address} until a restart, and by the new configuration whoever reaches it \
+             could make calls with the WeChat account; restart wxgate, or keep `admin.key`"
+        ))),
+        _ => Ok(()),
     }
 }

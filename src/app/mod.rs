@@ -34,7 +34,7 @@ use admin::RunningAdmin;
 use fixed::Fixed;
 use in_force::{in_force, sender, state, values};
 pub use listening::{Listening, Scheme};
-use listening::{Sockets, refuse_open_relay, server_config, shared_tls};
+use listening::{Sockets, refuse_open_admin, refuse_open_relay, server_config, shared_tls};
 use tokens::Tokens;
 use worker::Settings;
 use workers::Workers;
@@ -254,6 +254,9 @@ impl App {
 
     async fn apply(&mut self, config: Config, shown: &[Setting]) -> Result<(), StartError> {
         refuse_open_relay(&self.listening, &config)?;
+        let rules =
+            self.admin.as_ref().zip(config.admin.as_ref()).map(|(running, admin)| running.rules(admin));
+        rules.as_ref().map_or(Ok(()), refuse_open_admin)?;
         let certificates = match (&self.server_tls, &config.tls) {
             (Some(shared), Some(tls)) => Some((shared, server_config(tls)?)),
             _ => None,
@@ -271,8 +274,8 @@ impl App {
         let settings = Settings { state, hosts };
         self.sources.in_force.store(Arc::new(in_force));
         self.alerts.set(config.alerts.clone(), sender(&config, &trust));
-        if let (Some(running), Some(admin)) = (&self.admin, &config.admin) {
-            self.sources.rules.store(Arc::new(running.rules(admin)));
+        if let Some(rules) = rules {
+            self.sources.rules.store(Arc::new(rules));
         }
         self.admin_settings.send_replace(Some(settings.clone()));
         self.settings.send_replace(settings);

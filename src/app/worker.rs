@@ -11,6 +11,7 @@ use std::thread;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::StartError;
@@ -44,6 +45,8 @@ pub(super) struct Worker {
     pub(super) connections: Connections,
     pub(super) recorder: Recorder,
     pub(super) drain: Drain,
+    /// Cancelled when what is in flight may take no more time.
+    pub(super) cut: CancellationToken,
     pub(super) reports: mpsc::UnboundedSender<Report>,
 }
 
@@ -109,7 +112,11 @@ impl Worker {
             }
         }
         tasks.close();
-        tasks.wait().await;
+        tokio::select! {
+            () = tasks.wait() => {}
+            // With the runtime its tasks are dropped, and each call that is cut off has its access line.
+            () = self.cut.cancelled() => {}
+        }
         Ok(())
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
 
 use super::StartError;
 use super::listening::Sockets;
@@ -11,10 +12,14 @@ use crate::listener::drain::{DrainSender, drain};
 use crate::listener::{Connections, SharedTls};
 use crate::proxy::Recorder;
 
+/// How long a worker may take to drop what it serves.
+const CUT: Duration = Duration::from_secs(1);
+
 /// The running workers.
 pub(super) struct Workers {
     count: usize,
     drain: DrainSender,
+    cut: CancellationToken,
     reports: mpsc::UnboundedReceiver<Report>,
 }
 
@@ -32,6 +37,7 @@ impl Workers {
         recorder: impl Fn(usize) -> Recorder,
     ) -> Result<Self, StartError> {
         let (drain_sender, drain) = drain();
+        let cut = CancellationToken::new();
         let (report, reports) = mpsc::unbounded_channel();
         for index in 0..count {
             let worker = Worker {
@@ -40,11 +46,12 @@ impl Workers {
                 connections: connections.clone(),
                 recorder: recorder(index),
                 drain: drain.clone(),
+                cut: cut.clone(),
                 reports: report.clone(),
             };
             worker.start(index)?;
         }
-        let mut workers = Self { count, drain: drain_sender, reports };
+        let mut workers = Self { count, drain: drain_sender, cut, reports };
         for _ in 0..count {
             match workers.reports.recv().await {
                 Some(Report::Ready) => {}
@@ -68,17 +75,21 @@ impl Workers {
     /// Has them accept no more and waits until they have ended, which is when their requests are over; so long at most.
     pub(super) async fn end(mut self, grace: Duration) {
         self.drain.begin();
-        let finished = async {
-            for _ in 0..self.count {
-                // However it ended: it has ended.
-                let _ = self.reports.recv().await;
-            }
-        };
-        if tokio::time::timeout(grace, finished).await.is_err() {
+        if tokio::time::timeout(grace, self.ended()).await.is_err() {
             tracing::warn!(
                 grace = %humantime::format_duration(grace),
                 "some requests did not finish within shutdown_grace and are cut off"
             );
+            self.cut.cancel();
+            let _ = tokio::time::timeout(CUT, self.ended()).await;
+        }
+    }
+
+    /// Waits until none is left, however each of them ends.
+    async fn ended(&mut self) {
+        while self.count > 0 {
+            let _ = self.reports.recv().await;
+            self.count -= 1;
         }
     }
 }

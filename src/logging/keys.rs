@@ -76,7 +76,7 @@ pub(super) const ACCESS: &[Key] = &[
     ),
     key("peer", "client.ip", "Address that the connection comes from.", "连接的来源地址。"),
     key("account", "wxgate.account", "Name of the account; `-` without one.", "账号名称；没有时为 `-`。"),
-    key("method", "http.request.method", "Method of the request.", "请求方法。"),
+    key("method", "http.request.method", "Method of the request; `-` where its head could not be read.", "请求方法；请求头无法读取时为 `-`。"),
     key(
         "path",
         "url.path",

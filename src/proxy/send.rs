@@ -42,16 +42,14 @@ impl Proxy {
         let target = PathAndQuery::from_maybe_shared(Bytes::from(target))
             .map_err(|_| Refusal::BadRequest("path and query are too long".into()))?;
         call.seal()?;
-        stats.sent();
         let (method, upstream) = (call.method, call.upstream);
         let hidden = Hidden { token, secret: call.secret };
         // A POST is sent again only if the upstream has received nothing of it; so is a call whose code works once.
         let resend_as = if call.secret.is_some() { &Method::POST } else { method };
         let _in_flight = token.map(Credential::sending);
-        let sent = Instant::now();
+        let sent = stats.sent();
         let response = upstream.send(resend_as, |host| call.request(&target, host)).await;
-        let took = sent.elapsed();
-        stats.upstream += took;
+        let took = stats.heard();
         let response = response?;
         let Inspected { answer, errcode, explanation } = match &call.sealed {
             None => inspect::inspect(response, hidden, method).await?,

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use http::request::Parts;
 use http::{Method, Response};
@@ -46,6 +46,8 @@ pub(super) struct Tally {
     caller: usize,
     /// Its place among the calls that its caller may have in flight.
     permit: Option<CallerPermit>,
+    /// Since when the upstream has been asked, while it has not answered.
+    asked: Option<Instant>,
 }
 
 impl Tally {
@@ -68,15 +70,16 @@ impl Tally {
         tally
     }
 
-    /// Of a request whose head could not be read: whatever stood in it is not fit to be logged.
+    /// Of a request whose head could not be read: whatever stood in it, its method too, is not fit to be logged.
     pub(super) fn of_unreadable(proxy: &Rc<Proxy>, peer: IpAddr) -> Self {
-        Self::new(proxy, peer, &Method::default())
+        let none = Method::from_bytes(b"-").unwrap_or_default();
+        Self::new(proxy, peer, &none)
     }
 
     fn new(proxy: &Rc<Proxy>, peer: IpAddr, method: &Method) -> Self {
         let account = proxy.state.accounts.len();
         let stats = Box::new(RequestStats::begin(peer, method));
-        Self { stats, proxy: Rc::clone(proxy), account, caller: NO_CALLER, permit: None }
+        Self { stats, proxy: Rc::clone(proxy), account, caller: NO_CALLER, permit: None, asked: None }
     }
 
     /// Its account is known: the one at this place.
@@ -96,12 +99,20 @@ impl Tally {
         self.permit = Some(permit);
     }
 
-    /// It is about to be sent.
-    pub(super) fn sent(&mut self) {
+    /// It is about to be sent: now.
+    pub(super) fn sent(&mut self) -> Instant {
         self.stats.attempts += 1;
         if self.stats.attempts == 1 {
             self.counts().entered(self.proxy.recorder.worker);
         }
+        *self.asked.insert(Instant::now())
+    }
+
+    /// The head of the upstream's answer has come, or will not come: after so long.
+    pub(super) fn heard(&mut self) -> Duration {
+        let took = self.asked.take().map_or(Duration::ZERO, |asked| asked.elapsed());
+        self.stats.upstream += took;
+        took
     }
 
     /// The upstream's answer has been looked into; its head has come after so long.
@@ -213,6 +224,7 @@ impl Drop for Tally {
     fn drop(&mut self) {
         if self.stats.status == 0 {
             self.stats.cause = Some("the caller went away".into());
+            self.heard();
         }
         self.stats.took = self.stats.started.elapsed();
         self.count();

@@ -149,6 +149,23 @@ async fn a_reload_never_opens_a_listener_to_everyone() {
     until_async("the workers are open", async || status().await == 200).await;
 }
 
+#[tokio::test]
+async fn a_reload_never_opens_the_admin_listener_to_everyone() {
+    let fake = ok().await;
+    let admin = |listen: &str, key: &str| Settings {
+        tables: format!("[admin]\nlisten = \"{listen}\"\n{key}"),
+        ..Settings::default()
+    };
+    let gate = Gate::with(&fake.url(), admin("0.0.0.0:0", "key = \"k-e-y-3\"")).await;
+    let call = request("GET", "/status", &[], b"");
+    let addr = ([127, 0, 0, 1], gate.admin_addr.unwrap().port()).into();
+    let status = async || Connection::plain(addr).await.send(&call).await.unwrap().status;
+    assert_eq!(status().await, 401);
+    // By the file alone all is well: it listens on loopback.
+    gate.reload(&fake.url(), &admin("127.0.0.1:0", "")).await;
+    assert_eq!(status().await, 401);
+}
+
 /// The real binary, told by the real signal.
 #[tokio::test]
 async fn sighup_reads_the_file_again_and_a_wrong_one_changes_nothing() {

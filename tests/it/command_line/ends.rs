@@ -116,6 +116,9 @@ async fn a_request_that_outlasts_the_grace_is_cut_off() {
         "{}",
         flight.child.stderr()
     );
+    let line: serde_json::Value =
+        serde_json::from_str(&flight.child.line("/cgi-bin/user/get").await).expect("it has its access line");
+    assert!(line["upstream_ms"].as_f64().unwrap() >= 300.0, "{line}");
 }
 
 #[tokio::test]

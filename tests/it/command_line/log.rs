@@ -87,6 +87,8 @@ async fn an_access_line_has_the_keys_of_its_request_and_no_others() {
     ] {
         caller.send(&request("GET", target, fields, b"")).await.unwrap();
     }
+    let odd = request("POST", "/cgi-bin/x?not-to-be-logged with a space", &[], b"");
+    Connection::plain(addr).await.send(&odd).await.unwrap();
     child.signal("TERM");
     assert_eq!(child.code().await, 0);
     let log = child.stderr();
@@ -116,6 +118,7 @@ async fn an_access_line_has_the_keys_of_its_request_and_no_others() {
         &["errcode", "request_id", "rid", "trace_id", "upstream_ms"],
         &[],
         &["errcode", "error", "request_id"],
+        &["errcode", "error"],
     ]) {
         let mut right: Vec<_> = common.iter().chain(further).map(ToString::to_string).collect();
         right.sort();
@@ -127,6 +130,11 @@ async fn an_access_line_has_the_keys_of_its_request_and_no_others() {
     let (all, upstream) = (lines[1]["ms"].as_f64().unwrap(), lines[1]["upstream_ms"].as_f64().unwrap());
     assert!(0.0 < upstream && upstream <= all, "{all} {upstream}");
     assert_eq!((&lines[3]["error"], &lines[3]["path"]), (&"bad-request".into(), &"/cgi-bin/%20".into()));
+    assert_eq!(
+        (&lines[4]["method"], &lines[4]["path"]),
+        (&"-".into(), &"-".into()),
+        "nothing is known of it"
+    );
 }
 
 #[tokio::test]
