@@ -105,7 +105,7 @@ where
     let service = service_fn(|request| answer(request, peer, handler, state));
     // Boxed, because a parked caller's task should be as small as what it holds.
     let mut connection = Box::new(http1(max_head).serve_connection(TokioIo::new(Lent(framing)), service));
-    let mut draining = false;
+    let (mut drain_has_begun, mut draining) = (false, false);
     let mut waker = ConnectionWaker::default();
     poll_fn(|cx| {
         let cx = &mut Context::from_waker(waker.of(cx.waker()));
@@ -118,7 +118,9 @@ where
             if state.phase() == Phase::Http2 {
                 return Poll::Ready(End::Http2);
             }
-            if !draining && drained.as_mut().poll(cx).is_ready() {
+            drain_has_begun = drain_has_begun || drained.as_mut().poll(cx).is_ready();
+            // hyper would drop a head that is on its way, whose sender has a right to an answer.
+            if drain_has_begun && !draining && state.phase() != Phase::Head {
                 draining = true;
                 connection.graceful_shutdown();
                 continue;

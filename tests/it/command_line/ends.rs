@@ -12,6 +12,7 @@ use crate::support::child::{Child, wxgate};
 use crate::support::fake::{Fake, Reply};
 use crate::support::gate::{SECRET, Settings, note_credential};
 use crate::support::https::{Connection, Response, request};
+use crate::support::raw::Raw;
 use crate::support::until::{until, until_some};
 
 /// Ending by itself is quick; `shutdown_grace` is 30 s.
@@ -100,6 +101,27 @@ async fn a_request_in_flight_is_finished_and_nobody_new_is_served() {
     assert_eq!(flight.caller.await.unwrap().unwrap().text(), r#"{"late":true}"#);
     assert_eq!(flight.child.code().await, 0);
     assert_eq!(flight.fake.calls(), 1);
+}
+
+#[tokio::test]
+async fn a_head_that_is_on_its_way_is_still_answered() {
+    let mut flight = in_flight("30s").await;
+    let mut caller = Raw::to(flight.addr).await;
+    caller.write("GET /cgi-bin/user/get HTTP/1.1\r\nHost: ").await;
+    // The one before it has been read when that is answered on a connection that came later.
+    let later = Connection::plain(flight.addr).await.send(&request("GET", "/nothing", &[], b"")).await;
+    assert_eq!(later.unwrap().status, 404);
+    flight.child.signal("TERM");
+    until_some("no more connections are accepted", || {
+        std::net::TcpStream::connect_timeout(&flight.addr, Duration::from_secs(1)).err()
+    })
+    .await;
+    flight.release.send_replace(true);
+    flight.caller.await.unwrap().unwrap();
+    caller.write("localhost\r\n\r\n").await;
+    let head = caller.head().await.unwrap();
+    assert_eq!((head.status, head.header("Connection")), (200, Some("close")));
+    assert_eq!(flight.child.code().await, 0);
 }
 
 #[tokio::test]
