@@ -18,9 +18,6 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// The longest answer that is read.
 const LONGEST_ANSWER: usize = 64 << 10;
 
-/// The pauses before a message that could not be sent is tried again.
-const AGAIN: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(30)];
-
 /// The way to robots: that of calls to API hosts.
 #[derive(Debug, Clone)]
 pub struct Sender {
@@ -41,28 +38,11 @@ impl Sender {
         self.send(robot, text::TEST).await
     }
 
-    /// Sends a message, three times at most; logs when that was in vain.
-    pub(super) async fn deliver(self, robot: Robot, words: String) {
-        self.deliver_with(robot, words, &AGAIN).await;
-    }
-
-    async fn deliver_with(self, robot: Robot, words: String, pauses: &[Duration]) {
-        let mut pauses = pauses.iter();
-        loop {
-            let Err(error) = self.send(&robot, &words).await else { return };
-            match pauses.next() {
-                Some(pause) => tokio::time::sleep(*pause).await,
-                None => {
-                    return tracing::warn!(
-                        "a message to a {} robot could not be sent: {error}",
-                        robot.service.as_str()
-                    );
-                }
-            }
-        }
-    }
-
-    async fn send(&self, robot: &Robot, words: &str) -> Result<(), String> {
+    /// Sends a message, once.
+    ///
+    /// # Errors
+    /// As [`Sender::test`].
+    pub(super) async fn send(&self, robot: &Robot, words: &str) -> Result<(), String> {
         let service = robot.service;
         let url: Uri = robot.url.expose().parse().map_err(|_| "its url is no URL".to_owned())?;
         let host = self.host(&url).ok_or("its url does not lead to a host over TLS")?;

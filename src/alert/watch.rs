@@ -7,8 +7,9 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::decide::{Decider, Problem};
-use super::{Cause, Robot, Sender, text};
+use super::decide::{Look, Problem};
+use super::post::Posts;
+use super::{Cause, Robot, Sender};
 use crate::admin::sources::Sources;
 use crate::admin::view::{Account, State, View};
 use crate::errcodes::Lang;
@@ -46,40 +47,42 @@ impl Alerts {
         Self(told)
     }
 
-    /// Tells these robots from now on. What has been told stays told.
+    /// Tells these robots from now on. What a robot that stays has been told stays told.
     pub fn set(&self, robots: Vec<Robot>, sender: Sender) {
         self.0.send_replace(Arc::new(Told { robots, sender }));
     }
 }
 
 async fn run(sources: Arc<Sources>, mut told: watch::Receiver<Arc<Told>>) {
-    let mut decider = Decider::default();
+    let mut posts = Posts::default();
+    let mut now = Arc::clone(&told.borrow_and_update());
+    posts.set(&now.robots);
     let mut look = interval(LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let now = Arc::clone(&told.borrow_and_update());
-        if now.robots.is_empty() {
-            if told.changed().await.is_err() {
-                return;
-            }
-            continue;
-        }
         tokio::select! {
-            _ = look.tick() => {}
+            _ = look.tick(), if !posts.is_empty() => {}
+            () = posts.sent() => {}
             changed = told.changed() => match changed {
-                Ok(()) => continue,
+                Ok(()) => {
+                    now = Arc::clone(&told.borrow_and_update());
+                    posts.set(&now.robots);
+                    continue;
+                }
                 Err(_) => return,
             },
         }
-        let wrong = problems(&sources.view());
-        // A handful in ten minutes for each robot, each of which ends within two minutes.
-        for message in decider.due(&wrong, Instant::now()) {
-            let words = text::words(&message);
-            for robot in now.robots.iter().filter(|robot| robot.on.contains(&message.cause())) {
-                tokio::spawn(now.sender.clone().deliver(robot.clone(), words.clone()));
-            }
-        }
+        posts.send(&look_at(&sources.view()), Instant::now(), |robot, words| {
+            let (sender, robot) = (now.sender.clone(), robot.clone());
+            async move { sender.send(&robot, &words).await }
+        });
     }
+}
+
+fn look_at(view: &View) -> Look {
+    let kept = view.accounts.iter().filter(|account| account.appid.is_some());
+    let accounts = kept.map(|account| Arc::clone(&account.name)).collect();
+    Look { wrong: problems(view), accounts, store: view.store.kind }
 }
 
 /// What is wrong.

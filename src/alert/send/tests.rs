@@ -152,18 +152,3 @@ async fn a_redirect_is_not_followed_and_a_foreign_certificate_is_refused() {
     let error = server.sender().test(&robot).await.unwrap_err();
     assert!(!error.contains(KEY), "{error}");
 }
-
-#[tokio::test]
-async fn a_message_that_fails_is_sent_again_twice() {
-    let host = Service::Wecom.hosts()[0];
-    let (busy, taken) = (answer(r#"{"errcode":-1}"#), answer(r#"{"errcode":0}"#));
-    let server = Server::start(host, &[&busy, &busy, &taken, &taken]).await;
-    let robot = server.robot(Service::Wecom, "/?key=");
-    let pauses = AGAIN.map(|_| Duration::ZERO);
-    server.sender().deliver_with(robot.clone(), "words".to_owned(), &pauses).await;
-    assert_eq!(server.seen().len(), 3);
-    let server = Server::start(host, &[&busy, &busy, &busy, &taken]).await;
-    let robot = server.robot(Service::Wecom, "/?key=");
-    server.sender().deliver_with(robot, "words".to_owned(), &pauses).await;
-    assert_eq!(server.seen().len(), 3);
-}
