@@ -31,6 +31,19 @@ pub struct Robot {
     pub on: Vec<Cause>,
 }
 
+impl Robot {
+    /// What no text may hold: the key in its URL (in the query, or else at the end of the path), and what messages are
+    /// signed with.
+    fn secrets(&self) -> impl Iterator<Item = &str> {
+        let url = self.url.expose();
+        let (path, query) = url.split_once('?').unwrap_or((url, ""));
+        let end_of_path = path.rsplit('/').next().filter(|_| query.is_empty());
+        let values = query.split('&').filter_map(|pair| pair.split_once('=').map(|(_, value)| value));
+        let signed_with = self.secret.as_ref().map(Secret::expose);
+        values.chain(end_of_path).chain(signed_with).filter(|secret| !secret.is_empty())
+    }
+}
+
 /// A service that has group robots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Service {

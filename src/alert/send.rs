@@ -67,7 +67,7 @@ impl Sender {
         if !answer.status().is_success() {
             return Err(format!("{} answers with status {}", service.as_str(), answer.status().as_u16()));
         }
-        text::taken(service, answer.body())
+        text::taken(robot, answer.body())
     }
 
     fn host(&self, url: &Uri) -> Option<std::sync::Arc<ApiHost>> {

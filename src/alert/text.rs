@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use super::decide::{Message, Problem};
-use super::{Cause, Service};
+use super::{Cause, Robot, Service};
+use crate::mask::masked;
 
 /// Problems that one message spells out; of more it says how many.
 const MOST: usize = 10;
@@ -71,8 +72,9 @@ pub(super) fn body(service: Service, text: &str) -> Value {
 /// Whether an answer says that the message was taken.
 ///
 /// # Errors
-/// What the service says otherwise.
-pub(super) fn taken(service: Service, answer: &[u8]) -> Result<(), String> {
+/// What the service says otherwise, without the robot's key and secret, which it may repeat.
+pub(super) fn taken(robot: &Robot, answer: &[u8]) -> Result<(), String> {
+    let service = robot.service;
     let [code, words] = match service {
         Service::Wecom | Service::Dingtalk => ["errcode", "errmsg"],
         Service::Feishu => ["code", "msg"],
@@ -81,7 +83,13 @@ pub(super) fn taken(service: Service, answer: &[u8]) -> Result<(), String> {
     match answer[code].as_i64() {
         Some(0) => Ok(()),
         Some(number) => {
-            let said: String = answer[words].as_str().unwrap_or_default().chars().take(200).collect();
+            let said = answer[words].as_str().unwrap_or_default().to_owned();
+            // Before it is cut, for a part of a key is too much.
+            let said = robot.secrets().fold(said, |said, secret| {
+                let hidden = masked(said.as_bytes(), secret.as_bytes(), b"***");
+                hidden.map_or(said, |hidden| String::from_utf8_lossy(&hidden).into_owned())
+            });
+            let said: String = said.chars().take(200).collect();
             Err(format!(
                 "{} refuses the message: {number} {}",
                 service.as_str(),
@@ -95,6 +103,7 @@ pub(super) fn taken(service: Service, answer: &[u8]) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::secret::Secret;
 
     fn problem(of: &str) -> Problem {
         let words = ["40125 密钥不对".to_owned(), "40125 the secret is wrong".to_owned()];
@@ -120,6 +129,11 @@ mod tests {
         let mut long = problem("main");
         long.words[0] = "票".repeat(3000);
         assert!(words(&Message::Wrong(Cause::Refused, vec![long])).len() < 2048);
+    }
+
+    fn robot(service: Service, url: &str) -> Robot {
+        let (url, secret) = (Secret::new(url.to_owned()), Some(Secret::new("S3C/ret".to_owned())));
+        Robot { service, url, secret, on: Vec::new() }
     }
 
     #[test]
@@ -148,9 +162,43 @@ mod tests {
             ),
         ] {
             assert_eq!(body(service, "words").to_string(), right);
-            assert_eq!(taken(service, good.as_bytes()), Ok(()));
-            assert_eq!(taken(service, bad.as_bytes()), Err(said.to_owned()));
-            assert!(taken(service, b"<html>").is_err() && taken(service, b"{}").is_err());
+            let robot = robot(service, "https://host/hook/k3y");
+            assert_eq!(taken(&robot, good.as_bytes()), Ok(()));
+            assert_eq!(taken(&robot, bad.as_bytes()), Err(said.to_owned()));
+            assert!(taken(&robot, b"<html>").is_err() && taken(&robot, b"{}").is_err());
+        }
+    }
+
+    #[test]
+    fn what_a_robot_says_never_holds_its_key_or_secret() {
+        for (service, url, said, right) in [
+            (
+                Service::Wecom,
+                "https://h/webhook/send?key=r0b0t-k3y",
+                "send?key=r0b0t-k3y is gone",
+                "send?key=*** is gone",
+            ),
+            (
+                Service::Dingtalk,
+                "https://h/robot/send?access_token=r0b0t%2Fk3y",
+                "no r0b0t/k3y or %5C S3C/ret",
+                "no *** or %5C ***",
+            ),
+            (
+                Service::Feishu,
+                "https://h/bot/v2/hook/r0b0t-k3y",
+                "r0b0t-k3y, S3C/ret, S3C%2Fret",
+                "***, ***, ***",
+            ),
+        ] {
+            let answer = json!({ "errcode": 1, "errmsg": said, "code": 1, "msg": said }).to_string();
+            let said = taken(&robot(service, url), answer.as_bytes()).unwrap_err();
+            assert_eq!(said, format!("{} refuses the message: 1 {right}", service.as_str()));
+            // Neither does what is cut in the middle of one.
+            let long = format!("{}S3C/ret", "x".repeat(195));
+            let answer = json!({ "errcode": 1, "errmsg": long, "code": 1, "msg": long }).to_string();
+            let said = taken(&robot(service, url), answer.as_bytes()).unwrap_err();
+            assert!(!said.contains("S3C"), "{said}");
         }
     }
 }
