@@ -132,8 +132,10 @@ pub fn main() -> ExitCode {
                 }
                 Err(errors) => say(WRONG, format_args!("{errors}")),
             },
-            Command::Health(args) => match Loader::new(args.config).load().await {
-                Ok(loaded) => health::command(&loaded, &mut std::io::stdout(), &mut std::io::stderr()).await,
+            Command::Health(args) => match Loader::new(args.config).load_admin().await {
+                Ok(admin) => {
+                    health::command(admin.as_ref(), &mut std::io::stdout(), &mut std::io::stderr()).await
+                }
                 Err(errors) => say(WRONG, format_args!("{errors}")),
             },
             Command::Config(args) => show_config(args).await,

@@ -1,5 +1,6 @@
 //! `wxgate health`: asks the admin listener of the running wxgate whether it is ready, for a container's HEALTHCHECK and
-//! for scripts. Starts nothing and changes nothing.
+//! for scripts. Starts nothing and changes nothing. It needs to know where that listener is and nothing else of the
+//! configuration: what a reload has refused, or only the running process can read, says nothing about its health.
 
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -13,7 +14,7 @@ use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
-use crate::config::{Admin, AdminListen, Loaded};
+use crate::config::{Admin, AdminListen};
 
 /// It is ready.
 const READY: u8 = 0;
@@ -27,8 +28,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const MAX_ANSWER: usize = 1 << 20;
 
 /// Writes one line; 0 when wxgate is ready, 1 when it is not or cannot be asked.
-pub(crate) async fn command(loaded: &Loaded, out: &mut dyn Write, errors: &mut dyn Write) -> u8 {
-    let outcome = match &loaded.config.admin {
+pub(crate) async fn command(admin: Option<&Admin>, out: &mut dyn Write, errors: &mut dyn Write) -> u8 {
+    let outcome = match admin {
         Some(admin) => match tokio::time::timeout(PATIENCE, ask(admin)).await {
             Ok(outcome) => outcome,
             Err(_) => Err(format!("{} does not answer within {} s", shown(admin), PATIENCE.as_secs())),

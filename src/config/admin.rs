@@ -47,7 +47,7 @@ const LISTEN_WANTED: &str = r#"ADDRESS:PORT such as "127.0.0.1:9090", or "unix:/
 const LONGEST_PATH: usize = 100;
 
 /// The table, if the file has it and it is right.
-pub(super) fn read(top: &mut Table<'_>) -> Option<Admin> {
+pub(super) fn read(top: &Table<'_>) -> Option<Admin> {
     let mut table = top.table("admin")?;
     let listen = table.required("listen", listen);
     let key_given = table.given("key");

@@ -34,9 +34,14 @@ pub(super) fn set_beside_a_file(env: Env<'_>, used: &[String]) -> Vec<&'static s
     ALL.into_iter().filter(ignored).collect()
 }
 
+/// Whether any of the variables is set.
+pub(super) fn has_any(env: Env<'_>) -> bool {
+    ALL.iter().any(|name| set(env, name).is_some())
+}
+
 /// Reads the variables; [`ConfigErrors::NothingConfigured`] if none is set.
 pub(super) fn load(files: &Files, env: Env<'_>) -> Result<Loaded, ConfigErrors> {
-    if !ALL.iter().any(|name| set(env, name).is_some()) {
+    if !has_any(env) {
         return Err(ConfigErrors::NothingConfigured);
     }
     let mut reader = Reader { files, env, problems: Vec::new(), exposed: false };

@@ -20,8 +20,8 @@ use super::table::Table;
 use super::text::{self, NoText, Text};
 use super::value::Value;
 use super::{
-    Account, Config, ConfigSource, Env, Loaded, LogFormat, Upstream, account, admin, alert, caller, limits,
-    store, tls, upstream,
+    Account, Admin, Config, ConfigSource, Env, Loaded, LogFormat, Upstream, account, admin, alert, caller,
+    limits, store, tls, upstream,
 };
 
 /// What follows is seldom more than an echo, above all if the file is no TOML at all.
@@ -29,19 +29,33 @@ const MOST_SYNTAX_ERRORS: usize = 20;
 
 /// Reads the file and everything that it names.
 pub(super) fn load(path: &Path, files: &Files, env: Env<'_>) -> Result<Loaded, ConfigErrors> {
-    let text =
-        text::read(path.display().to_string(), path, files, env).map_err(|NoText { line, words }| {
-            let file = Some(path.to_owned());
-            ConfigErrors::Wrong(vec![Problem {
-                file,
-                line,
-                column: None,
-                key: None,
-                found: None,
-                advice: words,
-            }])
-        })?;
-    load_text(&text, files, env)
+    load_text(&text_of(path, files, env)?, files, env)
+}
+
+/// Reads the file for its `[admin]` alone: what else stands there may be wrong, and a key that cannot be had is left out.
+/// `None` where the file has no `[admin]`.
+pub(super) fn load_admin(path: &Path, files: &Files, env: Env<'_>) -> Result<Option<Admin>, ConfigErrors> {
+    let text = text_of(path, files, env)?;
+    let findings = Findings::new(files, env);
+    let admin = {
+        let report = Report::new(&text.path, &text.text, &findings);
+        let document = parsed(&report);
+        document.and_then(|document| {
+            let top = Table::new(document.get_ref(), &(0..0), keys::section(TOP), String::new(), &report);
+            admin::read(&top)
+        })
+    };
+    match (admin, findings.finish().problems) {
+        (None, problems) if !problems.is_empty() => Err(ConfigErrors::Wrong(problems)),
+        (admin, _) => Ok(admin),
+    }
+}
+
+fn text_of(path: &Path, files: &Files, env: Env<'_>) -> Result<Text, ConfigErrors> {
+    text::read(path.display().to_string(), path, files, env).map_err(|NoText { line, words }| {
+        let file = Some(path.to_owned());
+        ConfigErrors::Wrong(vec![Problem { file, line, column: None, key: None, found: None, advice: words }])
+    })
 }
 
 /// As [`load`] with the text at hand.

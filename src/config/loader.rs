@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::files::{Files, Progress};
-use super::{Config, ConfigErrors, Loaded, Problem};
+use super::{Admin, Config, ConfigErrors, Loaded, Problem};
 use crate::beside::{BesideError, READING, beside};
 
 /// Reads one configuration, at the start and at each reload.
@@ -28,7 +28,7 @@ impl Drop for Reading {
     }
 }
 
-type Outcome = Result<Loaded, ConfigErrors>;
+type Outcome<T = Loaded> = Result<T, ConfigErrors>;
 
 impl Loader {
     /// For the file that the command line named, if it named one.
@@ -66,6 +66,18 @@ impl Loader {
         before.is_some_and(|before| before != fingerprint).then_some(outcome)
     }
 
+    /// Where the admin listener is, for whoever wants to ask it: whatever else is wrong with the configuration, also what
+    /// can be had in the environment of the running process alone, is left aside. `None`: there is no such listener.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is no TOML, when its `[admin]` does not say where, and as [`Loader::load`].
+    pub async fn load_admin(&self) -> Result<Option<Admin>, ConfigErrors> {
+        let path = self.path.clone();
+        let read =
+            self.run(move |files| Config::load_admin(path.as_deref(), files, &|name| std::env::var_os(name)));
+        read.await?.0
+    }
+
     fn replace_fingerprint(&self, new: u64) -> Option<u64> {
         self.fingerprint.lock().unwrap_or_else(PoisonError::into_inner).replace(new)
     }
@@ -78,10 +90,10 @@ impl Loader {
         .await
     }
 
-    async fn run(
+    async fn run<T: Send + 'static>(
         &self,
-        read: impl FnOnce(&Files) -> Outcome + Send + 'static,
-    ) -> Result<(Outcome, u64), ConfigErrors> {
+        read: impl FnOnce(&Files) -> Outcome<T> + Send + 'static,
+    ) -> Result<(Outcome<T>, u64), ConfigErrors> {
         if self.reading.swap(true, Ordering::SeqCst) {
             return Err(self.hangs("an earlier reading of the configuration still hangs"));
         }
@@ -119,7 +131,7 @@ mod tests {
         let hung = loader.run(move |files| {
             let _ = files.read("wxgate.toml:7: account[0].secret.file".to_owned(), Path::new("/no"), 1);
             let _ = held.recv();
-            Err(ConfigErrors::NothingConfigured)
+            Outcome::<()>::Err(ConfigErrors::NothingConfigured)
         });
         let words = "at wxgate.toml:7: account[0].secret.file; is the file system there?";
         let said = hung.await.unwrap_err().to_string();
@@ -127,7 +139,7 @@ mod tests {
             said,
             format!("wxgate.toml: reading the configuration: it takes longer than 50ms, {words}")
         );
-        let again = loader.run(|_| Err(ConfigErrors::NothingConfigured));
+        let again = loader.run(|_| Outcome::<()>::Err(ConfigErrors::NothingConfigured));
         let said = again.await.unwrap_err().to_string();
         assert_eq!(
             said,
@@ -140,7 +152,7 @@ mod tests {
             }
         };
         tokio::time::timeout(Duration::from_secs(20), over).await.unwrap();
-        let again = loader.run(|_| Err(ConfigErrors::NothingConfigured));
+        let again = loader.run(|_| Outcome::<()>::Err(ConfigErrors::NothingConfigured));
         assert_eq!(again.await.unwrap().0.unwrap_err(), ConfigErrors::NothingConfigured);
     }
 

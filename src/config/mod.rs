@@ -156,14 +156,19 @@ impl Config {
         files: &Files,
         env: Env<'_>,
     ) -> Result<Loaded, ConfigErrors> {
-        let default = folder.join(DEFAULT_FILE);
-        // A file that is there and cannot be looked at is for the reader to complain about: falling back
-        // to the environment would run another configuration than the one meant.
-        let there = || default.try_exists().unwrap_or(true);
-        match path {
-            Some(path) => file::load(path, files, env),
-            None if there() => file::load(&default, files, env),
+        match chosen(folder, path) {
+            Some(path) => file::load(&path, files, env),
             None => environment::load(files, env),
+        }
+    }
+
+    /// Where the admin listener is, and its key where that can be had; nothing else of the configuration need be right.
+    /// `None` where there is no such listener: the environment alone cannot ask for one.
+    fn load_admin(path: Option<&Path>, files: &Files, env: Env<'_>) -> Result<Option<Admin>, ConfigErrors> {
+        match chosen(Path::new(""), path) {
+            Some(path) => file::load_admin(&path, files, env),
+            None if environment::has_any(env) => Ok(None),
+            None => Err(ConfigErrors::NothingConfigured),
         }
     }
 
@@ -181,6 +186,17 @@ impl Config {
     /// As [`Config::load`].
     pub fn from_toml(text: &str, file: &Path, env: Env<'_>) -> Result<Loaded, ConfigErrors> {
         file::from_text(text, file, &Files::default(), env)
+    }
+}
+
+/// The file that decides: the one that is named, else the usual one of the folder; `None`: the environment.
+fn chosen(folder: &Path, path: Option<&Path>) -> Option<PathBuf> {
+    let default = folder.join(DEFAULT_FILE);
+    // A file that is there and cannot be looked at is for the reader to complain about: falling back
+    // to the environment would run another configuration than the one meant.
+    match path {
+        Some(path) => Some(path.to_owned()),
+        None => default.try_exists().unwrap_or(true).then_some(default),
     }
 }
 

@@ -140,6 +140,38 @@ async fn health_says_why_wxgate_is_not_ready_or_cannot_be_asked() {
 }
 
 #[tokio::test]
+async fn health_needs_nothing_of_the_configuration_but_where_to_ask() {
+    note_credential(KEY);
+    let fake = Fake::answering(|_| Reply::json("{}")).await;
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("admin.key"), KEY).unwrap();
+    let settings = with_admin("listen = \"unix:admin.sock\"\nkey = { file = \"admin.key\" }");
+    let mut child = Child::start(&mut serve(dir.path(), &fake.url(), &settings));
+    child.line("(callers)").await;
+    until_async("it is ready", async || health(dir.path()).await.code == Some(0)).await;
+    let file = dir.path().join("gate.toml");
+    let right = std::fs::read_to_string(&file).unwrap();
+    for wrong in [
+        right.replace("[[account]]", "[[account]]\ntypo = 1"),
+        right.replace("[[account]]", "[[account]]\nsecret = { credential = \"of-the-unit\" }\n[[account]]"),
+        right.replace("{ file = \"admin.key\" }", "{ credential = \"of-the-unit\" }"),
+        right.replace("admin.key", "moved.key"),
+        // Its key is another one as of the next reload.
+        right.replace("{ file = \"admin.key\" }", "\"another-key-of-this-test\""),
+    ] {
+        std::fs::write(&file, &wrong).unwrap();
+        let asked = health(dir.path()).await;
+        assert_eq!((asked.code, asked.stdout.as_str()), (Some(0), "ready\n"), "{wrong}: {}", asked.stderr);
+    }
+    std::fs::write(&file, "no TOML").unwrap();
+    let asked = health(dir.path()).await;
+    assert_eq!(asked.code, Some(2), "{}", asked.stderr);
+    assert!(asked.stderr.contains("gate.toml:1:"), "{}", asked.stderr);
+    child.signal("TERM");
+    assert_eq!(child.code().await, 0);
+}
+
+#[tokio::test]
 async fn whether_the_last_reload_worked_is_told_however_it_was_asked_for() {
     let fake = Fake::answering(|_| Reply::json("{}")).await;
     let dir = tempfile::tempdir().unwrap();
