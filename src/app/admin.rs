@@ -24,7 +24,7 @@ use crate::admin::console::Console;
 use crate::admin::gate::{At, Rules};
 use crate::admin::server::{ReloadRequest, Server};
 use crate::admin::sources::Sources;
-use crate::config::{Admin, AdminListen};
+use crate::config::{Admin, AdminListen, Config};
 use crate::listener::drain::{DrainSender, drain};
 use crate::listener::{self, Connections};
 use crate::proxy::{Proxy, Recorder};
@@ -70,10 +70,10 @@ pub(super) struct RunningAdmin {
 ///
 /// # Errors
 /// When it cannot be had; the text says what to do.
-pub(super) fn bind(admin: &Admin) -> Result<BoundAdmin, StartError> {
+pub(super) fn bind(admin: &Admin, config: &Config) -> Result<BoundAdmin, StartError> {
     match &admin.listen {
         AdminListen::Tcp(address) => {
-            let mut bound = listener::bind(*address, 1).map_err(StartError::because)?;
+            let mut bound = listener::bind(*address, 1, config.addresses()).map_err(StartError::because)?;
             let socket =
                 bound.take().ok_or_else(|| StartError::because("no socket for the admin listener"))?;
             let (at, shown) = (At::Tcp(bound.address), format!("http://{}", bound.address));

@@ -54,7 +54,9 @@ impl Sockets {
         let https = config.tls.iter().flat_map(|tls| &tls.listen).map(|address| (*address, Scheme::Https));
         let bound = plain
             .chain(https)
-            .map(|(address, scheme)| Ok((listener::bind(address, config.workers)?, scheme)))
+            .map(|(address, scheme)| {
+                Ok((listener::bind(address, config.workers, config.addresses())?, scheme))
+            })
             .collect::<io::Result<Vec<_>>>();
         bound.map(Self).map_err(StartError::because)
     }

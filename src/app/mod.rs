@@ -126,7 +126,7 @@ impl App {
         let metrics = Metrics::new(config.workers + 1);
         let calls = Calls::new(config.workers + 1);
         let recorder = |worker| Recorder { worker, metrics: Arc::clone(&metrics), calls: Arc::clone(&calls) };
-        let bound_admin = config.admin.as_ref().map(admin::bind).transpose()?;
+        let bound_admin = config.admin.as_ref().map(|admin| admin::bind(admin, &config)).transpose()?;
         let rules = bound_admin.as_ref().zip(config.admin.as_ref()).map(|(bound, admin)| bound.rules(admin));
         let sources = Sources::new(
             rules.unwrap_or(Rules { at: At::Unix, key: None, hosts: Vec::new() }),

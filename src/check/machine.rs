@@ -4,17 +4,12 @@ use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 
 use super::Report;
-use crate::config::{AdminListen, Config};
+use crate::config::Config;
 use crate::process::{files_allowed, files_needed};
 
 /// Whether the addresses for callers can be had.
 pub(super) fn listeners(config: &Config, running: Option<bool>, report: &mut Report<'_>) {
-    let admin = config.admin.iter().filter_map(|admin| match admin.listen {
-        AdminListen::Tcp(address) => Some(address),
-        AdminListen::Unix(_) => None,
-    });
-    let https = config.tls.iter().flat_map(|tls| &tls.listen).copied();
-    for address in config.listen.iter().copied().chain(https).chain(admin) {
+    for address in config.addresses() {
         listener(address, running, report);
     }
 }

@@ -41,6 +41,16 @@ pub enum AdminListen {
     Unix(PathBuf),
 }
 
+impl AdminListen {
+    /// The address, unless it is a file.
+    pub fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(address) => Some(*address),
+            Self::Unix(_) => None,
+        }
+    }
+}
+
 const LISTEN_WANTED: &str = r#"ADDRESS:PORT such as "127.0.0.1:9090", or "unix:/run/wxgate/admin.sock""#;
 
 /// The longest path of a unix socket that every system takes, in bytes.

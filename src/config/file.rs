@@ -20,8 +20,8 @@ use super::table::Table;
 use super::text::{self, NoText, Text};
 use super::value::Value;
 use super::{
-    Account, Admin, Config, ConfigSource, Env, Loaded, LogFormat, Upstream, account, admin, alert, caller,
-    limits, store, tls, upstream,
+    Account, Admin, Config, ConfigSource, Env, Loaded, LogFormat, Tls, Upstream, account, admin, alert,
+    caller, limits, store, tls, upstream,
 };
 
 /// What follows is seldom more than an echo, above all if the file is no TOML at all.
@@ -200,6 +200,7 @@ fn read_top<'r>(
     refuse_plain_through_proxy(&upstream, &accounts, top, proxy_line);
     let callers = caller::read_all(&tops, &accounts, &names);
     let alerts = alert::read_all(top);
+    refuse_conflicts(&plain, tls.as_ref(), admin.as_ref(), top);
     let store = store::read(top.table_or_defaults("store", empty), &accounts);
     if !open_to_everyone && !tops.iter().any(|top| top.has_elements("caller")) {
         refuse_open_relay(&plain, top, "listen");
@@ -243,6 +244,28 @@ pub(super) fn listen(value: &Value<'_>) -> Option<Vec<SocketAddr>> {
         return value.wrong_as(format!("{twice} twice"), "each address once");
     }
     Some(addresses)
+}
+
+/// Of two listeners that cannot be open at one moment the start would fail, after a check that was content.
+fn refuse_conflicts(plain: &[SocketAddr], tls: Option<&Tls>, admin: Option<&Admin>, top: &Table<'_>) {
+    let plain = plain.iter().map(|address| ("", *address));
+    let https = tls.iter().flat_map(|tls| &tls.listen).map(|address| ("tls", *address));
+    let admin = admin.and_then(|admin| admin.listen.address()).map(|address| ("admin", address));
+    let all: Vec<_> = plain.chain(https).chain(admin).collect();
+    let named = |table: &str| match table {
+        "" => "listen".to_owned(),
+        table => format!("{table}.listen"),
+    };
+    for (at, (table, address)) in all.iter().enumerate() {
+        let earlier = all.iter().take(at).find(|(_, earlier)| address::conflict(*earlier, *address));
+        let Some((other, taken)) = earlier else { continue };
+        let line = match *table {
+            "" => top.line_of("listen"),
+            table => top.table(table).map_or(top.line, |table| table.line_of("listen")),
+        };
+        let words = format!("another port or address: `{}` has {taken}, and the two conflict", named(other));
+        top.report.problem(line, &named(table), Some(format!("\"{address}\"")), words);
+    }
 }
 
 /// An open relay to someone's WeChat account is never an accident.

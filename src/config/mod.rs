@@ -210,6 +210,13 @@ pub struct Tls {
 }
 
 impl Config {
+    /// The addresses of all listeners.
+    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        let https = self.tls.iter().flat_map(|tls| &tls.listen).copied();
+        let admin = self.admin.iter().filter_map(|admin| admin.listen.address());
+        self.listen.iter().copied().chain(https).chain(admin)
+    }
+
     /// How many connections there can be at one moment: those of callers, and those to each API host.
     pub fn connections(&self) -> usize {
         let hosts: HashSet<_> =

@@ -15,9 +15,9 @@ const KEYS: &[Key] = &[
         "listen",
         OneOrMore(&forms::LISTEN),
         r#"["127.0.0.1:8080"]"#,
-        "Addresses for callers, plain HTTP. Port 0: the system chooses, and the log says which. May be an empty array \
-         where there is a `[tls]`.",
-        "供调用方使用的明文 HTTP 地址。端口 0 由系统选择，实际端口见日志。有 `[tls]` 时可以为空数组。",
+        "Addresses for callers, plain HTTP. Port 0: the system chooses, and the log says which. `[::]` takes IPv4, too, \
+         unless an IPv4 address with the same port is listened on. May be an empty array where there is a `[tls]`.",
+        "供调用方使用的明文 HTTP 地址。端口 0 由系统选择，实际端口见日志。`[::]` 也接受 IPv4，除非同一端口另有 IPv4 监听地址。有 `[tls]` 时可以为空数组。",
     ),
     unset(
         "state_dir",

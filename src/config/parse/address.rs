@@ -55,10 +55,31 @@ pub(in super::super) fn is_this_machine(host: &str) -> bool {
     host == "localhost" || host.parse().is_ok_and(is_loopback)
 }
 
+/// Whether two listeners are on one address: an IPv4-mapped one is the IPv4 one. Port 0 twice is two ports.
+fn is_same(one: SocketAddr, other: SocketAddr) -> bool {
+    let scope = |address: SocketAddr| match address {
+        SocketAddr::V6(address) => address.scope_id(),
+        SocketAddr::V4(_) => 0,
+    };
+    one.port() != 0
+        && one.port() == other.port()
+        && one.ip().to_canonical() == other.ip().to_canonical()
+        && scope(one) == scope(other)
+}
+
+/// Whether two listeners cannot be open at one moment: on one port the same address, or one of them on all addresses of
+/// the other's kind. All IPv6 addresses beside an IPv4 one can be (`listener::bind`).
+pub(in super::super) fn conflict(one: SocketAddr, other: SocketAddr) -> bool {
+    let (here, there) = (one.ip().to_canonical(), other.ip().to_canonical());
+    let all = here.is_unspecified() || there.is_unspecified();
+    is_same(one, other)
+        || one.port() != 0 && one.port() == other.port() && all && here.is_ipv4() == there.is_ipv4()
+}
+
 /// The first address given twice. Port 0 twice is two ports.
 pub(in super::super) fn twice(addresses: &[SocketAddr]) -> Option<SocketAddr> {
     let seen_before = |(i, address): &(usize, &SocketAddr)| {
-        address.port() != 0 && addresses.iter().take(*i).any(|earlier| earlier == *address)
+        addresses.iter().take(*i).any(|earlier| is_same(*earlier, **address))
     };
     addresses.iter().enumerate().find(seen_before).map(|(_, address)| *address)
 }
@@ -270,5 +291,28 @@ mod tests {
         let (a, b) = (listen("127.0.0.1:1"), listen("[::1]:1"));
         assert_eq!(twice(&[a, b]), None);
         assert_eq!(twice(&[a, b, b]), Some(b));
+        let mapped = listen("[::ffff:127.0.0.1]:1");
+        assert_eq!(twice(&[a, mapped]), Some(mapped));
+    }
+
+    #[test]
+    fn listeners_conflict_where_the_system_gives_one_of_them_alone() {
+        for (one, other, right) in [
+            ("127.0.0.1:1", "127.0.0.1:1", true),
+            ("127.0.0.1:1", "127.0.0.1:2", false),
+            ("127.0.0.1:0", "127.0.0.1:0", false),
+            ("0.0.0.0:0", "127.0.0.1:0", false),
+            ("127.0.0.1:1", "127.0.0.2:1", false),
+            ("127.0.0.1:1", "[::ffff:127.0.0.1]:1", true),
+            ("0.0.0.0:1", "127.0.0.1:1", true),
+            ("0.0.0.0:1", "[::ffff:127.0.0.1]:1", true),
+            ("[::]:1", "[::1]:1", true),
+            ("[::]:1", "0.0.0.0:1", false),
+            ("[::]:1", "127.0.0.1:1", false),
+            ("[fe80::1%1]:1", "[fe80::1%2]:1", false),
+        ] {
+            let [one, other] = [one, other].map(|text| text.parse().unwrap());
+            assert_eq!((conflict(one, other), conflict(other, one)), (right, right), "{one} {other}");
+        }
     }
 }

@@ -57,6 +57,38 @@ fn keys_at_the_top() {
 }
 
 #[test]
+fn listeners_that_conflict() {
+    let words = |line: usize, key: &str, found: &str, other: &str, taken: &str| {
+        format!(
+            "wxgate.toml:{line}: {key}: found \"{found}\", want another port or address: `{other}` has {taken}, and the \
+             two conflict"
+        )
+    };
+    let tls = "[tls]\nlisten = '127.0.0.1:8'\ncert = 'certs/server.pem'\nkey = 'certs/server.key'";
+    for (text, right) in [
+        (
+            "listen = '127.0.0.1:9'\n[admin]\nhosts = []\nlisten = '127.0.0.1:9'".to_owned(),
+            vec![words(4, "admin.listen", "127.0.0.1:9", "listen", "127.0.0.1:9")],
+        ),
+        (
+            format!("listen = '[::ffff:127.0.0.1]:8'\n{tls}\n[admin]\nlisten = '127.0.0.1:8'"),
+            vec![
+                words(3, "tls.listen", "127.0.0.1:8", "listen", "[::ffff:127.0.0.1]:8"),
+                words(7, "admin.listen", "127.0.0.1:8", "listen", "[::ffff:127.0.0.1]:8"),
+            ],
+        ),
+        (
+            "open_to_everyone = true\nlisten = ['0.0.0.0:9', '127.0.0.1:9', '[::]:9']".to_owned(),
+            vec![words(2, "listen", "127.0.0.1:9", "listen", "0.0.0.0:9")],
+        ),
+        ("listen = '127.0.0.1:0'\n[admin]\nlisten = '127.0.0.1:0'".to_owned(), Vec::new()),
+        ("listen = '127.0.0.1:9'\n[admin]\nlisten = 'unix:s'".to_owned(), Vec::new()),
+    ] {
+        assert_eq!(complaints(&format!("{text}\n{ACCOUNT}")), right, "{text}");
+    }
+}
+
+#[test]
 fn keys_of_the_admin_listener() {
     let open = |address: &str| {
         format!(
