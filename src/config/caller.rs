@@ -35,9 +35,12 @@ pub(super) fn read_all(tops: &[&Table<'_>], accounts: &[Account], names: &Names)
 fn read_one(mut table: Table<'_>, all: &[Account], names: &Names) -> Option<Caller> {
     let name = table.required("name", |v| v.parsed("a name in quotes", parse::name));
     let from = table.optional("from", |v| {
-        Some(v.list(r#"an array of networks like ["10.1.0.0/16"]"#, |v| {
+        let networks = v.list(r#"an array of networks like ["10.1.0.0/16"]"#, |v| {
             v.parsed(r#"a network like "10.1.0.0/16" or an address, in quotes"#, address::network)
-        }))
+        });
+        Some(
+            networks.and_then(|list| not_empty(v, list, "at least one network: nobody could be this caller")),
+        )
     });
     let key_given = table.given("key");
     let keys = table.optional("key", keys);
@@ -59,17 +62,9 @@ fn read_one(mut table: Table<'_>, all: &[Account], names: &Names) -> Option<Call
             .and_then(|list| not_empty(v, list, "at least one entry: this caller could call nothing"))
     });
     let real_token = table.key("real_token", Value::yes_or_no);
-    match &from {
-        None if !key_given => {
-            let words = "`from` or `key` is required: without both, everyone would be this caller";
-            table.report.problem(table.line, &table.path, None, words);
-        }
-        Some(Some(networks)) if networks.is_empty() && !key_given => {
-            let words = "at least one network, or a `key`: with neither, everyone would be this caller";
-            let path = table.path_of("from");
-            table.report.problem(table.line_of("from"), &path, Some("an empty array".to_owned()), words);
-        }
-        _ => {}
+    if from.is_none() && !key_given {
+        let words = "`from` or `key` is required: without both, everyone would be this caller";
+        table.report.problem(table.line, &table.path, None, words);
     }
     let from = from.flatten().unwrap_or_default();
     table.finish();

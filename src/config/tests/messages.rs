@@ -139,8 +139,14 @@ fn keys_of_a_caller() {
         ),
         (
             "name = 'a'\nfrom = []",
-            "7: caller[0].from: found an empty array, want at least one network, or a `key`: with neither, everyone \
-             would be this caller"
+            "7: caller[0].from: found an empty array, want at least one network: nobody could be this caller (without \
+             this key it is not limited)"
+                .to_owned(),
+        ),
+        (
+            "name = 'a'\nkey = 'k'\nfrom = []",
+            "8: caller[0].from: found an empty array, want at least one network: nobody could be this caller (without \
+             this key it is not limited)"
                 .to_owned(),
         ),
         (
