@@ -130,6 +130,7 @@ pub fn main() -> ExitCode {
                     let asked = check::Asked { offline, json, alerts };
                     check::command(&loaded, asked, &mut std::io::stdout()).await
                 }
+                Err(errors) if args.json => check::refused(&errors, &mut std::io::stdout()),
                 Err(errors) => say(WRONG, format_args!("{errors}")),
             },
             Command::Health(args) => match Loader::new(args.config).load_admin().await {

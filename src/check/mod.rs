@@ -18,7 +18,7 @@ use std::io::Write;
 
 use serde_json::{Value, json};
 
-use crate::config::{self, Account, Config, ConfigSource, Loaded, Product};
+use crate::config::{self, Account, Config, ConfigErrors, ConfigSource, Loaded, Product};
 use crate::proxy::route::table_of;
 use crate::upstream::tls::Trust;
 
@@ -26,6 +26,8 @@ use crate::upstream::tls::Trust;
 const RIGHT: u8 = 0;
 /// Something is wrong that is not configuration.
 const WRONG: u8 = 1;
+/// The configuration is wrong, and nothing could be looked at.
+const WRONG_CONFIGURATION: u8 = 2;
 
 /// What a check was asked for.
 #[derive(Debug, Clone, Copy, Default)]
@@ -71,6 +73,17 @@ pub async fn command(loaded: &Loaded, asked: Asked, out: &mut dyn Write) -> u8 {
         None => {}
     }
     report.finish()
+}
+
+/// As [`command`] of a configuration that cannot be read, with `--json`: what is wrong with it are the findings.
+pub fn refused(errors: &ConfigErrors, out: &mut dyn Write) -> u8 {
+    let mut report = Report::new(out, true);
+    match errors.problems() {
+        [] => report.wrong(format_args!("{errors}")),
+        problems => problems.iter().for_each(|problem| report.wrong(format_args!("{problem}"))),
+    }
+    report.finish();
+    WRONG_CONFIGURATION
 }
 
 /// What was read, without secrets, and what the reader found odd.

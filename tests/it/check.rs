@@ -378,6 +378,14 @@ async fn findings_come_as_json_too() {
     let bad: Vec<_> =
         told["findings"].as_array().unwrap().iter().filter(|finding| finding["level"] == "fail").collect();
     assert!(bad.len() == 1 && bad[0]["text"].as_str().unwrap().contains("40125"), "{told}");
+    // All that is wrong with a configuration, in the same form.
+    site.upstream = "nothing = 1\nno_key = 2".to_owned();
+    let (code, told) = findings(&site).await;
+    assert_eq!((code, &told["ok"]), (Some(2), &false.into()), "{told}");
+    let all = told["findings"].as_array().unwrap();
+    assert!(all.len() == 2 && all.iter().all(|finding| finding["level"] == "fail"), "{told}");
+    let text = |at: usize| all[at]["text"].as_str().unwrap();
+    assert!(text(0).contains("upstream.nothing") && text(1).contains("upstream.no_key"), "{told}");
 }
 
 #[tokio::test]
