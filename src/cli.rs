@@ -179,7 +179,15 @@ async fn serve(args: ServeArgs) -> u8 {
         tracing::warn!("{warning}");
     }
     let watch = loaded.config.watch;
-    let mut app = match App::start(loaded.config).await {
+    // A start can wait: for a wxgate that ends, to give up the state, or for a slow disk.
+    let started = tokio::select! {
+        started = App::start(loaded.config) => started,
+        () = signals.stop() => {
+            tracing::info!("stopping before the start was over");
+            return CLEAN;
+        }
+    };
+    let mut app = match started {
         Ok(app) => app,
         Err(error) => return say(FAILED, format_args!("{error}")),
     };

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::started;
-use crate::support::child::{Child, wxgate};
+use crate::support::child::{Child, serve, wxgate};
 use crate::support::fake::{Fake, Reply};
 use crate::support::gate::{SECRET, Settings, note_credential};
 use crate::support::https::{Connection, Response, request};
@@ -29,6 +29,28 @@ async fn either_signal_is_a_clean_stop() {
         assert_eq!(child.code().await, 0, "{signal}");
         assert!(begun.elapsed() < PROMPT, "{signal}: {:?}", begun.elapsed());
     }
+}
+
+#[tokio::test]
+async fn a_signal_ends_a_start_that_waits_for_the_state() {
+    let fake = Fake::answering(|_| Reply::json("{}")).await;
+    let dir = tempfile::tempdir().unwrap();
+    // Both have the same folder for their state, and it is the first one's.
+    let (mut first, _) = started(dir.path(), &fake.url(), &Settings::default()).await;
+    let tables = "[admin]\nlisten = \"unix:admin.sock\"\n".to_owned();
+    for signal in ["TERM", "INT"] {
+        let settings = Settings { tables: tables.clone(), ..Settings::default() };
+        let mut second = Child::start(&mut serve(dir.path(), &fake.url(), &settings));
+        // It serves there before it waits.
+        let socket = dir.path().join("admin.sock");
+        until("it is starting", || std::os::unix::net::UnixStream::connect(&socket).is_ok()).await;
+        second.signal(signal);
+        assert_eq!(second.code().await, 0, "{signal}: {}", second.stderr());
+        assert!(!second.stderr().contains("another wxgate"), "{signal}: {}", second.stderr());
+        assert!(!socket.exists(), "{signal}");
+    }
+    first.signal("TERM");
+    assert_eq!(first.code().await, 0);
 }
 
 #[tokio::test]
