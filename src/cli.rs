@@ -11,6 +11,7 @@ use tokio::runtime::Builder;
 
 use crate::app::App;
 use crate::config::{self, Loader};
+use crate::logging::LISTENING;
 use crate::signals::{Again, Signals, keep_watchdog, tell_systemd};
 use crate::{check, demo, health, init, logging, process};
 
@@ -192,10 +193,10 @@ async fn serve(args: ServeArgs) -> u8 {
         Err(error) => return say(FAILED, format_args!("{error}")),
     };
     for listening in app.listening() {
-        tracing::info!("listening on {listening} (callers)");
+        tracing::info!(target: LISTENING, "listening on {listening} (callers)");
     }
     if let Some(admin) = app.admin() {
-        tracing::info!("listening on {admin} (admin)");
+        tracing::info!(target: LISTENING, "listening on {admin} (admin)");
     }
     app.show(&loaded.settings);
     let again = Again::new(config, watch, loaded.settings, app.reloads());

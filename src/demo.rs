@@ -12,7 +12,7 @@ use wxgate_sandbox::{CA, DEFAULT_APPID, DEFAULT_SECRET, Options, Sandbox};
 
 use crate::app::App;
 use crate::config::{Config, LogFormat};
-use crate::logging;
+use crate::logging::{self, LISTENING};
 use crate::process;
 use crate::signals::Signals;
 
@@ -58,9 +58,9 @@ async fn run(out: &mut dyn Write) -> Result<(), String> {
     let sentences = if chinese(|name| std::env::var(name).ok()) { CHINESE } else { ENGLISH };
     let introduction = introduction(sentences, proxy.address, sandbox.addr(), admin);
     out.write_all(introduction.as_bytes()).and_then(|()| out.flush()).map_err(|e| words(&e))?;
-    tracing::info!("listening on {} (sandbox)", sandbox.url());
-    tracing::info!("listening on {proxy} (callers)");
-    tracing::info!("listening on {admin} (admin)");
+    tracing::info!(target: LISTENING, "listening on {} (sandbox)", sandbox.url());
+    tracing::info!(target: LISTENING, "listening on {proxy} (callers)");
+    tracing::info!(target: LISTENING, "listening on {admin} (admin)");
     let wechat = tokio::spawn(sandbox.run(std::future::pending()));
     let outcome = app.run(signals.orders(None)).await;
     wechat.abort();

@@ -31,6 +31,10 @@ pub use sink::lost_lines;
 /// The environment variable that chooses the level: error, warn, info (the default), debug or trace.
 pub const LEVEL_VARIABLE: &str = "WXGATE_LOG";
 
+/// The target of the lines that say where wxgate listens. They are written at every level: who starts wxgate with port 0, or
+/// waits until it is there, reads them.
+pub const LISTENING: &str = "wxgate::listening";
+
 /// The most bytes of lines that wait for a slow reader.
 const ROOM: usize = 16 << 20;
 
@@ -145,12 +149,13 @@ impl Subscriber for Log {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         let own = metadata.target().strip_prefix("wxgate");
         metadata.is_event()
-            && *metadata.level() <= level::current()
+            && (*metadata.level() <= level::current() || metadata.target() == LISTENING)
             && own.is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        Some(LevelFilter::from_level(level::current()))
+        // Those of `LISTENING` have to come through; each other event keeps whether it is wanted.
+        Some(LevelFilter::from_level(level::current().max(Level::INFO)))
     }
 
     fn event(&self, event: &Event<'_>) {

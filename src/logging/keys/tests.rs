@@ -113,7 +113,8 @@ const EN: Words = Words {
          Elastic Common Schema); `auto` is text on a terminal and JSON otherwise. A key without a value is left out. No \
          token, secret, key of a caller or query string is ever logged, at any level.\n\n`WXGATE_LOG` sets the level at \
          the start: `error`, `warn`, `info`, `debug` or `trace`. While wxgate runs, SIGUSR1 raises it by one step for \
-         five minutes (once more: another step, and five minutes from then), and SIGUSR2 goes back at once. A warning \
+         five minutes (once more: another step, and five minutes from then), and SIGUSR2 goes back at once. Where wxgate \
+         listens is said at every level. A warning \
          or error that is repeated more than 60 times within a minute is left out until the minute is over, and a line \
          says so.\n\nThis page is made from the table of keys in the program (`src/logging/keys.rs`).",
     every: "Every line",
@@ -129,7 +130,7 @@ const ZH: Words = Words {
     introduction: "日志写到 stderr，每个事件一行。`log_format` 可选 `text`、`json` 或 `ecs`（Elastic Common Schema 的字段名）；\
          `auto` 在终端上为文本，否则为 JSON。没有值的字段不写出。任何级别的日志都不含凭据、密钥、调用方密钥和查询串。\n\n\
          启动时的级别由 `WXGATE_LOG` 设置：`error`、`warn`、`info`、`debug` 或 `trace`。运行中 SIGUSR1 将级别提高一档，持续五分钟\
-         （再发一次再提高一档，并重新计时五分钟）；SIGUSR2 立即恢复。同一条警告或错误一分钟内超过 60 次时，余下的不再写出，并有一行说明。\
+         （再发一次再提高一档，并重新计时五分钟）；SIGUSR2 立即恢复。监听地址在任何级别都会写出。同一条警告或错误一分钟内超过 60 次时，余下的不再写出，并有一行说明。\
          \n\n本页由程序中的字段表（`src/logging/keys.rs`）生成。",
     every: "每一行都有",
     access: "访问日志：每个请求结束时一行",

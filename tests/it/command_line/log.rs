@@ -2,7 +2,6 @@
 //! reader.
 
 use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
 use std::process::Stdio;
 
 use serde_json::Value;
@@ -12,8 +11,7 @@ use crate::support::child::{Child, serve};
 use crate::support::fake::{Fake, Reply};
 use crate::support::gate::Settings;
 use crate::support::https::{Connection, request};
-use crate::support::port::port;
-use crate::support::until::{until, until_some};
+use crate::support::until::until_some;
 
 #[tokio::test]
 async fn a_clean_stop_loses_no_line_and_tears_none() {
@@ -183,11 +181,12 @@ async fn ecs_has_the_same_in_the_names_of_the_schema() {
 async fn signals_raise_the_level_and_reset_it() {
     let fake = Fake::answering(|_| Reply::json("{}")).await;
     let dir = tempfile::tempdir().unwrap();
-    // At this level the log does not say where it listens.
-    let port = SocketAddr::from(([127, 0, 0, 1], port()));
-    let settings = Settings { top: format!("listen = [\"{port}\"]"), ..Settings::default() };
+    let settings =
+        Settings { tables: "[admin]\nlisten = \"unix:admin.sock\"\n".to_owned(), ..Settings::default() };
     let mut child = Child::start(serve(dir.path(), &fake.url(), &settings).env("WXGATE_LOG", "warn"));
-    until("it listens", || std::net::TcpStream::connect(port).is_ok()).await;
+    // Where it listens is said at every level.
+    let port = child.addr().await;
+    child.line("(admin)").await;
     let call = async |path: &str| {
         Connection::plain(port).await.send(&request("GET", path, &["Connection: close"], b"")).await.unwrap()
     };
