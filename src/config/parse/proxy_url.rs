@@ -35,6 +35,9 @@ pub(in super::super) fn outbound_proxy(text: &str) -> Result<OutboundProxy, Stri
     if login.unwrap_or_default().contains(['/', '?', '#', '@']) {
         return Err(wrong("`/`, `?`, `#` and `@` in user and password are written %2F, %3F, %23 and %40"));
     }
+    if place.contains(['/', '?', '#']) {
+        return Err(wrong("it has a path, and a proxy is named without one"));
+    }
     let (name, port) = place.rsplit_once(':').ok_or_else(|| wrong("it has no port"))?;
     let port = port.parse().ok().filter(|port| *port != 0).ok_or_else(|| wrong("its port is none"))?;
     let bare = match name.strip_prefix('[') {
@@ -101,7 +104,9 @@ mod tests {
             ("http://hunter2:", "port is none"),
             ("http://p:0", "port is none"),
             ("http://p:99999", "port is none"),
-            ("http://p:80/hunter2", "port is none"),
+            ("http://p:80/hunter2", "has a path"),
+            ("http://p:80//", "has a path"),
+            ("http://p:80?hunter2", "has a path"),
             ("http://u:hunter2/x@p:80", "%2F"),
             ("http://u:hunter2@x@p:80", "%40"),
             ("http://2001:db8::1:80", "neither a name"),
