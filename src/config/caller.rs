@@ -7,6 +7,7 @@ use super::parse::{address, path};
 use super::table::Table;
 use super::value::Value;
 use super::{Account, Allow, Caller, keys, parse, secret};
+use crate::metrics;
 use crate::proxy::route::table_of;
 use crate::secret::Secret;
 
@@ -33,7 +34,7 @@ pub(super) fn read_all(tops: &[&Table<'_>], accounts: &[Account], names: &Names)
 }
 
 fn read_one(mut table: Table<'_>, all: &[Account], names: &Names) -> Option<Caller> {
-    let name = table.required("name", |v| v.parsed("a name in quotes", parse::name));
+    let name = table.required("name", |v| v.parsed("a name in quotes", name));
     let from = table.optional("from", |v| {
         let networks = v.list(r#"an array of networks like ["10.1.0.0/16"]"#, |v| {
             v.parsed(r#"a network like "10.1.0.0/16" or an address, in quotes"#, address::network)
@@ -70,6 +71,20 @@ fn read_one(mut table: Table<'_>, all: &[Account], names: &Names) -> Option<Call
     table.finish();
     let keys = keys.unwrap_or_default();
     Some(Caller { name: name?.into(), from, keys, rate, concurrent, accounts, allow, real_token })
+}
+
+/// A name that the log and the metrics do not use themselves.
+fn name(text: &str) -> Result<String, String> {
+    match parse::name(text)? {
+        name if name == metrics::ADMIN => {
+            Err("another name: `admin` are the calls of the admin listener, in the log and the metrics"
+                .to_owned())
+        }
+        name if name == metrics::NONE => {
+            Err("another name: in the metrics `-` stands for callers that nobody knows".to_owned())
+        }
+        name => Ok(name),
+    }
 }
 
 /// One key, or two while it is changed.

@@ -22,8 +22,8 @@ const KEYS: &[Key] = &[
         "name",
         forms::NAME,
         r#""legacy-cms""#,
-        "Its name in the log.",
-        "日志中的名称。",
+        "Its name in the log and the metrics, where `admin` and `-` mean something else.",
+        "日志和指标中的名称；`admin` 和 `-` 在那里另有含义，不可使用。",
     ),
     unset(
         "from",

@@ -150,6 +150,17 @@ fn keys_of_a_caller() {
                 .to_owned(),
         ),
         (
+            "name = 'admin'\nkey = 'k'",
+            "6: caller[0].name: found \"admin\", want another name: `admin` are the calls of the admin listener, in the \
+             log and the metrics"
+                .to_owned(),
+        ),
+        (
+            "name = '-'\nkey = 'k'",
+            "6: caller[0].name: found \"-\", want another name: in the metrics `-` stands for callers that nobody knows"
+                .to_owned(),
+        ),
+        (
             "name = 'A b'\nkey = 'k'",
             "6: caller[0].name: found \"A b\", want a name like \"main\": lower-case letters, digits and `-`, at \
              most 64"
