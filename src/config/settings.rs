@@ -48,13 +48,21 @@ pub(super) fn hides(shown: &Json) -> bool {
     shown.to_string().contains(MASK)
 }
 
-/// The keys whose values differ, those of secrets and of files that are named here too.
+/// The keys whose values differ, those of secrets and of files that are named here too. A default of a table that has come
+/// or gone is no change: nobody set it.
 pub fn changed(old: &[Setting], new: &[Setting]) -> Vec<String> {
     // A thousand accounts have fifteen thousand keys.
     let (before, after) = (by_key(old), by_key(new));
     let mut seen = HashSet::new();
-    let keys = new.iter().chain(old).map(|setting| setting.key.as_str());
-    keys.filter(|key| before.get(key) != after.get(key) && seen.insert(*key)).map(str::to_owned).collect()
+    let differs = |setting: &&Setting| {
+        let key = setting.key.as_str();
+        match (before.get(key), after.get(key)) {
+            (Some(before), Some(after)) => before != after,
+            _ => setting.source != ValueSource::Default,
+        }
+    };
+    let keys = new.iter().chain(old).filter(differs).map(|setting| setting.key.as_str());
+    keys.filter(|key| seen.insert(*key)).map(str::to_owned).collect()
 }
 
 fn by_key(settings: &[Setting]) -> HashMap<&str, (&Json, Content)> {

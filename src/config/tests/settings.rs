@@ -145,3 +145,14 @@ fn a_secret_or_a_named_file_with_another_content_has_changed() {
     };
     assert_eq!(changed(&from_env("s3cret-1"), &from_env("s3cret-2")), ["account[0].secret"]);
 }
+
+#[test]
+fn defaults_of_a_table_that_comes_or_goes_have_not_changed() {
+    let read = |tables: &str| settings(&format!("state_dir = 's'\n{tables}\n{ACCOUNT}"), &[]);
+    let (without, with) = (read(""), read("[admin]\nlisten = '127.0.0.1:1'"));
+    assert_eq!(changed(&without, &with), ["admin.listen"]);
+    assert_eq!(changed(&with, &without), ["admin.listen"]);
+    let named = read("[admin]\nlisten = '127.0.0.1:1'\nhosts = ['a.test']");
+    assert_eq!(changed(&without, &named), ["admin.listen", "admin.hosts"]);
+    assert_eq!(changed(&with, &named), ["admin.hosts"]);
+}
