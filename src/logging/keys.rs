@@ -66,6 +66,14 @@ pub(super) const EVERY: &[Key] = &[
     ),
 ];
 
+/// What every line of `ecs` has besides, under the schema's names alone.
+#[cfg(test)]
+pub(super) const EVERY_OF_ECS: &[Key] = &[
+    key("", "service.name", "`wxgate`.", "`wxgate`。"),
+    key("", "service.version", "The version of wxgate.", "wxgate 的版本。"),
+    key("", "ecs.version", "The version of the schema.", "ECS 的版本。"),
+];
+
 /// Keys of the access line.
 pub(super) const ACCESS: &[Key] = &[
     key(

@@ -146,6 +146,11 @@ fn document(words: &Words) -> String {
         for key in keys {
             writeln!(text, "| `{}` | `{}` | {} |", key.name, key.ecs, (words.of)(key)).unwrap();
         }
+        if title == words.every {
+            for key in EVERY_OF_ECS {
+                writeln!(text, "| | `{}` | {} |", key.ecs, (words.of)(key)).unwrap();
+            }
+        }
     }
     text
 }
