@@ -62,7 +62,9 @@ pub fn errcode(text: &[u8]) -> Option<i64> {
     }
     let numbers = Object::find(text)?.members().filter(|member| member.is("errcode"));
     // As in PHP's `json_decode`, the last of several wins; what is no number is none of them.
-    numbers.filter_map(|member| json::integer(member.value)).last()
+    let number = numbers.filter_map(|member| json::integer(member.value)).last();
+    // One that is cut to what a number can hold would be shown as one that nobody sent.
+    number.filter(|number| !matches!(*number, i64::MIN | i64::MAX))
 }
 
 /// What an error says of itself besides its number.
@@ -113,6 +115,9 @@ mod tests {
             (br#"{"a":[1,{"b":"]"}],"errcode":7}"#, Some(7)),
             (br#"{"errcode":1,"errcode":2}"#, Some(2)),
             (br#"{"errcode":1,"errcode":"x"}"#, Some(1)),
+            (br#"{"errcode":99999999999999999999}"#, None),
+            (br#"{"errcode":"-99999999999999999999"}"#, None),
+            (br#"{"errcode":1e99}"#, None),
             (br#"{"errcode":null}"#, None),
             (br#"{"errcode":"abc"}"#, None),
             (br#"{"errcode":true}"#, None),
