@@ -156,22 +156,25 @@ fn request_id(value: &[u8]) -> Option<&str> {
     std::str::from_utf8(value).ok().filter(|_| right)
 }
 
-/// The trace-id of `version-traceid-parentid-flags`; all zeros are none.
+/// The trace-id of `version-traceid-parentid-flags`; where it or the parent-id is all zeros there is none.
 fn trace_id(value: &[u8]) -> Option<&str> {
     let text = std::str::from_utf8(value).ok()?;
     let mut parts = text.split('-');
     let hex = |part: Option<&str>, length: usize| {
         part.is_some_and(|p| p.len() == length && p.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')))
     };
-    let (version, id) = (parts.next(), parts.next());
+    let (version, id, parent) = (parts.next(), parts.next(), parts.next());
+    let has_one = |part: Option<&str>| part.is_some_and(|part| part.bytes().any(|b| b != b'0'));
     let right = hex(version, 2)
         && version != Some("ff")
         && hex(id, 32)
-        && hex(parts.next(), 16)
+        && has_one(id)
+        && hex(parent, 16)
+        && has_one(parent)
         && hex(parts.next(), 2)
         // Version 00 has these four; later ones may have more.
         && (parts.next().is_none() || version != Some("00"));
-    id.filter(|id| right && id.bytes().any(|b| b != b'0'))
+    id.filter(|_| right)
 }
 
 #[cfg(test)]
@@ -235,6 +238,7 @@ mod tests {
             format!("00-{id}-00f067aa0ba902b7-01-more"),
             format!("00-{}-00f067aa0ba902b7-01", id.to_uppercase()),
             format!("00-{}-00f067aa0ba902b7-01", "0".repeat(32)),
+            format!("00-{id}-0000000000000000-01"),
             format!("00-{id}-00f067aa0ba902b7"),
             format!("00-{id}x-00f067aa0ba902b7-01"),
             String::new(),
