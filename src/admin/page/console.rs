@@ -18,6 +18,7 @@ pub(super) fn section(data: &Data<'_>, lang: Lang) -> Markup {
             data-copy=(l(lang, "Copy", "复制"))
             data-refreshed=(l(lang, "The token has been renewed.", "凭据已刷新。"))
             data-failed=(l(lang, "That did not work: ", "操作失败："))
+            data-no-answer=(l(lang, "wxgate did not answer.", "wxgate 没有响应。"))
             data-lost=(l(lang, "No connection to wxgate since ", "与 wxgate 的连接已断开，数据时间 "))
             data-live-word=(l(lang, "live", "实时"))
             data-units=(l(lang, "d,h,min,s", "天,小时,分,秒")) {

@@ -5,6 +5,21 @@
   const units = words.units.split(',');
   const EVERY = 3000;
 
+  // Asks wxgate for something in JSON. Addresses are made of the origin, since a page that was opened with its key in
+  // the address (http://user:KEY@host/) may not fetch what is relative to it; and what fetch throws is not shown, since
+  // it may name that address.
+  const ask = async (path, options) => {
+    let answer, said;
+    try {
+      answer = await fetch(location.origin + path, { method: 'POST', ...options });
+      said = await answer.json();
+    } catch {
+      throw new Error(words.noAnswer);
+    }
+    if (!answer.ok) throw new Error(said.message ?? 'HTTP ' + answer.status);
+    return said;
+  };
+
   // Times as the viewer's own clock shows them; today's without the day.
   const localTimes = (root) => {
     for (const time of root.querySelectorAll('time')) {
@@ -93,9 +108,7 @@
     if (asking || document.hidden) return;
     asking = true;
     try {
-      const url = new URL(location.href);
-      url.search = '?lang=' + (document.documentElement.lang === 'en' ? 'en' : 'zh');
-      url.hash = '';
+      const url = location.origin + location.pathname + '?lang=' + (document.documentElement.lang === 'en' ? 'en' : 'zh');
       const answer = await fetch(url, { headers: { accept: 'text/html' }, signal: AbortSignal.timeout(10000) });
       if (!answer.ok) throw new Error(answer.status);
       const html = await answer.text();
@@ -121,11 +134,9 @@
     if (!button) return;
     event.preventDefault();
     button.disabled = true;
-    let told;
+    let told = words.refreshed;
     try {
-      const answer = await fetch(event.target.action, { method: 'POST', headers: { accept: 'application/json' } });
-      const said = await answer.json();
-      told = answer.ok ? words.refreshed : words.failed + (said.message ?? answer.status);
+      await ask(event.target.getAttribute('action'), { headers: { accept: 'application/json' } });
     } catch (error) {
       told = words.failed + error.message;
     }
@@ -194,13 +205,10 @@
     };
     if (post) call.body = fields.body.value;
     try {
-      const answer = await fetch('/accounts/' + encodeURIComponent(fields.account.value) + '/call', {
-        method: 'POST',
+      const said = await ask('/accounts/' + encodeURIComponent(fields.account.value) + '/call', {
         headers: { 'content-type': 'application/json', 'accept-language': document.documentElement.lang },
         body: JSON.stringify(call),
       });
-      const said = await answer.json();
-      if (!answer.ok) throw new Error(said.message ?? answer.status);
       $('answer').hidden = false;
       $('answer-head').textContent = ['HTTP ' + said.status, said.errcode == null ? '' : 'errcode ' + said.errcode,
         Math.round(said.ms) + ' ms', said.attempts > 1 ? '× ' + said.attempts : '', said.headers['content-type'] ?? '']

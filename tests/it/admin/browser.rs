@@ -163,3 +163,24 @@ async fn it_is_set_well_in_both_languages_and_schemes_and_on_a_narrow_screen() {
     assert!(of("light").iter().all(|light| of("dark").iter().all(|dark| light != dark)), "{grounds:?}");
     assert_eq!(browser.complaints().await, [""; 0]);
 }
+
+#[tokio::test]
+async fn a_page_opened_with_its_key_in_the_address_works_and_shows_it_nowhere() {
+    let wechat = WeChat::start().await;
+    let gate = with(&wechat.url, &format!("key = \"{KEY}\""), Settings::default()).await;
+    let browser = Browser::start().await;
+    browser.open(&format!("http://ops:{KEY}@{}/?lang=en", addr(&gate))).await;
+    browser.until("document.querySelector('#account-main').textContent.includes('generation 1')").await;
+    browser.click("#account-main [data-refresh]").await;
+    browser.until("document.querySelector('#account-main').textContent.includes('generation 2')").await;
+    assert!(text(&browser, "#account-main [role=status]").await.contains("The token has been renewed."));
+    browser.click("#call [type=submit]").await;
+    browser.until("!document.querySelector('#answer').hidden").await;
+    assert!(text(&browser, "#answer-head").await.starts_with("HTTP 200 · "));
+    // Nor does it where nobody answers.
+    gate.stop();
+    browser.click("#call [type=submit]").await;
+    browser.until("document.querySelector('#call-state').textContent.startsWith('That did not work')").await;
+    assert_eq!(text(&browser, "#call-state").await, "That did not work: wxgate did not answer.");
+    nothing_secret(&browser, &wechat).await;
+}
