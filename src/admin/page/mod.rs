@@ -58,6 +58,7 @@ pub fn render(data: &Data<'_>, lang: Lang, nonce: &str) -> String {
                 (header(lang))
                 main {
                     (live(data, lang, &summary))
+                    (summary::away(lang))
                     (console::section(data, lang))
                 }
                 (footer(data.view, lang))
@@ -105,7 +106,7 @@ fn header(lang: Lang) -> Markup {
                 }
                 span { "wxgate" }
             }
-            p #pulse .pulse aria-live="off" { }
+            p #pulse .pulse role="status" { }
             nav aria-label=(l(lang, "Language", "语言")) .languages {
                 (other(Lang::Zh, "zh", "中文", "zh-CN"))
                 (other(Lang::En, "en", "English", "en"))

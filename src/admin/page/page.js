@@ -72,7 +72,8 @@
       const open = [...old.querySelectorAll('details[open]')].map((details) => details.id);
       const focused = old.contains(document.activeElement) ? [...old.querySelectorAll('a, button, summary')].indexOf(document.activeElement) : -1;
       const busy = old.querySelector('button:disabled');
-      if (busy || (window.getSelection().type === 'Range' && window.getSelection().containsNode(old, true))) {
+      const selected = window.getSelection().type === 'Range' && window.getSelection().containsNode(old, true);
+      if (busy || (selected && !('away' in old.dataset))) {
         seen.delete(part.id);
         continue;
       }
@@ -98,10 +99,20 @@
 
   const pulse = $('pulse');
   let last = document.querySelector('#asof time')?.dateTime;
+  // wxgate cannot be reached: nothing that the page showed so far need still be so.
   const lost = () => {
+    if (pulse.classList.contains('lost')) return;
     pulse.classList.add('lost');
     pulse.textContent = words.lost + new Date(last).toLocaleTimeString(document.documentElement.lang, { hour12: false });
-    document.title = '✕ ' + pulse.textContent + ' – wxgate';
+    const summary = $('summary'), away = $('away');
+    summary.dataset.away = '';
+    summary.dataset.level = 'bad';
+    summary.dataset.title = away.dataset.title;
+    summary.dataset.icon = away.dataset.icon;
+    summary.querySelector('.verdict').replaceWith(away.content.cloneNode(true));
+    // The next fresh page replaces it, even if that one says what was said before.
+    seen.delete('summary');
+    verdict();
   };
   let asking = false;
   const look = async () => {
@@ -118,8 +129,10 @@
       ahead = Date.parse(last) - Date.now();
       // A second is all that the server's time tells.
       if (Math.abs(ahead) < 2000) ahead = 0;
-      pulse.classList.remove('lost');
-      pulse.textContent = words.liveWord;
+      if (pulse.classList.contains('lost')) {
+        pulse.classList.remove('lost');
+        pulse.textContent = words.liveWord;
+      }
       apply(fresh);
     } catch {
       lost();

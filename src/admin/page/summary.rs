@@ -164,17 +164,7 @@ pub(super) fn section(data: &Data<'_>, hour: &Minute, summary: &Summary, lang: L
     html! {
         section #summary .summary data-live data-level=(level) data-title=(summary.title)
             data-icon=(super::icon(summary.level)) aria-labelledby="verdict" {
-            div .verdict {
-                svg .sign viewBox="0 0 32 32" aria-hidden="true" {
-                    circle cx="16" cy="16" r="16" {}
-                    @match summary.level {
-                        Level::Good => path d="M9.5 16.5l4.5 4.5 9-10" {},
-                        Level::Warning => path d="M16 8.5v9m0 5v.1" {},
-                        Level::Bad => path d="M11 11l10 10m0-10l-10 10" {},
-                    }
-                }
-                h1 #verdict role="status" { (summary.verdict) }
-            }
+            (verdict(summary.level, &summary.verdict))
             @if !summary.problems.is_empty() {
                 ul .problems {
                     @for problem in &summary.problems {
@@ -190,6 +180,32 @@ pub(super) fn section(data: &Data<'_>, hour: &Minute, summary: &Summary, lang: L
                 (typical(hour, lang))
                 (address(data, lang))
             }
+        }
+    }
+}
+
+fn verdict(level: Level, text: &str) -> Markup {
+    html! {
+        div .verdict {
+            svg .sign viewBox="0 0 32 32" aria-hidden="true" {
+                circle cx="16" cy="16" r="16" {}
+                @match level {
+                    Level::Good => path d="M9.5 16.5l4.5 4.5 9-10" {},
+                    Level::Warning => path d="M16 8.5v9m0 5v.1" {},
+                    Level::Bad => path d="M11 11l10 10m0-10l-10 10" {},
+                }
+            }
+            h1 #verdict role="status" { (text) }
+        }
+    }
+}
+
+/// What the script puts in the verdict's place while wxgate does not answer.
+pub(super) fn away(lang: Lang) -> Markup {
+    let text = l(lang, "wxgate cannot be reached", "无法连接到 wxgate");
+    html! {
+        template #away data-title={ "✕ " (text) " – wxgate" } data-icon=(super::icon(Level::Bad)) {
+            (verdict(Level::Bad, text))
         }
     }
 }

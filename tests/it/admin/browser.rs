@@ -21,6 +21,8 @@ const MEASURED: &str = "return {
         .map((e) => e.outerHTML.slice(0, 200)),
 }";
 
+const AWAY_ICON: &str = "return document.querySelector('#away').dataset.icon";
+
 /// Two accounts, the second of which is refused, and a caller with a key.
 async fn busy(wechat: &WeChat) -> Gate {
     crate::support::gate::note_credential(CALLER_KEY);
@@ -162,6 +164,25 @@ async fn it_is_set_well_in_both_languages_and_schemes_and_on_a_narrow_screen() {
     };
     assert!(of("light").iter().all(|light| of("dark").iter().all(|dark| light != dark)), "{grounds:?}");
     assert_eq!(browser.complaints().await, [""; 0]);
+}
+
+#[tokio::test]
+async fn heading_title_and_icon_say_that_wxgate_cannot_be_reached() {
+    for (lang, words) in [("en", "wxgate cannot be reached"), ("zh", "无法连接到 wxgate")] {
+        let wechat = WeChat::start().await;
+        let gate = with(&wechat.url, "", Settings::default()).await;
+        ready(&gate).await;
+        let browser = Browser::start().await;
+        browser.open(&format!("http://{}/?lang={lang}", addr(&gate))).await;
+        let icon = "document.querySelector('link[rel=icon]').href";
+        assert_ne!(browser.run(&format!("return {icon}")).await, browser.run(AWAY_ICON).await);
+        gate.stop();
+        browser.until("document.querySelector('#pulse.lost[role=status]')").await;
+        assert_eq!(text(&browser, "#summary h1").await, words);
+        assert_eq!(browser.run("return document.title").await, format!("✕ {words} – wxgate"));
+        assert_eq!(browser.run(&format!("return {icon}")).await, browser.run(AWAY_ICON).await);
+        assert_eq!(browser.run("return document.querySelector('#summary').dataset.level").await, "bad");
+    }
 }
 
 #[tokio::test]
