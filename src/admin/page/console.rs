@@ -31,7 +31,7 @@ pub(super) fn section(data: &Data<'_>, lang: Lang) -> Markup {
             form #call {
                 div .row {
                     label { span { (l(lang, "Account", "账号")) }
-                        select name="account" {
+                        select name="account" required {
                             @for account in &view.accounts { (option(view, account)) }
                         }
                     }
@@ -63,10 +63,8 @@ pub(super) fn section(data: &Data<'_>, lang: Lang) -> Markup {
                 h3 { (l(lang, "The same as curl, through wxgate", "对应的 curl 命令（经 wxgate）")) }
                 pre #curl tabindex="0" aria-label="curl" { }
                 button type="button" #copy { (l(lang, "Copy", "复制")) }
-                @if view.callers_need_key {
-                    p .quiet {
-                        (l(lang, "$WXGATE_KEY stands for the caller’s key.", "$WXGATE_KEY 表示调用方的密钥。"))
-                    }
+                p #curl-key .quiet data-live hidden[!view.callers_need_key] {
+                    (l(lang, "$WXGATE_KEY stands for the caller’s key.", "$WXGATE_KEY 表示调用方的密钥。"))
                 }
             }
         }

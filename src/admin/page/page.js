@@ -83,6 +83,7 @@
       old.replaceWith(placed);
       if (focused >= 0) [...placed.querySelectorAll('a, button, summary')][focused]?.focus();
     }
+    choices(fresh.querySelector('#call [name=account]'));
     const asof = fresh.getElementById('asof');
     if (asof) {
       localTimes(asof);
@@ -173,6 +174,7 @@
   const curl = () => {
     const account = fields.account.selectedOptions[0];
     form.querySelector('.body').hidden = fields.method.value !== 'POST';
+    $('curl').textContent = '';
     if (!account) return;
     const query = fields.query.value.trim().replace(/^\?/, '');
     const parts = ['curl ' + quoted(account.dataset.base + fields.path.value.trim() + (query && '?' + query))];
@@ -182,6 +184,17 @@
       parts.push("-H 'Content-Type: application/json'", '--data-raw ' + quoted(fields.body.value));
     }
     $('curl').textContent = parts.join(' \\\n  ');
+  };
+  // The accounts of a fresh page. Where the chosen one is gone, none is: a call must not go out as an account that
+  // nobody chose, unless there is one alone.
+  const choices = (fresh) => {
+    if (!fresh || fresh.innerHTML === fields.account.innerHTML) return;
+    const chosen = fields.account.value;
+    fields.account.innerHTML = fresh.innerHTML;
+    const options = [...fields.account.options];
+    const at = options.findIndex((option) => option.value === chosen);
+    fields.account.selectedIndex = at < 0 && chosen && options.length > 1 ? -1 : Math.max(at, 0);
+    curl();
   };
   form.addEventListener('input', curl);
   $('copy').addEventListener('click', async () => {

@@ -186,6 +186,47 @@ async fn heading_title_and_icon_say_that_wxgate_cannot_be_reached() {
 }
 
 #[tokio::test]
+async fn the_console_follows_a_reload_and_keeps_what_was_chosen_and_typed() {
+    let wechat = WeChat::start().await;
+    let account = |name: &str| {
+        format!(
+            "[[account]]\nname = \"{name}\"\nappid = \"wx{name}\"\nsecret = \"of-{name}\"\nprefix = \"/{name}\"\n"
+        )
+    };
+    let tables = |names: &[&str], more: &str| Settings {
+        tables: names.iter().map(|name| account(name)).collect::<String>() + more,
+        ..Settings::default()
+    };
+    let gate = with(&wechat.url, "", tables(&["shop"], "")).await;
+    let browser = Browser::start().await;
+    browser.open(&format!("http://{}/?lang=en", addr(&gate))).await;
+    let choose = "document.querySelector('#call [name=account]')";
+    browser.run(&format!("{choose}.value = 'shop'")).await;
+    browser.fill("[name=path]", "/cgi-bin/typed").await;
+    let chosen = format!("return {choose}.value");
+    let reload = async |names: &[&str]| {
+        let more = "[admin]\nlisten = \"127.0.0.1:0\"\n\
+                    [[caller]]\nname = \"crm\"\nkey = \"caller-key-of-crm\"\n";
+        gate.reload(&wechat.url, &tables(names, more)).await;
+        let has = format!("{choose}.options.length === {}", names.len() + 1);
+        browser.until(&has).await;
+    };
+    assert_eq!(browser.run("return document.querySelector('#curl-key').hidden").await, true);
+    // One more, and callers need a key.
+    reload(&["new", "shop"]).await;
+    assert_eq!(browser.run(&chosen).await, "shop");
+    let curl = text(&browser, "#curl").await;
+    assert!(curl.contains("/shop/cgi-bin/typed") && curl.contains("$WXGATE_KEY"), "{curl}");
+    assert_eq!(browser.run("return document.querySelector('#curl-key').hidden").await, false);
+    // The chosen one goes: nothing is sent as another.
+    reload(&["new", "renamed", "third"]).await;
+    assert_eq!((browser.run(&chosen).await, text(&browser, "#curl").await), (json!(""), String::new()));
+    browser.click("#call [type=submit]").await;
+    assert_eq!(text(&browser, "#call-state").await, "");
+    assert_eq!(browser.run("return document.querySelector('[name=path]').value").await, "/cgi-bin/typed");
+}
+
+#[tokio::test]
 async fn a_page_opened_with_its_key_in_the_address_works_and_shows_it_nowhere() {
     let wechat = WeChat::start().await;
     let gate = with(&wechat.url, &format!("key = \"{KEY}\""), Settings::default()).await;
