@@ -51,6 +51,16 @@
     }
   };
 
+  // What came of the last refresh by hand of each account: it stays until the next one, or until the account goes.
+  const notes = new Map();
+  const placeNotes = () => {
+    for (const [name, note] of notes) {
+      const article = $('account-' + name);
+      if (!article) notes.delete(name);
+      else if (note.parentNode !== article) article.append(note);
+    }
+  };
+
   // Puts a fresh page's parts in place; what has not changed, or is being used, stays.
   const seen = new Map();
   const remember = (root) => {
@@ -62,7 +72,9 @@
     const known = [...document.querySelectorAll('[data-live]')].map((part) => part.id);
     // Accounts that came or went: the whole section is new.
     if (known.length !== ids.size || known.some((id) => !ids.has(id))) {
-      $('accounts').replaceWith(document.adoptNode(fresh.getElementById('accounts')));
+      const accounts = document.adoptNode(fresh.getElementById('accounts'));
+      localTimes(accounts);
+      $('accounts').replaceWith(accounts);
       seen.clear();
     }
     for (const part of fresh.querySelectorAll('[data-live]')) {
@@ -83,6 +95,7 @@
       old.replaceWith(placed);
       if (focused >= 0) [...placed.querySelectorAll('a, button, summary')][focused]?.focus();
     }
+    placeNotes();
     choices(fresh.querySelector('#call [name=account]'));
     const asof = fresh.getElementById('asof');
     if (asof) {
@@ -148,6 +161,9 @@
     if (!button) return;
     event.preventDefault();
     button.disabled = true;
+    const name = button.dataset.refresh;
+    notes.get(name)?.remove();
+    notes.delete(name);
     let told = words.refreshed;
     try {
       await ask(event.target.getAttribute('action'), { headers: { accept: 'application/json' } });
@@ -156,13 +172,17 @@
     }
     button.disabled = false;
     await look();
-    const article = $('account-' + button.dataset.refresh);
+    const article = $('account-' + name);
     if (article) {
       const note = document.createElement('p');
-      note.className = 'why';
+      note.className = told === words.refreshed ? 'why good' : 'why';
       note.setAttribute('role', 'status');
-      article.append(note);
-      note.textContent = told;
+      notes.set(name, note);
+      placeNotes();
+      const at = document.createElement('time');
+      at.dateTime = new Date().toISOString();
+      note.append(at, ' ' + told);
+      localTimes(note);
       article.querySelector('[data-refresh]')?.focus();
     }
   });

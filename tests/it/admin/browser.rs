@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::support::{KEY, addr, get, json as json_of, ready, with};
+use super::support::{KEY, addr, get, json as json_of, post, ready, with};
 use crate::support::browser::Browser;
 use crate::support::fake::{Fake, Reply};
 use crate::support::gate::{APPID, Gate, SECRET, Settings};
@@ -224,6 +224,33 @@ async fn the_console_follows_a_reload_and_keeps_what_was_chosen_and_typed() {
     browser.click("#call [type=submit]").await;
     assert_eq!(text(&browser, "#call-state").await, "");
     assert_eq!(browser.run("return document.querySelector('[name=path]').value").await, "/cgi-bin/typed");
+}
+
+#[tokio::test]
+async fn what_came_of_a_refresh_stays_until_the_next() {
+    let wechat = WeChat::start().await;
+    let gate = busy(&wechat).await;
+    let browser = Browser::start().await;
+    browser.open(&format!("http://{}/?lang=en", addr(&gate))).await;
+    for name in ["shop", "main"] {
+        browser.click(&format!("#account-{name} [data-refresh]")).await;
+        browser.until(&format!("document.querySelector('#account-{name} [role=status]')?.textContent")).await;
+    }
+    let failed = text(&browser, "#account-shop [role=status]").await;
+    assert!(failed.contains("That did not work: ") && failed.contains("40013"), "{failed}");
+    let worked = text(&browser, "#account-main [role=status]").await;
+    assert!(worked.contains("The token has been renewed."), "{worked}");
+    // A later look puts other parts in place.
+    assert_eq!(post(&gate, "/accounts/main/refresh", "").await.status, 200);
+    browser.until("document.querySelector('#account-main').textContent.includes('generation 3')").await;
+    assert_eq!(text(&browser, "#account-main [role=status]").await, worked);
+    assert_eq!(text(&browser, "#account-shop [role=status]").await, failed);
+    // The next refresh has the next result.
+    browser.run("window.old = document.querySelector('#account-main [role=status]')").await;
+    browser.click("#account-main [data-refresh]").await;
+    browser.until("document.querySelector('#account-main [role=status]') && !window.old.isConnected").await;
+    let notes = browser.run("return document.querySelectorAll('#account-main [role=status]').length").await;
+    assert_eq!(notes, 1);
 }
 
 #[tokio::test]
