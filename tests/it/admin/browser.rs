@@ -10,14 +10,14 @@ use crate::support::wechat::WeChat;
 
 const CALLER_KEY: &str = "cms-key-that-no-page-may-show";
 
-/// How a page lies on its screen.
-const MEASURED: &str = "return {
+/// How a page lies on its screen. The window of a phone is as wide as what is in it, its document's is the screen's.
+const MEASURED: &str = "const screen = document.documentElement.clientWidth; return {
     lang: document.documentElement.lang,
-    wide: document.documentElement.scrollWidth - window.innerWidth,
+    wide: document.documentElement.scrollWidth - screen,
     ground: getComputedStyle(document.documentElement).backgroundColor,
     out: [...document.querySelectorAll('main *')]
         .filter((e) => e.checkVisibility() && !e.closest('svg, pre'))
-        .filter((e) => e.getBoundingClientRect().right > window.innerWidth + 1)
+        .filter((e) => e.getBoundingClientRect().right > screen + 1)
         .map((e) => e.outerHTML.slice(0, 200)),
 }";
 
@@ -137,9 +137,19 @@ async fn it_is_set_well_in_both_languages_and_schemes_and_on_a_narrow_screen() {
         get(&failing, "/readyz").await.text().contains("40164")
     })
     .await;
+    let long = "y".repeat(57);
+    let tables = format!(
+        "[[account]]\nname = \"{long}\"\nappid = \"wx{long}\"\nsecret = \"wrong\"\nprefix = \"/{long}\"\n\
+         [[caller]]\nname = \"caller-{long}\"\nfrom = [\"127.0.0.1\"]\n"
+    );
+    let unbroken = with(&wechat.url, "", Settings { tables, ..Settings::default() }).await;
+    ready(&unbroken).await;
+    for path in ["/cgi-bin/user/info?openid=nobody".to_owned(), format!("/{long}/cgi-bin/{}", "p".repeat(400))] {
+        unbroken.get(&path).await;
+    }
     let browser = Browser::start().await;
     let mut grounds = Vec::new();
-    for (name, gate) in [("busy", &gate), ("failing", &failing)] {
+    for (name, gate) in [("busy", &gate), ("failing", &failing), ("unbroken", &unbroken)] {
         for lang in ["en", "zh"] {
             browser.open(&format!("http://{}/?lang={lang}", addr(gate))).await;
             browser.until("document.querySelector('#pulse').textContent").await;
