@@ -44,6 +44,8 @@ pub struct InForce {
     pub listening: Vec<String>,
     /// Whether callers have to show a key.
     pub callers_need_key: bool,
+    /// Whether callers over HTTPS have to show a certificate.
+    pub callers_need_certificate: bool,
     /// The way to the store that several wxgate share.
     pub shared_store: Option<Arc<Link>>,
     /// What files were asked to do.
@@ -188,6 +190,7 @@ impl Sources {
             egress_ip: in_force.egress_ip,
             listening: in_force.listening.clone(),
             callers_need_key: in_force.callers_need_key,
+            callers_need_certificate: in_force.callers_need_certificate,
             caller_connections: self.caller_connections.count() as u64,
             upstream_connections: self.upstream_connections(&in_force),
             store,

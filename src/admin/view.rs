@@ -37,6 +37,8 @@ pub struct View {
     pub listening: Vec<String>,
     /// Whether callers have to show a key.
     pub callers_need_key: bool,
+    /// Whether callers over HTTPS have to show a certificate.
+    pub callers_need_certificate: bool,
     /// Open connections of callers.
     pub caller_connections: u64,
     /// Open connections to the upstream.

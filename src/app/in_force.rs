@@ -52,6 +52,7 @@ pub(super) fn in_force(
         shared_store: tokens.link().cloned(),
         store_counts: Arc::clone(tokens.store_counts()),
         callers_need_key: config.callers.iter().any(|caller| !caller.keys.is_empty()),
+        callers_need_certificate: config.tls.as_ref().is_some_and(|tls| tls.pem.client_ca.is_some()),
         settings,
     }
 }

@@ -73,9 +73,10 @@ pub(super) fn section(data: &Data<'_>, lang: Lang) -> Markup {
 
 fn option(view: &View, account: &Account) -> Markup {
     let base = view.listening.first().map_or("http://127.0.0.1:8080", String::as_str);
+    let cert = view.callers_need_certificate && base.starts_with("https://");
     html! {
         option value=(account.name) data-base={ (base) (account.prefix) } data-host=[account.host.as_deref()]
-            data-key=[view.callers_need_key.then_some("1")] { (account.name) }
+            data-key=[view.callers_need_key.then_some("1")] data-cert=[cert.then_some("1")] { (account.name) }
     }
 }
 

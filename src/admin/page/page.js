@@ -197,7 +197,12 @@
     $('curl').textContent = '';
     if (!account) return;
     const query = fields.query.value.trim().replace(/^\?/, '');
-    const parts = ['curl ' + quoted(account.dataset.base + fields.path.value.trim() + (query && '?' + query))];
+    // A listener on every address is reached by the name that this page was reached by.
+    const base = account.dataset.base.replace(/\/\/(0\.0\.0\.0|\[::\])(?=:)/, '//' + location.hostname);
+    const target = fields.path.value.trim() + (query && '?' + query);
+    // Without -g curl makes several calls of a list in brackets or braces.
+    const parts = ['curl ' + (/[[\]{}]/.test(target) ? '-g ' : '') + quoted(base + target)];
+    if (account.dataset.cert) parts.push('--cert client.pem --key client.key');
     if (account.dataset.host) parts.push('-H ' + quoted('Host: ' + account.dataset.host));
     if (account.dataset.key) parts.push('-H "X-Wxgate-Key: $WXGATE_KEY"');
     if (fields.method.value === 'POST') {

@@ -121,6 +121,7 @@ fn view(accounts: Vec<Account>) -> View {
         egress_ip: "203.0.113.7".parse().ok(),
         listening: vec!["http://127.0.0.1:8080".to_owned()],
         callers_need_key: true,
+        callers_need_certificate: true,
         caller_connections: 37,
         upstream_connections: UpstreamConnections { idle: 6, active: 2 },
         store: Store { kind: "file", up: true },

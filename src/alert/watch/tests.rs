@@ -65,6 +65,7 @@ fn view(account: Account, store_up: bool) -> View {
         egress_ip: None,
         listening: Vec::new(),
         callers_need_key: false,
+        callers_need_certificate: false,
         caller_connections: 0,
         upstream_connections: Default::default(),
         store: Store { kind: "file", up: store_up },

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::support::{KEY, addr, get, json as json_of, post, ready, with};
 use crate::support::browser::Browser;
 use crate::support::fake::{Fake, Reply};
-use crate::support::gate::{APPID, Gate, SECRET, Settings};
+use crate::support::gate::{APPID, Gate, SECRET, Settings, https_listener};
 use crate::support::wechat::WeChat;
 
 const CALLER_KEY: &str = "cms-key-that-no-page-may-show";
@@ -261,6 +261,30 @@ async fn what_came_of_a_refresh_stays_until_the_next() {
     browser.until("document.querySelector('#account-main [role=status]') && !window.old.isConnected").await;
     let notes = browser.run("return document.querySelectorAll('#account-main [role=status]').length").await;
     assert_eq!(notes, 1);
+}
+
+#[tokio::test]
+async fn the_copied_curl_does_what_send_does() {
+    let wechat = WeChat::start().await;
+    let top = "listen = [\"0.0.0.0:0\"]\nopen_to_everyone = true".to_owned();
+    let gate = with(&wechat.url, "", Settings { top, ..Settings::default() }).await;
+    let browser = Browser::start().await;
+    browser.open(&format!("http://localhost:{}/?lang=en", addr(&gate).port())).await;
+    browser.fill("[name=path]", "/cgi-bin/user/info").await;
+    browser.fill("[name=query]", "list=[1]&x={a,b}").await;
+    let curl = text(&browser, "#curl").await;
+    let url = format!("http://localhost:{}/cgi-bin/user/info?list=[1]&x={{a,b}}", gate.addr.port());
+    assert_eq!(curl, format!("curl -g '{url}'"));
+    let settings = Settings {
+        top: "listen = []".to_owned(),
+        tables: https_listener() + &format!("client_ca = \"{}/certs/ca.pem\"\n", env!("CARGO_MANIFEST_DIR")),
+        ..Settings::default()
+    };
+    let gate = with(&wechat.url, "", settings).await;
+    browser.open(&format!("http://{}/?lang=en", addr(&gate))).await;
+    let curl = text(&browser, "#curl").await;
+    let url = format!("https://{}/cgi-bin/getcallbackip", gate.addr);
+    assert_eq!(curl, format!("curl '{url}' \\\n  --cert client.pem --key client.key"));
 }
 
 #[tokio::test]
