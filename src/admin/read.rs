@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use super::sources::Account;
 use super::view::{self, State};
-use crate::credential::{CredentialState, CredentialStatus, LastError, LastRefresh, Reader};
+use crate::credential::{CredentialState, CredentialStatus, LastError, LastRefresh, Outcome, Reader, Reason};
 use crate::metrics::look::{Ticket, Token};
 use crate::upstream::BaseUrl;
 
@@ -121,6 +121,11 @@ pub(super) fn token(account: &Account, shown: &view::Account) -> Token {
     }
 }
 
+/// Every pair of reason and outcome, also where it is 0: a series that begins with its first event hides that event from
+/// `increase()`.
 fn refreshes(status: &CredentialStatus) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
-    status.refreshes.iter().map(|((reason, outcome), count)| (reason.as_str(), outcome.as_str(), *count))
+    let pairs = Reason::ALL.into_iter().flat_map(|reason| Outcome::ALL.map(|outcome| (reason, outcome)));
+    pairs.map(|pair| {
+        (pair.0.as_str(), pair.1.as_str(), status.refreshes.get(&pair).copied().unwrap_or_default())
+    })
 }

@@ -245,6 +245,9 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// All, for metrics that show what has not happened yet.
+    pub const ALL: [Self; 5] = [Self::Start, Self::Ahead, Self::Forced, Self::Retry, Self::Admin];
+
     /// For logs, metrics and `/status`.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -271,6 +274,9 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// All, for metrics that show what has not happened yet.
+    pub const ALL: [Self; 4] = [Self::New, Self::Same, Self::Failed, Self::Refused];
+
     /// For logs, metrics and `/status`.
     pub fn as_str(self) -> &'static str {
         match self {

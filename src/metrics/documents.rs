@@ -83,7 +83,7 @@ const EN: [&str; 2] = [
      `broken` (sent again, and no answer came), or the value of [`x-wxgate-retry`](errcodes.md#token-errors-that-were-passed-on).\n\
      - `reason` of a refresh: `start`, `ahead` (before the token ends), `forced` (WeChat refused the current one), `retry` (the \
      last fetch failed), `admin` (by hand). `outcome`: `ok` (a new one), `same` (the current one again), `failed` (a passing \
-     failure), `refused`.\n\nThis page is made from what the program shows (`src/metrics/text.rs`).\n\n\
+     failure), `refused`. All pairs are shown from the start, at 0, so that `increase()` sees the first event, too.\n\nThis page is made from what the program shows (`src/metrics/text.rs`).\n\n\
      | metric | type | labels | what it says |\n| --- | --- | --- | --- |\n",
 ];
 
@@ -95,7 +95,7 @@ const ZH: [&str; 2] = [
      - `wxgate_retries_total` 的 `outcome`：`ok`（重发后成功）、`refused`（重发后仍被拒绝）、`broken`（重发后没有收到响应），\
      或者 [`x-wxgate-retry`](errcodes.md#原样返回的凭据错误) 的值。\n\
      - 刷新的 `reason`：`start`（启动）、`ahead`（到期前）、`forced`（微信拒绝了当前凭据）、`retry`（上次获取失败）、`admin`（手动）。\
-     `outcome`：`ok`（新凭据）、`same`（仍是当前凭据）、`failed`（暂时性失败）、`refused`（被拒绝）。\n\n\
+     `outcome`：`ok`（新凭据）、`same`（仍是当前凭据）、`failed`（暂时性失败）、`refused`（被拒绝）。所有组合从启动起就以 0 输出，因此 `increase()` 也能算上第一次。\n\n\
      本页由程序的输出（`src/metrics/text.rs`）生成。\n\n| 指标 | 类型 | 标签 | 含义 |\n| --- | --- | --- | --- |\n",
 ];
 

@@ -79,6 +79,26 @@ fn labels(line: &str) -> Vec<&str> {
 }
 
 #[tokio::test]
+async fn fetches_that_have_not_happened_are_shown_as_0() {
+    let wechat = WeChat::start().await;
+    let settings = Settings { account: "tickets = true".to_owned(), ..Settings::default() };
+    let gate = with(&wechat.url, "", settings).await;
+    ready(&gate).await;
+    let text = get(&gate, "/metrics").await.text().to_owned();
+    let counts = |name: &str| {
+        let of = text.lines().filter(|line| line.starts_with(name));
+        of.map(|line| line.rsplit_once(' ').unwrap().1.to_owned()).collect::<Vec<_>>()
+    };
+    let tokens = counts("wxgate_token_refreshes_total{");
+    assert_eq!((tokens.len(), tokens.iter().filter(|count| *count == "0").count()), (20, 19), "{text}");
+    let tickets = counts("wxgate_ticket_refreshes_total{");
+    assert!(!tickets.is_empty() && tickets.iter().all(|count| count == "0"), "{tickets:?}");
+    for pair in ["reason=\"forced\",outcome=\"ok\"", "reason=\"ahead\",outcome=\"refused\""] {
+        assert!(text.contains(&format!("wxgate_token_refreshes_total{{account=\"main\",{pair}}} 0")), "{pair}");
+    }
+}
+
+#[tokio::test]
 async fn each_metric_is_there_with_its_type_and_labels() {
     let wechat = WeChat::start().await;
     let account = format!("tickets = true\n{}", crate::signing::account(""));
