@@ -165,6 +165,26 @@ fn the_dashboard_and_the_alert_rules_ask_for_metrics_that_exist() {
     assert!(names.len() > 15, "{names:?}");
 }
 
+#[tokio::test]
+async fn the_dashboard_lists_accounts_without_a_token_and_all_means_all() {
+    let wechat = WeChat::start().await;
+    let tables =
+        "[[account]]\nname = \"egress-only\"\ntoken_api = \"none\"\nprefix = \"/egress\"\n".to_owned();
+    let gate = with(&wechat.url, "", Settings { tables, ..Settings::default() }).await;
+    let text = get(&gate, "/metrics").await.text().to_owned();
+    let dashboard: serde_json::Value = serde_json::from_str(&example("dashboard.json")).unwrap();
+    let variables = dashboard["templating"]["list"].as_array().unwrap();
+    for variable in variables.iter().filter(|variable| variable["type"] == "query") {
+        assert_eq!(variable["allValue"], ".*", "{variable}");
+    }
+    let account = variables.iter().find(|variable| variable["name"] == "account").unwrap();
+    let query = account["query"]["query"].as_str().unwrap();
+    let metric = query.strip_prefix("label_values(").and_then(|rest| rest.strip_suffix(", account)")).unwrap();
+    for name in ["main", "egress-only"] {
+        assert!(text.contains(&format!("{metric}{{account=\"{name}\"")), "{metric} {name}");
+    }
+}
+
 #[test]
 fn promtool_accepts_the_alert_rules_and_their_tests_hold() {
     let promtool = std::env::var_os("WXGATE_PROMTOOL").unwrap_or_else(|| "promtool".into());
