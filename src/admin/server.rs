@@ -27,8 +27,12 @@ use crate::credential::Renewal;
 use crate::listener::{CallerBody, Handler, Limits, Rejection};
 use crate::metrics::text;
 
-/// Connections at one moment.
-const MAX_CONNECTIONS: usize = 64;
+/// Connections at one moment: many more than scrapers, probes and pages keep open, so that a probe always gets through.
+const MAX_CONNECTIONS: usize = 256;
+/// How long a connection is kept that nobody uses. It is short, so that those who keep theirs take no place from a probe.
+const IDLE: Duration = Duration::from_secs(5);
+/// How long a head may take.
+const HEAD: Duration = Duration::from_secs(10);
 /// How long a refresh by hand is waited for.
 const REFRESH_WAIT: Duration = Duration::from_secs(15);
 /// How long a reload is waited for.
@@ -66,9 +70,10 @@ impl<P: 'static> Handler<P> for Server {
     fn limits(&self) -> Limits {
         Limits {
             max_connections: MAX_CONNECTIONS,
-            header_timeout: Duration::from_secs(10),
-            idle_timeout: Duration::from_secs(75),
+            header_timeout: HEAD,
+            idle_timeout: IDLE,
             max_header_bytes: 32 << 10,
+            when_full: "the admin listener has as many connections as it takes: further ones get 503; who opens so many?",
         }
     }
 
@@ -87,12 +92,18 @@ impl<P: 'static> Handler<P> for Server {
     }
 
     fn reject(&self, rejection: Rejection, _: P) -> Answer {
-        let status = match rejection {
-            Rejection::TooManyConnections => StatusCode::SERVICE_UNAVAILABLE,
-            Rejection::HeadTimeout => StatusCode::REQUEST_TIMEOUT,
-            Rejection::Head(_) => StatusCode::BAD_REQUEST,
+        let (status, error, words) = match rejection {
+            Rejection::TooManyConnections => {
+                let words =
+                    "too many connections to the admin listener; try again, and close what is not used";
+                (StatusCode::SERVICE_UNAVAILABLE, "busy", words)
+            }
+            Rejection::HeadTimeout => {
+                (StatusCode::REQUEST_TIMEOUT, "timeout", "the request head did not come within 10 s")
+            }
+            Rejection::Head(_) => (StatusCode::BAD_REQUEST, "bad-request", rejection.text()),
         };
-        let mut answer = refusal(status, "bad-request", rejection.text());
+        let mut answer = refusal(status, error, words);
         answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         answer
     }

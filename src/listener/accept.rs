@@ -89,8 +89,8 @@ pub(crate) async fn accept<A, H>(
                 continue;
             }
         };
-        let limit = handler.limits().max_connections;
-        let counted = connections.take(limit);
+        let limits = handler.limits();
+        let counted = connections.take(limits.max_connections);
         let (handler, drain) = (Rc::clone(&handler), drain.clone());
         let handshake = |tls: &SharedTls, stream| TlsAcceptor::from(tls.load_full()).accept(stream);
         // A task is as large as its future, so each kind of caller has its own.
@@ -101,7 +101,7 @@ pub(crate) async fn accept<A, H>(
             (Some(counted), Some(tls)) => {
                 start(&tasks, serve_tls(handshake(tls, stream), peer, handler, drain, counted));
             }
-            (None, tls) => match (connections.turn_away(limit, tls.is_some()), tls) {
+            (None, tls) => match (connections.turn_away(&limits, tls.is_some()), tls) {
                 (None, _) => {}
                 (Some(counted), None) => start(&tasks, turn_away::plain(stream, peer, handler, counted)),
                 (Some(counted), Some(tls)) => {
@@ -161,6 +161,7 @@ mod tests {
                 header_timeout: limit,
                 idle_timeout: limit,
                 max_header_bytes: 1 << 10,
+                when_full: "there are two",
             }
         }
 

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// How many callers beyond `limits.max_connections` are answered at one moment before they are closed; further ones
+use super::Limits;
+
+/// How many callers beyond [`Limits::max_connections`] are answered at one moment before they are closed; further ones
 /// are closed at once.
 const TURNED_AWAY: usize = 512;
 
@@ -43,14 +45,10 @@ impl Connections {
 
     /// Counts one that is to be turned away, unless that are too many, too; and logs that callers are turned away: the
     /// first time, and then with every thousandth, for a flood of callers must not become a flood of lines.
-    pub(super) fn turn_away(&self, limit: usize, tls: bool) -> Option<Counted> {
+    pub(super) fn turn_away(&self, limits: &Limits, tls: bool) -> Option<Counted> {
         let before = self.0.turned_away_in_all.fetch_add(1, Ordering::Relaxed);
         if before.is_multiple_of(1000) {
-            tracing::warn!(
-                limit,
-                turned_away = before + 1,
-                "limits.max_connections is reached: callers get `busy`"
-            );
+            tracing::warn!(limit = limits.max_connections, turned_away = before + 1, "{}", limits.when_full);
         }
         match tls {
             true => self.one_of(|counts| &counts.turned_away_over_tls, TURNED_AWAY_OVER_TLS),
@@ -75,6 +73,7 @@ impl Drop for Counted {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::listener::limits::tests::LIMITS;
 
     #[test]
     fn callers_are_counted_up_to_the_limit_and_so_are_those_beyond_it() {
@@ -82,10 +81,10 @@ mod tests {
         let served: Vec<_> = (0..5).filter_map(|_| connections.take(3)).collect();
         assert_eq!((served.len(), connections.count()), (3, 3));
         for (tls, most) in [(false, TURNED_AWAY), (true, TURNED_AWAY_OVER_TLS)] {
-            let away: Vec<_> = (0..most + 5).filter_map(|_| connections.turn_away(3, tls)).collect();
+            let away: Vec<_> = (0..most + 5).filter_map(|_| connections.turn_away(&LIMITS, tls)).collect();
             assert_eq!(away.len(), most);
             drop(away);
-            assert!(connections.turn_away(3, tls).is_some());
+            assert!(connections.turn_away(&LIMITS, tls).is_some());
         }
         drop(served);
         assert_eq!(connections.count(), 0);

@@ -43,6 +43,8 @@ pub struct Limits {
     pub idle_timeout: Duration,
     /// The largest head, in bytes.
     pub max_header_bytes: usize,
+    /// What the log says when there are `max_connections`.
+    pub when_full: &'static str,
 }
 
 /// Why a listener turns a caller away.
@@ -52,12 +54,12 @@ pub enum Rejection {
     Head(HeadError),
     /// The head did not come within `limits.header_timeout`.
     HeadTimeout,
-    /// `limits.max_connections` callers are connected.
+    /// As many callers are connected as [`Limits::max_connections`] allows.
     TooManyConnections,
 }
 
 impl Rejection {
-    /// What is wrong and how to mend it, for the caller.
+    /// What is wrong and how to mend it, for a caller of a listener whose limits the configuration has.
     pub fn text(self) -> &'static str {
         match self {
             Self::Head(HeadError::Malformed(text) | HeadError::TooLarge(text)) => text,

@@ -111,6 +111,7 @@ pub(super) mod tests {
         header_timeout: Duration::from_secs(10),
         idle_timeout: IDLE,
         max_header_bytes: 1024,
+        when_full: "there are too many",
     };
 
     /// A connection with nobody but its limits between it and a reader that stands for hyper.

@@ -1,4 +1,4 @@
-//! Answers the callers beyond `limits.max_connections`, and ends their connections.
+//! Answers the callers beyond [`Limits::max_connections`], and ends their connections.
 
 use std::future::{Future, ready};
 use std::rc::Rc;

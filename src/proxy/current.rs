@@ -42,6 +42,7 @@ impl Handler<IpAddr> for Current {
             header_timeout: limits.header_timeout,
             idle_timeout: limits.idle_timeout,
             max_header_bytes: limits.max_header_bytes,
+            when_full: "limits.max_connections is reached: callers get `busy`",
         }
     }
 

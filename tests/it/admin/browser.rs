@@ -144,7 +144,9 @@ async fn it_is_set_well_in_both_languages_and_schemes_and_on_a_narrow_screen() {
     );
     let unbroken = with(&wechat.url, "", Settings { tables, ..Settings::default() }).await;
     ready(&unbroken).await;
-    for path in ["/cgi-bin/user/info?openid=nobody".to_owned(), format!("/{long}/cgi-bin/{}", "p".repeat(400))] {
+    for path in
+        ["/cgi-bin/user/info?openid=nobody".to_owned(), format!("/{long}/cgi-bin/{}", "p".repeat(400))]
+    {
         unbroken.get(&path).await;
     }
     let browser = Browser::start().await;

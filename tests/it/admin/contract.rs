@@ -94,7 +94,10 @@ async fn fetches_that_have_not_happened_are_shown_as_0() {
     let tickets = counts("wxgate_ticket_refreshes_total{");
     assert!(!tickets.is_empty() && tickets.iter().all(|count| count == "0"), "{tickets:?}");
     for pair in ["reason=\"forced\",outcome=\"ok\"", "reason=\"ahead\",outcome=\"refused\""] {
-        assert!(text.contains(&format!("wxgate_token_refreshes_total{{account=\"main\",{pair}}} 0")), "{pair}");
+        assert!(
+            text.contains(&format!("wxgate_token_refreshes_total{{account=\"main\",{pair}}} 0")),
+            "{pair}"
+        );
     }
 }
 
@@ -179,7 +182,8 @@ async fn the_dashboard_lists_accounts_without_a_token_and_all_means_all() {
     }
     let account = variables.iter().find(|variable| variable["name"] == "account").unwrap();
     let query = account["query"]["query"].as_str().unwrap();
-    let metric = query.strip_prefix("label_values(").and_then(|rest| rest.strip_suffix(", account)")).unwrap();
+    let metric =
+        query.strip_prefix("label_values(").and_then(|rest| rest.strip_suffix(", account)")).unwrap();
     for name in ["main", "egress-only"] {
         assert!(text.contains(&format!("{metric}{{account=\"{name}\"")), "{metric} {name}");
     }

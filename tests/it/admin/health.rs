@@ -2,9 +2,10 @@
 
 use serde_json::json;
 
-use super::support::{admin, get, json, ready, with};
+use super::support::{addr, admin, get, json, ready, with};
 use crate::support::fake::{Fake, Reply};
 use crate::support::gate::Settings;
+use crate::support::https::{Connection, request};
 use crate::support::until::until_async;
 
 fn two_accounts() -> Settings {
@@ -66,4 +67,24 @@ async fn without_a_token_it_lives_and_is_not_ready() {
     assert_eq!(get(&gate, "/livez").await.status, 200);
     let answer = get(&gate, "/readyz").await;
     assert_eq!((answer.status, json(&answer)["accounts"][0]["state"].clone()), (503, json!("empty")));
+}
+
+#[tokio::test]
+async fn connections_that_others_keep_hold_up_no_probe_for_long() {
+    let fake = Fake::answering(|_| Reply::json("{}")).await;
+    let gate = admin(&fake.url()).await;
+    let request = request("GET", "/livez", &[], b"");
+    let mut kept = Vec::new();
+    let refused = loop {
+        let mut connection = Connection::plain(addr(&gate)).await;
+        let answer = connection.send(&request).await.unwrap();
+        match answer.status {
+            200 => kept.push(connection),
+            _ => break answer,
+        }
+    };
+    assert!(kept.len() >= 200, "{}", kept.len());
+    assert_eq!((refused.status, &json(&refused)["error"]), (503, &json!("busy")));
+    assert!(!refused.text().contains("limits."), "{}", refused.text());
+    until_async("a probe is answered", async || get(&gate, "/livez").await.status == 200).await;
 }
