@@ -280,7 +280,13 @@ impl Server {
                 &json!({ "error": "configuration", "message": errors.join("\n"), "errors": errors }),
             ),
             Ok(None) => {
-                refusal(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "there is nothing to read again")
+                let words = match self.sources.phase() {
+                    Phase::Draining => "wxgate is stopping; it reads no configuration any more",
+                    Phase::Starting | Phase::Serving => {
+                        "this wxgate was started without a configuration that could be read again"
+                    }
+                };
+                refusal(StatusCode::SERVICE_UNAVAILABLE, "unavailable", words)
             }
             Err(_) => refusal(StatusCode::GATEWAY_TIMEOUT, "timeout", "the reload takes long; see the log"),
         }

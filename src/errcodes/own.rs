@@ -73,10 +73,10 @@ pub(super) const OWN: &[(&str, Entry)] = &[
         "not-found",
         row(
             0,
-            "No account has this Host or prefix, or the path is not among the account's `paths`.",
-            "Check the base URL of the app; add the beginning of the path to `paths` in the account's [[account]] table.",
-            "没有账号对应这个 Host 或前缀，或者路径不在该账号的 `paths` 中。",
-            "请检查应用的基础 URL，或者把路径的开头加入 [[account]] 的 `paths`。",
+            "No account has this Host or prefix, or the account does not serve this path: it is not among its `paths`, or needs `tickets`.",
+            "The errmsg names the cause: check the base URL of the app, or `paths` and `tickets` in the account's [[account]] table.",
+            "没有账号对应这个 Host 或前缀，或者该账号不提供这个路径：不在 `paths` 中，或者需要 `tickets`。",
+            "errmsg 写明了原因：请检查应用的基础 URL，或者 [[account]] 的 `paths` 和 `tickets`。",
         ),
     ),
     (

@@ -88,6 +88,20 @@ impl Proxy {
     }
 }
 
+/// What is wrong with a target that is none.
+fn unreadable(target: &str) -> &'static str {
+    match target {
+        _ if !target.starts_with('/') => "the path begins with `/`, for example /cgi-bin/getcallbackip",
+        _ if target.contains('#') => {
+            "path and query hold no `#`: what follows one in a URL is never sent; write %23 for the character"
+        }
+        _ if target.contains(char::is_whitespace) => "path and query hold no spaces; write %20 for one",
+        _ => {
+            "path or query holds a character that a URL has only encoded, or they are too long; write %XX for the character"
+        }
+    }
+}
+
 /// The call as a request; one that cannot be written as such is a refusal in the place of its body.
 fn request(call: ConsoleCall) -> Request<Result<Bytes, Refusal>> {
     let target = match call.query.as_str() {
@@ -100,10 +114,7 @@ fn request(call: ConsoleCall) -> Request<Result<Bytes, Refusal>> {
     // A URI parser cuts a fragment off without a word.
     match target.parse::<http::Uri>() {
         Ok(uri) if uri.authority().is_none() && !target.contains('#') => *request.uri_mut() = uri,
-        _ => {
-            let words = "this is no path with a query as in a URL: it begins with `/`, and holds no spaces";
-            *request.body_mut() = Err(Refusal::BadRequest(words.into()));
-        }
+        _ => *request.body_mut() = Err(Refusal::BadRequest(unreadable(&target).into())),
     }
     *request.headers_mut() = call.headers;
     for ours in [header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::HOST] {
@@ -111,4 +122,26 @@ fn request(call: ConsoleCall) -> Request<Result<Bytes, Refusal>> {
     }
     request.headers_mut().insert(header::HOST, header::HeaderValue::from_static("localhost"));
     request
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_that_is_none_is_refused_with_its_cause() {
+        for (path, query, cause) in [
+            ("cgi-bin/echo", "", "begins with `/`"),
+            ("", "", "begins with `/`"),
+            ("/cgi-bin/echo#f", "", "no `#`"),
+            ("/cgi-bin/echo", "a=1#f", "no `#`"),
+            ("/cgi-bin/echo", "a b", "no spaces"),
+            ("/cgi-bin/echo", "a=<", "encoded"),
+        ] {
+            let (path, query) = (path.to_owned(), query.to_owned());
+            let (method, headers, body) = (Method::GET, HeaderMap::new(), Bytes::new());
+            let refused = request(ConsoleCall { method, path, query, headers, body }).into_body().unwrap_err();
+            assert!(format!("{refused:?}").contains(cause), "{refused:?}");
+        }
+    }
 }

@@ -18,6 +18,16 @@ fn server(phase: Phase) -> Server {
 }
 
 #[tokio::test]
+async fn a_reload_that_cannot_be_says_why() {
+    for (phase, words) in [(Phase::Draining, "stopping"), (Phase::Serving, "without a configuration")] {
+        let answer = server(phase).read_again().await;
+        assert_eq!(answer.status(), 503);
+        let body = http_body_util::BodyExt::collect(answer.into_body()).await.unwrap().to_bytes();
+        assert!(String::from_utf8_lossy(&body).contains(words), "{phase:?}: {body:?}");
+    }
+}
+
+#[tokio::test]
 async fn an_account_is_unknown_once_it_could_be_there_and_not_before() {
     for (phase, right) in [(Phase::Starting, 503), (Phase::Serving, 404), (Phase::Draining, 404)] {
         let (server, request) = (server(phase), Request::get("/readyz?account=main").body(()));
