@@ -28,7 +28,18 @@ pub(crate) fn refuse_ip(peer: IpAddr) -> Refusal {
     Refusal { code: 40164, text: format!("invalid ip {peer} ipv6 {v6}, not in whitelist") }
 }
 
+/// 40001 as calls with a user's token get it: without the advice to use another call for the account's own.
+pub(crate) fn refuse_user_token() -> Refusal {
+    Refusal { code: 40001, text: "invalid credential, access_token is invalid or not latest".to_owned() }
+}
+
 impl Refusal {
+    /// As below `/sns`, where a comma stands before the request id.
+    pub(crate) fn with_comma(mut self) -> Self {
+        self.text.push(',');
+        self
+    }
+
     /// The body: the text ends in a request id, which begins with the time in hexadecimal digits.
     pub(crate) fn body(&self, now: Moment) -> String {
         let rid = format!("{:08x}-{:08x}-{:08x}", now.as_secs(), fastrand::u32(..), fastrand::u32(..));

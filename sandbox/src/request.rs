@@ -36,15 +36,18 @@ pub(crate) fn answer(world: &mut World, call: Call, ordered: Option<How>) -> Ans
     let (answer, errcode) = match outcome(world, &call, ordered) {
         Ok(answer) => (answer, None),
         Err(refusal) => {
-            world.tally.refused(refusal.code);
+            let code = refusal.code;
+            world.tally.refused(code);
             let answer = match world.wecom {
                 true => api::wecom::error(&refusal, &call, world.now),
                 false => {
+                    let below_sns = call.path().starts_with("/sns/");
+                    let refusal = if below_sns { refusal.with_comma() } else { refusal };
                     let mime = if api::answers_as_text(call.path()) { TEXT } else { JSON };
                     Answer::of(StatusCode::OK, mime, refusal.body(world.now))
                 }
             };
-            (answer, Some(refusal.code))
+            (answer, Some(code))
         }
     };
     let status = answer.status().as_u16();

@@ -140,7 +140,8 @@ mod tests {
         ] {
             let (path, query) = (path.to_owned(), query.to_owned());
             let (method, headers, body) = (Method::GET, HeaderMap::new(), Bytes::new());
-            let refused = request(ConsoleCall { method, path, query, headers, body }).into_body().unwrap_err();
+            let refused =
+                request(ConsoleCall { method, path, query, headers, body }).into_body().unwrap_err();
             assert!(format!("{refused:?}").contains(cause), "{refused:?}");
         }
     }

@@ -37,12 +37,12 @@ fn credentials(
     appid: Option<&str>,
     secret: Option<&str>,
 ) -> Result<usize, Refusal> {
+    let appid = appid.filter(|appid| !appid.is_empty()).ok_or_else(|| refuse(41002))?;
+    let account = world.account_of(appid).ok_or_else(|| refuse(40013))?;
     if grant_type != Some("client_credential") {
         return Err(refuse(40002));
     }
-    let appid = appid.filter(|appid| !appid.is_empty()).ok_or_else(|| refuse(41002))?;
     let secret = secret.filter(|secret| !secret.is_empty()).ok_or_else(|| refuse(41004))?;
-    let account = world.account_of(appid).ok_or_else(|| refuse(40013))?;
     if world.accounts[account].secret != secret {
         return Err(refuse(40125));
     }

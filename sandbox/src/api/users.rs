@@ -7,7 +7,7 @@ use serde_json::json;
 use super::Outcome;
 use crate::answer::{Answer, TEXT};
 use crate::call::Call;
-use crate::errors::refuse;
+use crate::errors::{refuse, refuse_user_token};
 use crate::world::World;
 
 /// Openids have 28 characters and begin with `o`.
@@ -77,8 +77,10 @@ pub(super) fn sns(world: &mut World, call: &Call) -> Outcome {
         "/sns/oauth2/access_token" => "code",
         // The rest wants a token of a user; the account's own is none.
         _ => {
-            let token = call.parameter("access_token");
-            return Err(refuse(if token.is_none_or(str::is_empty) { 41001 } else { 40001 }));
+            return Err(match call.parameter("access_token").is_none_or(str::is_empty) {
+                true => refuse(41001),
+                false => refuse_user_token(),
+            });
         }
     };
     let given = |name| call.parameter(name).filter(|value| !value.is_empty());

@@ -111,6 +111,12 @@ async fn the_accounts_token_opens_neither_platforms_nor_sns() {
     let user = it.get("/sns/userinfo", "").await;
     assert_eq!((user.errcode(), user.header("Content-Type")), (40001, Some("text/plain")));
     assert_eq!(get(it.addr, "/sns/userinfo").await.errcode(), 41001);
+    // As WeChat words it there: no advice about the account's token, and a comma before the request id.
+    let errmsg = user.json()["errmsg"].as_str().unwrap().to_owned();
+    assert!(
+        errmsg.starts_with("invalid credential, access_token is invalid or not latest, rid: "),
+        "{errmsg}"
+    );
 }
 
 #[tokio::test]
@@ -121,6 +127,9 @@ async fn a_code_becomes_a_session_with_appid_and_secret() {
     assert_eq!(session.header("Content-Type"), Some("text/plain"));
     assert!(session.json()["session_key"].is_string());
     assert_eq!(get(it.addr, "/sns/jscode2session").await.errcode(), 41002);
+    let wrong = get(it.addr, &target.replace(DEFAULT_APPID, "wxother")).await.json();
+    let errmsg = wrong["errmsg"].as_str().unwrap();
+    assert!(errmsg.starts_with("invalid appid, rid: "), "{errmsg}");
 }
 
 #[tokio::test]

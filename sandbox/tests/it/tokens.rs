@@ -32,10 +32,12 @@ async fn a_token_can_be_fetched_by_post() {
 async fn the_parameters_of_the_token_call_are_checked_in_wechats_order() {
     let it = sandbox().await;
     for (query, code, text) in [
-        ("", 40002, "invalid grant_type"),
-        ("grant_type=password&appid=x&secret=y", 40002, "invalid grant_type"),
+        ("", 41002, "appid missing"),
         ("grant_type=client_credential", 41002, "appid missing"),
-        ("grant_type=client_credential&appid=wx1", 41004, "appsecret missing"),
+        ("grant_type=password&appid=x&secret=y", 40013, "invalid appid"),
+        (&*format!("grant_type=password&appid={DEFAULT_APPID}&secret=y"), 40002, "invalid grant_type"),
+        (&*format!("appid={DEFAULT_APPID}"), 40002, "invalid grant_type"),
+        (&*format!("grant_type=client_credential&appid={DEFAULT_APPID}"), 41004, "appsecret missing"),
         ("grant_type=client_credential&appid=wx1&secret=s", 40013, "invalid appid"),
         (
             &*format!("grant_type=client_credential&appid={DEFAULT_APPID}&secret=s"),
@@ -130,9 +132,15 @@ async fn the_stable_call_takes_a_post_with_json_alone() {
         ("", 44002, "empty post data"),
         ("grant_type=client_credential", 47001, "data format error"),
         ("[]", 47001, "data format error"),
-        ("{}", 40002, "invalid grant_type"),
+        ("{}", 41002, "appid missing"),
         (r#"{"grant_type":"client_credential"}"#, 41002, "appid missing"),
-        (r#"{"grant_type":"client_credential","appid":"wx1"}"#, 41004, "appsecret missing"),
+        (r#"{"grant_type":"client_credential","appid":"wx1"}"#, 40013, "invalid appid"),
+        (&*format!(r#"{{"appid":"{DEFAULT_APPID}"}}"#), 40002, "invalid grant_type"),
+        (
+            &*format!(r#"{{"grant_type":"client_credential","appid":"{DEFAULT_APPID}"}}"#),
+            41004,
+            "appsecret missing",
+        ),
         (r#"{"grant_type":"client_credential","appid":"wx1","secret":"s"}"#, 40013, "invalid appid"),
     ] {
         assert_refused(&post(it.addr, path, body).await, code, text);
