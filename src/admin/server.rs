@@ -24,6 +24,7 @@ use super::routes::{self, Found, Route};
 use super::sources::{Sources, lock};
 use super::view::Phase;
 use crate::credential::Renewal;
+use crate::http1::head::HeadError;
 use crate::listener::{CallerBody, Handler, Limits, Rejection};
 use crate::metrics::text;
 
@@ -101,7 +102,11 @@ impl<P: 'static> Handler<P> for Server {
             Rejection::HeadTimeout => {
                 (StatusCode::REQUEST_TIMEOUT, "timeout", "the request head did not come within 10 s")
             }
-            Rejection::Head(_) => (StatusCode::BAD_REQUEST, "bad-request", rejection.text()),
+            Rejection::Head(HeadError::TooLarge(_)) => {
+                let words = "the request head is too large for the admin listener; send less";
+                (StatusCode::BAD_REQUEST, "bad-request", words)
+            }
+            Rejection::Head(HeadError::Malformed(words)) => (StatusCode::BAD_REQUEST, "bad-request", words),
         };
         let mut answer = refusal(status, error, words);
         answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));

@@ -18,6 +18,18 @@ fn server(phase: Phase) -> Server {
 }
 
 #[tokio::test]
+async fn no_rejection_blames_a_limit_of_callers() {
+    let server = server(Phase::Serving);
+    let head = Rejection::Head(HeadError::TooLarge("raise limits.max_header_bytes"));
+    for rejection in [Rejection::TooManyConnections, Rejection::HeadTimeout, head] {
+        let answer = Handler::<()>::reject(&server, rejection, ());
+        let body = http_body_util::BodyExt::collect(answer.into_body()).await.unwrap().to_bytes();
+        assert!(!String::from_utf8_lossy(&body).contains("limits."), "{body:?}");
+    }
+    assert!(!Handler::<()>::limits(&server).when_full.contains("limits."));
+}
+
+#[tokio::test]
 async fn a_reload_that_cannot_be_says_why() {
     for (phase, words) in [(Phase::Draining, "stopping"), (Phase::Serving, "without a configuration")] {
         let answer = server(phase).read_again().await;
