@@ -225,8 +225,10 @@ impl Refresher {
         self.finish(latest).await;
     }
 
+    /// Replicas whose own clocks differ agree about stored times only by the clock that they share.
     fn now(&self) -> Now {
-        Now { mono: Instant::now(), wall: (self.around.wall)() }
+        let wall = self.around.store.time().unwrap_or_else(self.around.wall);
+        Now { mono: Instant::now(), wall }
     }
 
     fn event(&mut self, message: Message) -> Event {

@@ -57,6 +57,11 @@ pub(super) fn usable(stored: &StoredCredential, now: Now) -> Result<(Duration, D
     Ok((left, life))
 }
 
+/// Of two stored credentials the one with the higher rank is the newer one.
+fn rank(stored: &StoredCredential) -> (SystemTime, &str) {
+    (stored.began_at, stored.value.expose())
+}
+
 /// All credentials that the machine remembers.
 #[derive(Debug)]
 pub(super) struct Held {
@@ -67,11 +72,13 @@ pub(super) struct Held {
     ended: Option<Live>,
     /// The one before the current, while it may go on working.
     previous: Option<Previous>,
+    /// The newest one in the store that is of no use by the clock here, which may be wrong.
+    passed_over: Option<StoredCredential>,
 }
 
 impl Held {
     pub(super) fn new(id: CredentialId) -> Self {
-        Self { id, generation: 0, current: None, ended: None, previous: None }
+        Self { id, generation: 0, current: None, ended: None, previous: None, passed_over: None }
     }
 
     pub(super) fn current(&self) -> Option<&Arc<Credential>> {
@@ -104,7 +111,7 @@ impl Held {
         if ours == theirs {
             return Order::Same;
         }
-        match (stored.began_at, theirs.expose()) > (live.began_at, ours.expose()) {
+        match rank(stored) > (live.began_at, ours.expose()) {
             true => Order::Newer,
             false => Order::Older,
         }
@@ -113,6 +120,23 @@ impl Held {
     /// When the fetch began that brought the current one.
     pub(super) fn began_at(&self) -> Option<SystemTime> {
         self.current.as_ref().map(|live| live.began_at)
+    }
+
+    /// A stored one is of no use here, by a clock that may be wrong: it stays in the store until there is a newer one.
+    pub(super) fn pass_over(&mut self, stored: StoredCredential) {
+        if !self.has_passed_newer(&stored) {
+            self.passed_over = Some(stored);
+        }
+    }
+
+    /// Whether one was passed over that is newer than this one.
+    pub(super) fn has_passed_newer(&self, stored: &StoredCredential) -> bool {
+        self.passed_over.as_ref().is_some_and(|passed| rank(passed) > rank(stored))
+    }
+
+    /// What the next fetch has to be later than: the current one's beginning, and that of any that was passed over.
+    pub(super) fn newest_began(&self) -> Option<SystemTime> {
+        self.began_at().max(self.passed_over.as_ref().map(|passed| passed.began_at))
     }
 
     /// Gives the current one a later number.
@@ -160,6 +184,8 @@ impl Held {
             credential: live.credential,
         });
         self.ended = None;
+        let began = self.began_at();
+        self.passed_over.take_if(|passed| Some(passed.began_at) < began);
     }
 
     /// A value has been issued that is another than the current one: the next generation. The current one goes on
@@ -221,15 +247,16 @@ impl Held {
         true
     }
 
-    /// For the store.
+    /// For the store: the newest one that is known, used here or not.
     pub(super) fn stored(&self) -> Option<StoredCredential> {
-        self.current.as_ref().map(|live| StoredCredential {
+        let current = self.current.as_ref().map(|live| StoredCredential {
             value: live.credential.value.clone(),
             issued_at: live.issued_at,
             expires_at: live.expires_at,
             expires_in: live.life,
             began_at: live.began_at,
-        })
+        });
+        current.into_iter().chain(self.passed_over.clone()).max_by(|one, other| rank(one).cmp(&rank(other)))
     }
 
     /// For pages.

@@ -216,7 +216,8 @@ impl Bucket {
     fn merge(&mut self, stored: StoredBucket, now: Now) -> bool {
         self.advance(now.mono);
         let theirs = self.clone().restored(stored, now);
-        let emptier = self.level < theirs.level;
+        // What has come in since is a matter of clocks, which may differ: replicas would tell each other without end.
+        let emptier = self.level < stored.level;
         if theirs.level < self.level {
             *self = theirs;
         }

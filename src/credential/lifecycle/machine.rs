@@ -36,7 +36,7 @@ struct Flight {
     booked: bool,
     /// The newest generation when it was asked for.
     over: u64,
-    /// When the fetch began that had brought the credential of then.
+    /// When the newest fetch had begun that was known of then.
     over_began: Option<SystemTime>,
 }
 
@@ -225,14 +225,17 @@ impl Machine {
         self.blame.merge(&stored.limits.blame, now);
         self.ledger.merge(stored.day, stored.fetches);
         if let Some(credential) = stored.credential {
-            match self.held.restore(credential, self.policy.overlap, now) {
+            match self.held.restore(credential.clone(), self.policy.overlap, now) {
                 Ok((left, life)) => {
                     self.schedule.renewed(left, life, now.mono);
                     self.publish(out);
                     let generation = self.held.generation();
                     out.push(Action::Log(LogEvent::StoredUsed { generation, left }));
                 }
-                Err(why) => out.push(Action::Log(LogEvent::StoredIgnored { why })),
+                Err(why) => {
+                    self.held.pass_over(credential);
+                    out.push(Action::Log(LogEvent::StoredIgnored { why }));
+                }
             }
         }
         if self.schedule.is_due(now.mono) {
@@ -342,7 +345,7 @@ impl Machine {
     }
 
     fn fetch(&mut self, mode: FetchMode, reason: Reason, out: &mut Vec<Action>) {
-        let (over, over_began) = (self.held.generation(), self.held.began_at());
+        let (over, over_began) = (self.held.generation(), self.held.newest_began());
         self.flight = Some(Flight { mode, reason, booked: false, over, over_began });
         self.schedule.fetching();
         out.push(Action::Lease);
@@ -550,9 +553,20 @@ impl Machine {
         let more = self.limiter.merge(&stored.limits, now) | self.ledger.merge(stored.day, stored.fetches);
         self.blame.merge(&stored.limits.blame, now);
         let ours = self.held.generation();
-        let theirs = stored.credential.filter(|credential| usable(credential, now).is_ok());
+        let theirs = stored.credential;
         let order = theirs.as_ref().map(|credential| self.held.order(credential));
+        let lacks_newer = theirs.as_ref().is_some_and(|credential| self.held.has_passed_newer(credential));
         let lacks_ours = match (order, theirs) {
+            // Whether it can be used is a matter of clocks, which may differ; the order is the same for all replicas.
+            // Were ours put in its place, a replica with another clock would put it back, and so on without end.
+            (Some(Order::Newer), Some(theirs)) if usable(&theirs, now).is_err() => {
+                self.held.pass_over(theirs);
+                let alone = self.held.current().is_some();
+                if stored.generation >= ours {
+                    self.renumber(stored.generation.saturating_add(u64::from(alone)), out);
+                }
+                !alone && stored.generation < ours
+            }
             (Some(Order::Newer), Some(theirs)) => {
                 // A number that is taken here names another credential.
                 let taken = stored.generation <= ours;
@@ -576,7 +590,7 @@ impl Machine {
                 stored.generation < ours
             }
         };
-        if more || lacks_ours {
+        if more || lacks_ours || lacks_newer {
             out.push(Action::Store);
         }
     }

@@ -1,5 +1,6 @@
 //! The rules of a token's life, one fact each, on a clock that only the test moves.
 
+mod clocks;
 mod harness;
 mod on_demand;
 mod random;

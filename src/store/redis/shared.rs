@@ -10,6 +10,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{Cmd, FromRedisValue, RedisError};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::{Instant, timeout};
+use tracing::warn;
 
 use super::RedisSettings;
 use super::scripts::ends_connection;
@@ -44,6 +45,9 @@ pub(super) enum Outcome {
     Foreign,
 }
 
+/// Clocks that are further apart than this are worth a warning.
+const CLOCKS_DIFFER: Duration = Duration::from_secs(60);
+
 /// When a command was sent, and what the store said; without a connection `Err(None)`.
 type Asked<T> = (Instant, Result<T, Option<RedisError>>);
 
@@ -76,6 +80,8 @@ pub(super) struct Shared {
     listeners: Mutex<HashMap<String, Arc<Notify>>>,
     /// The store's clock at a moment of ours.
     clock: Mutex<Option<(SystemTime, Instant)>>,
+    /// That it differs from this machine's has been said.
+    clock_differs: AtomicBool,
     /// Accounts whose keys hold what is not theirs.
     foreign: AtomicUsize,
     counts: [[AtomicU64; OUTCOMES.len()]; OPERATIONS.len()],
@@ -92,6 +98,7 @@ impl Shared {
             broken: Notify::new(),
             listeners: Mutex::default(),
             clock: Mutex::default(),
+            clock_differs: AtomicBool::new(false),
             foreign: AtomicUsize::new(0),
             counts: Default::default(),
         }
@@ -140,6 +147,21 @@ impl Shared {
 
     /// The store said this time; the answer is of that moment here.
     pub(super) fn heard_time(&self, time: SystemTime, at: Instant) {
+        let here = SystemTime::now().checked_sub(at.elapsed()).unwrap_or(time);
+        let (apart, which) = match time.duration_since(here) {
+            Ok(behind) => (behind, "behind"),
+            Err(ahead) => (ahead.duration(), "ahead of"),
+        };
+        let differs = apart > CLOCKS_DIFFER;
+        if differs && !self.clock_differs.swap(differs, Ordering::Relaxed) {
+            warn!(
+                "the clock of this machine is {} s {which} that of the store {}: tokens and limits go by the store's. Set \
+                 the clock of the machine that is wrong",
+                apart.as_secs(),
+                self.settings.shown()
+            );
+        }
+        self.clock_differs.store(differs, Ordering::Relaxed);
         *self.clock.lock().unwrap_or_else(PoisonError::into_inner) = Some((time, at));
     }
 

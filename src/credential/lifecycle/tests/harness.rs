@@ -69,6 +69,18 @@ impl Run {
         Self::start_at(policy, stored, Now { mono: Instant::now() + Duration::from_secs(1), wall })
     }
 
+    /// A replica whose clock is so many seconds ahead of the others'.
+    pub(super) fn start_ahead(
+        policy: &'static Policy,
+        stored: Option<StoredState>,
+        secs: i64,
+        now: Now,
+    ) -> Self {
+        let by = Duration::from_secs(secs.unsigned_abs());
+        let wall = if secs < 0 { now.wall - by } else { now.wall + by };
+        Self::start_at(policy, stored, Now { wall, ..now })
+    }
+
     fn start_at(policy: &'static Policy, stored: Option<StoredState>, now: Now) -> Self {
         let mut run = Self {
             policy,
