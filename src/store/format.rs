@@ -40,6 +40,8 @@ struct Written<'a> {
     token: Option<WrittenToken<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     bucket: Option<FileBucket>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unknown_paths: Option<FileBucket>,
     forced_ms: Vec<u64>,
     forced_by_unknown_paths_ms: Vec<u64>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -100,6 +102,8 @@ struct Read {
     generation: u64,
     token: Option<ReadToken>,
     bucket: Option<FileBucket>,
+    /// Missing in what an older wxgate wrote.
+    unknown_paths: Option<FileBucket>,
     #[serde(default)]
     forced_ms: Vec<u64>,
     #[serde(default)]
@@ -186,6 +190,7 @@ pub fn render(state: &StoredState, key: &StoreKey) -> Zeroizing<Vec<u8>> {
             began_ms: to_ms(token.began_at),
         }),
         bucket: state.limits.bucket.map(FileBucket::from),
+        unknown_paths: state.limits.unknown_paths.map(FileBucket::from),
         // An older wxgate reads this list alone, so it has all of them.
         forced_ms: state.limits.forced.iter().map(|forced| to_ms(forced.at)).collect(),
         forced_by_unknown_paths_ms: unknown.map(|forced| to_ms(forced.at)).collect(),
@@ -247,6 +252,7 @@ pub fn parse(text: &[u8], key: &StoreKey) -> Result<Parsed, Unusable> {
         credential: token.filter(|_| !other_api),
         limits: StoredLimits {
             bucket: read.bucket.map(StoredBucket::from),
+            unknown_paths: read.unknown_paths.map(StoredBucket::from),
             forced,
             blame: read.blame.into_iter().take(64).map(StoredBlame::from).collect(),
         },

@@ -88,6 +88,8 @@ pub struct StoredCredential {
 pub struct StoredLimits {
     /// The bucket of forced refreshes.
     pub bucket: Option<StoredBucket>,
+    /// The share of it that paths without an accepted call have.
+    pub unknown_paths: Option<StoredBucket>,
     /// The refreshes with `force_refresh` within the last day.
     pub forced: Vec<StoredForced>,
     /// What is held against single paths, for other replicas; newest last.

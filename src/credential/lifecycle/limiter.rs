@@ -60,8 +60,11 @@ impl Limiter {
                 Some(stored) => full.restored(stored, now),
                 None => full,
             });
-            // Not stored: which paths are known is not, either, and what all share still holds.
-            self.unknown_paths = Some(Bucket::full(unknown_paths, slower, now.mono));
+            let full = Bucket::full(unknown_paths, slower, now.mono);
+            self.unknown_paths = Some(match stored.unknown_paths {
+                Some(stored) => full.restored(stored, now),
+                None => full,
+            });
         }
         self.forced = ForcedLog::restore(&stored.forced, now);
     }
@@ -74,6 +77,10 @@ impl Limiter {
                 Some(theirs) => bucket.merge(theirs, now),
                 None => bucket.level < bucket.size,
             };
+        }
+        if let (Some(share), Some(theirs)) = (&mut self.unknown_paths, stored.unknown_paths) {
+            // What is spent of the share is spent of the bucket, too, which says whether to tell the others.
+            share.merge(theirs, now);
         }
         self.forced.merge(&stored.forced, now);
         let day_ago = now.wall.checked_sub(DAY).unwrap_or(now.wall);
@@ -176,6 +183,7 @@ impl Limiter {
     pub(super) fn stored(&mut self, now: Now) -> StoredLimits {
         StoredLimits {
             bucket: self.bucket.as_mut().map(|bucket| bucket.stored(now)),
+            unknown_paths: self.unknown_paths.as_mut().map(|share| share.stored(now)),
             forced: self.forced.stored(),
             blame: Vec::new(),
         }
@@ -445,6 +453,11 @@ mod tests {
             let unknown = allowed(&mut bucket(&stored, back), Cause::UnknownPath, back);
             assert_eq!(unknown, left, "away for {away} s");
         }
+        let mut limiter = bucket(&StoredLimits::default(), start);
+        assert_eq!(allowed(&mut limiter, Cause::UnknownPath, start), 3);
+        let mut again = bucket(&limiter.stored(start), start);
+        assert_eq!(allowed(&mut again, Cause::UnknownPath, start), 0, "the share is kept");
+        assert_eq!(allowed(&mut again, Cause::KnownPath, start), 7);
         let set_back = Now { wall: start.wall - DAY, ..start };
         assert_eq!(allowed(&mut bucket(&stored, set_back), Cause::KnownPath, start), 0);
     }
@@ -456,6 +469,7 @@ mod tests {
         allowed(&mut other, Cause::UnknownPath, start);
         let mut limiter = bucket(&StoredLimits::default(), start);
         limiter.merge(&other.stored(start), start);
+        assert_eq!(allowed(&mut limiter, Cause::UnknownPath, start), 0, "the share is common");
         assert_eq!(allowed(&mut limiter, Cause::KnownPath, start), 7);
         limiter.merge(&other.stored(start), start);
         assert_eq!(allowed(&mut limiter, Cause::KnownPath, start), 0, "a merge gives nothing back");

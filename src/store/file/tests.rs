@@ -46,6 +46,11 @@ fn state(token: &str) -> StoredState {
                 next_in: Duration::from_millis(1500),
                 at: at(1_800_000_001),
             }),
+            unknown_paths: Some(StoredBucket {
+                level: 2,
+                next_in: Duration::from_millis(2500),
+                at: at(1_800_000_001),
+            }),
             blame: vec![StoredBlame {
                 path: "/a".to_owned(),
                 granted: 7,
