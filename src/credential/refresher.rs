@@ -141,6 +141,10 @@ impl Refresher {
         self.stored = stored.as_ref().map_or(0, |state| state.generation);
         let newest = match (stored, latest.clone()) {
             (Some(stored), Some(latest)) if latest.generation > stored.generation => Some(latest),
+            // What another AppSecret wrote says its number alone: the token that was held goes on being served.
+            (Some(stored), Some(latest)) if stored.credential.is_none() && latest.credential.is_some() => {
+                Some(StoredState { generation: stored.generation, ..latest })
+            }
             (None, latest) => latest,
             (stored, _) => stored,
         };

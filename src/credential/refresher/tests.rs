@@ -183,6 +183,17 @@ fn start(policy: &'static Policy, fake: &Fake, store: &Arc<Memory>) -> (Reader, 
 }
 
 fn start_with(policy: &'static Policy, fake: &Fake, store: &Arc<Memory>, wall: WallClock) -> (Reader, Task) {
+    take_over(policy, fake, store, None, wall)
+}
+
+/// `inherited` is the last state of the task that this one replaces.
+fn take_over(
+    policy: &'static Policy,
+    fake: &Fake,
+    store: &Arc<Memory>,
+    inherited: Option<StoredState>,
+    wall: WallClock,
+) -> (Reader, Task) {
     let spec = TaskSpec {
         id: CredentialId::access_token("main"),
         appid: "wx1".to_owned(),
@@ -191,7 +202,7 @@ fn start_with(policy: &'static Policy, fake: &Fake, store: &Arc<Memory>, wall: W
         turn: 0.0,
         store_counts: Arc::default(),
     };
-    spawn_with(spec, Arc::new(fake.clone()), store.clone(), None, wall)
+    spawn_with(spec, Arc::new(fake.clone()), store.clone(), inherited, wall)
 }
 
 async fn started(policy: &'static Policy, fake: &Fake) -> (Reader, Task, Arc<Credential>, Arc<Memory>) {
@@ -221,6 +232,21 @@ async fn a_restart_fetches_nothing_and_goes_on_where_it_was() {
     assert_eq!(reader.status().fetches_today(wall()), 1);
     tokio::time::sleep(secs(6301)).await;
     assert_eq!((reader.current().unwrap().generation, fake.count()), (2, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_held_token_goes_on_where_the_store_says_its_number_alone() {
+    for ahead in [0, 3] {
+        let fake = Fake::new(|n, _| (0, if n == 1 { issued(n) } else { refused() }));
+        let (_, task, _, keep) = started(&TOKEN, &fake).await;
+        let inherited = task.shutdown().await;
+        // So a store answers whose state was written with another AppSecret.
+        let generation = 1 + ahead;
+        *keep.state.lock().unwrap() = Some(StoredState { generation, ..StoredState::default() });
+        let (reader, _task) = take_over(&TOKEN, &fake, &keep, inherited, wall);
+        let token = reader.first(LIMIT).await.unwrap();
+        assert_eq!((token.generation, token.value.expose(), fake.count()), (generation, "T1", 1));
+    }
 }
 
 #[tokio::test(start_paused = true)]
