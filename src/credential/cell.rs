@@ -80,6 +80,12 @@ impl Cell {
     }
 
     pub(crate) fn publish(&self, content: CellContent) {
+        // After a start this is the only word of it.
+        if let Some(before) = &content.before
+            && !self.remembered.load().iter().any(|known| known.value == before.value)
+        {
+            self.remember(before);
+        }
         if let Ok(current) = &content.current {
             self.remember(current);
         }

@@ -152,8 +152,10 @@ pub struct Previous {
 pub(crate) struct CellContent {
     /// The valid credential, or why there is none.
     pub(crate) current: Result<Arc<Credential>, Absent>,
-    /// The one before it.
+    /// The one before it, while it may go on working.
     pub(crate) previous: Option<Previous>,
+    /// The one before it, whether it works or not.
+    pub(crate) before: Option<Arc<Credential>>,
 }
 
 /// The paths that something is held against, and until when each of them starts no fetch.

@@ -39,6 +39,8 @@ struct Written<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     token: Option<WrittenToken<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    previous_token: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     bucket: Option<FileBucket>,
     #[serde(skip_serializing_if = "Option::is_none")]
     unknown_paths: Option<FileBucket>,
@@ -101,6 +103,9 @@ struct Read {
     token_api: String,
     generation: u64,
     token: Option<ReadToken>,
+    /// Missing in what an older wxgate wrote.
+    #[serde(default, deserialize_with = "secret_if_any")]
+    previous_token: Option<Secret>,
     bucket: Option<FileBucket>,
     /// Missing in what an older wxgate wrote.
     unknown_paths: Option<FileBucket>,
@@ -128,6 +133,10 @@ struct ReadToken {
 /// At once, so that it is wiped even if what follows it in the file is damaged.
 fn secret<'de, D: Deserializer<'de>>(from: D) -> Result<Secret, D::Error> {
     String::deserialize(from).map(Secret::new)
+}
+
+fn secret_if_any<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Secret>, D::Error> {
+    Ok(Option::<String>::deserialize(from)?.map(Secret::new))
 }
 
 #[derive(Serialize, Deserialize)]
@@ -189,6 +198,7 @@ pub fn render(state: &StoredState, key: &StoreKey) -> Zeroizing<Vec<u8>> {
             expires_in_ms: millis(token.expires_in),
             began_ms: to_ms(token.began_at),
         }),
+        previous_token: state.previous.as_ref().map(Secret::expose),
         bucket: state.limits.bucket.map(FileBucket::from),
         unknown_paths: state.limits.unknown_paths.map(FileBucket::from),
         // An older wxgate reads this list alone, so it has all of them.
@@ -198,8 +208,8 @@ pub fn render(state: &StoredState, key: &StoreKey) -> Zeroizing<Vec<u8>> {
         day: state.day,
         fetches: state.fetches,
     };
-    // Room for a token of control characters, six bytes each: a buffer that grows leaves copies behind.
-    let mut text = Zeroizing::new(Vec::with_capacity(6 * LONGEST_VALUE + 4096));
+    // Room for two tokens of control characters, six bytes each: a buffer that grows leaves copies behind.
+    let mut text = Zeroizing::new(Vec::with_capacity(2 * 6 * LONGEST_VALUE + 4096));
     // Writing plain numbers and strings to memory cannot fail; an empty file would be quarantined as damaged.
     let _ = serde_json::to_writer(&mut *text, &written);
     text.push(b'\n');
@@ -250,6 +260,7 @@ pub fn parse(text: &[u8], key: &StoreKey) -> Result<Parsed, Unusable> {
         generation: read.generation,
         // The two calls issue independent tokens; the counters still hold.
         credential: token.filter(|_| !other_api),
+        previous: read.previous_token.filter(|v| !v.is_empty() && v.expose().len() <= LONGEST_VALUE),
         limits: StoredLimits {
             bucket: read.bucket.map(StoredBucket::from),
             unknown_paths: read.unknown_paths.map(StoredBucket::from),

@@ -37,6 +37,8 @@ pub struct StoredState {
     pub generation: u64,
     /// The credential, if one was valid.
     pub credential: Option<StoredCredential>,
+    /// The value before it, which answers to callers must not show.
+    pub previous: Option<Secret>,
     /// What is left of the limits on forced refreshes.
     pub limits: StoredLimits,
     /// Beijing's day that `fetches` counts (days since 1970 at UTC+8).
@@ -153,7 +155,8 @@ mod tests {
         };
         let bucket = StoredBucket { level: 3, next_in: Duration::from_secs(9), at: at(1000) };
         let limits = StoredLimits { bucket: Some(bucket), ..StoredLimits::default() };
-        StoredState { generation: 7, credential: Some(credential), limits, day: 20_000, fetches: 5 }
+        let credential = Some(credential);
+        StoredState { generation: 7, credential, limits, day: 20_000, fetches: 5, ..StoredState::default() }
     }
 
     #[test]

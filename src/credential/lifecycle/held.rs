@@ -72,13 +72,23 @@ pub(super) struct Held {
     ended: Option<Live>,
     /// The one before the current, while it may go on working.
     previous: Option<Previous>,
+    /// The one before the current, whether it works or not: answers must not show it.
+    before: Option<Arc<Credential>>,
     /// The newest one in the store that is of no use by the clock here, which may be wrong.
     passed_over: Option<StoredCredential>,
 }
 
 impl Held {
     pub(super) fn new(id: CredentialId) -> Self {
-        Self { id, generation: 0, current: None, ended: None, previous: None, passed_over: None }
+        Self {
+            id,
+            generation: 0,
+            current: None,
+            ended: None,
+            previous: None,
+            before: None,
+            passed_over: None,
+        }
     }
 
     pub(super) fn current(&self) -> Option<&Arc<Credential>> {
@@ -87,6 +97,17 @@ impl Held {
 
     pub(super) fn previous(&self) -> Option<&Previous> {
         self.previous.as_ref()
+    }
+
+    pub(super) fn before(&self) -> Option<&Arc<Credential>> {
+        self.before.as_ref()
+    }
+
+    /// The store knows the value that came before: it is not used, and not shown.
+    pub(super) fn restore_before(&mut self, value: Option<Secret>, now: Now) {
+        let number = self.generation.saturating_sub(1);
+        let before = value.map(|value| Credential::new(self.id.clone(), number, value, now.mono, now.mono));
+        self.before = before.map(Arc::new).or(self.before.take());
     }
 
     /// The last generation issued, valid or not; 0 when there has never been one.
@@ -179,6 +200,8 @@ impl Held {
 
     fn replace(&mut self, next: Live, overlap: Duration, now: Instant) {
         let before = self.current.replace(next);
+        let last = before.as_ref().or(self.ended.as_ref()).map(|live| Arc::clone(&live.credential));
+        self.before = last.or(self.before.take());
         self.previous = before.map(|live| Previous {
             until: live.credential.end.min(now + overlap),
             credential: live.credential,

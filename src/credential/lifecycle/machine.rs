@@ -173,6 +173,7 @@ impl Machine {
         StoredState {
             generation: self.held.generation(),
             credential: self.held.stored(),
+            previous: self.held.before().map(|before| before.value.clone()),
             limits: StoredLimits { blame: self.blame.stored(now), ..self.limiter.stored(now) },
             day,
             fetches,
@@ -221,6 +222,7 @@ impl Machine {
             self.schedule.at_once(now.mono);
         }
         self.held.restore_generation(stored.generation);
+        self.held.restore_before(stored.previous, now);
         self.limiter.restore(&stored.limits, now);
         self.blame.merge(&stored.limits.blame, now);
         self.ledger.merge(stored.day, stored.fetches);
@@ -233,6 +235,7 @@ impl Machine {
                     out.push(Action::Log(LogEvent::StoredUsed { generation, left }));
                 }
                 Err(why) => {
+                    self.held.restore_before(Some(credential.value.clone()), now);
                     self.held.pass_over(credential);
                     out.push(Action::Log(LogEvent::StoredIgnored { why }));
                 }
@@ -644,6 +647,7 @@ impl Machine {
         out.push(Action::Publish(CellContent {
             current: self.held.current().cloned().ok_or_else(|| self.schedule.absent()),
             previous: self.held.previous().cloned(),
+            before: self.held.before().cloned(),
         }));
     }
 

@@ -235,6 +235,27 @@ async fn a_restart_fetches_nothing_and_goes_on_where_it_was() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_token_before_is_remembered_over_a_restart() {
+    let fake = Fake::healthy();
+    let (reader, task, _, keep) = started(&TOKEN, &fake).await;
+    tokio::time::sleep(secs(6905)).await;
+    assert_eq!(reader.current().unwrap().value.expose(), "T2");
+    task.shutdown().await;
+    for away in [0, 8000] {
+        tokio::time::sleep(secs(away)).await;
+        let (reader, task) = start(&TOKEN, &fake, &keep);
+        let current = reader.first(LIMIT).await.unwrap();
+        let remembered = reader.remembered();
+        let values: Vec<_> = remembered.iter().map(|known| known.value.expose()).collect();
+        // The second time the stored one has ended, and another was fetched.
+        let right = if away == 0 { ["T2", "T1"] } else { ["T3", "T2"] };
+        assert_eq!((values, current.value.expose()), (right.to_vec(), right[0]));
+        assert!(reader.previous().is_none(), "it is not used");
+        task.shutdown().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_held_token_goes_on_where_the_store_says_its_number_alone() {
     for ahead in [0, 3] {
         let fake = Fake::new(|n, _| (0, if n == 1 { issued(n) } else { refused() }));

@@ -40,6 +40,7 @@ fn state(token: &str) -> StoredState {
             expires_in: Duration::from_secs(7200),
             began_at: at(3_999_999_999),
         }),
+        previous: Some(Secret::new(token.chars().rev().collect())),
         limits: StoredLimits {
             bucket: Some(StoredBucket {
                 level: 3,
@@ -102,6 +103,7 @@ async fn what_was_published_is_loaded() {
         let loaded = store.load().await.unwrap();
         assert_eq!(format!("{loaded:?}"), format!("{:?}", state(token)));
         assert_eq!(loaded.credential.unwrap().value.expose(), token);
+        assert!(loaded.previous == state(token).previous);
     }
     assert_eq!(names(dir.path()), ["wx1.json"]);
 }
