@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tracing::{error, info, warn};
 
-use super::lifecycle::LogEvent;
+use super::lifecycle::{Limiting, LogEvent};
 use super::policy::{Force, Limit, Policy};
 use super::refusals::advice;
 use super::types::{CredentialId, FetchMode, Outcome};
@@ -101,7 +101,7 @@ pub(crate) fn log(id: &CredentialId, appid: &str, policy: &Policy, limit: Limit,
                  kind of account?). It starts no fetch for {block}"
             );
         }
-        LogEvent::Limited { unknown_path } => warn!(account, "{}", limited(limit, *unknown_path)),
+        LogEvent::Limited { why } => warn!(account, "{}", limited(limit, *why)),
         LogEvent::SecondFetcher => warn!(account, "{}", second_fetcher(appid, policy)),
         LogEvent::PeerPublished { generation } => {
             info!(account, generation, "another replica has fetched a {noun}; it is used")
@@ -125,24 +125,27 @@ fn odd_expires_in(said: Option<i64>, used: Duration) -> String {
     }
 }
 
-fn limited(limit: Limit, unknown_path: bool) -> String {
-    let limit = match (limit, unknown_path) {
-        (Limit::Bucket { size, refill, .. }, false) if refill.as_secs() == 60 => {
-            format!("{size} at once and one a minute")
+fn limited(limit: Limit, why: Limiting) -> String {
+    let (all, part, apart) = match limit {
+        Limit::Bucket { size, refill, unknown_paths } => {
+            let each = if refill.as_secs() == 60 {
+                "a minute".to_owned()
+            } else {
+                format!("each {} s", refill.as_secs())
+            };
+            (format!("{size} at once and one {each}"), format!("{unknown_paths} of {size}"), refill)
         }
-        (Limit::Bucket { size, refill, .. }, false) => {
-            format!("{size} at once and one each {} s", refill.as_secs())
+        Limit::Daily { count, apart, unknown_paths } => {
+            let all = format!("{count} in 24 hours, {} s apart", apart.as_secs());
+            (all, format!("{unknown_paths} of {count}"), apart)
         }
-        (Limit::Bucket { size, unknown_paths, .. }, true) => format!("{unknown_paths} of {size}"),
-        (Limit::Daily { count, apart, .. }, false) => {
-            format!("{count} in 24 hours, {} s apart", apart.as_secs())
-        }
-        (Limit::Daily { count, unknown_paths, .. }, true) => format!("{unknown_paths} of {count}"),
     };
-    let which = if unknown_path {
-        format!("the share ({limit}) of paths that had no accepted call within the last hour is used up")
-    } else {
-        format!("the limit ({limit}) that protects WeChat's quota is reached")
+    let which = match why {
+        Limiting::Whole => format!("the limit ({all}) that protects WeChat's quota is reached"),
+        Limiting::Share => {
+            format!("the share ({part}) of paths that had no accepted call within the last hour is used up")
+        }
+        Limiting::Apart => format!("the last one was sent less than {} s ago", apart.as_secs()),
     };
     format!("no forced refresh now: {which}; callers get the upstream's own answer")
 }
@@ -176,13 +179,14 @@ mod tests {
 
     #[test]
     fn the_limit_is_named_as_the_policy_has_it() {
-        for (policy, unknown_path, words) in [
-            (&TOKEN, false, "(10 at once and one a minute)"),
-            (&TOKEN, true, "(3 of 10)"),
-            (&STABLE_TOKEN, false, "(18 in 24 hours, 30 s apart)"),
-            (&STABLE_TOKEN, true, "(6 of 18)"),
+        for (policy, why, words) in [
+            (&TOKEN, Limiting::Whole, "(10 at once and one a minute)"),
+            (&TOKEN, Limiting::Share, "(3 of 10)"),
+            (&STABLE_TOKEN, Limiting::Whole, "(18 in 24 hours, 30 s apart)"),
+            (&STABLE_TOKEN, Limiting::Share, "(6 of 18)"),
+            (&STABLE_TOKEN, Limiting::Apart, "less than 30 s ago"),
         ] {
-            let text = limited(policy.limit, unknown_path);
+            let text = limited(policy.limit, why);
             assert!(text.contains(words), "{text}");
         }
     }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Now;
+use super::log_event::Limiting;
 use super::waiters::Cause;
 use crate::credential::policy::Limit;
 use crate::store::{StoredBucket, StoredForced, StoredLimits};
@@ -125,6 +126,28 @@ impl Limiter {
             Limit::Daily { count, apart, unknown_paths } => {
                 let share = (cause == Cause::UnknownPath).then_some(unknown_paths);
                 self.forced.allowed_at(count, share, apart, now) <= now
+            }
+        }
+    }
+
+    /// Which limit it is that does not allow this cause a forced refresh now.
+    pub(super) fn limiting(&mut self, cause: Cause, now: Instant) -> Limiting {
+        match self.limit {
+            Limit::Bucket { .. } => match self.bucket.as_mut().is_some_and(|bucket| bucket.has(now)) {
+                true => Limiting::Share,
+                false => Limiting::Whole,
+            },
+            Limit::Daily { count, unknown_paths, .. } => {
+                let share = (cause == Cause::UnknownPath).then_some(unknown_paths);
+                // As if they need not be apart.
+                let mut forced = ForcedLog { apart: None, ..self.forced.clone() };
+                if forced.allowed_at(count, None, Duration::ZERO, now) > now {
+                    Limiting::Whole
+                } else if forced.allowed_at(count, share, Duration::ZERO, now) > now {
+                    Limiting::Share
+                } else {
+                    Limiting::Apart
+                }
             }
         }
     }
@@ -581,6 +604,28 @@ mod tests {
             assert_eq!(next(limiter, Cause::KnownPath, start, 400), 400);
             assert_eq!(next(limiter, Cause::UnknownPath, start, 400), 86_400);
         }
+    }
+
+    #[test]
+    fn the_limit_that_is_in_the_way_is_named() {
+        let start = now();
+        let mut limiter = daily(&StoredLimits::default(), start);
+        limiter.spend_forced(Cause::UnknownPath, start);
+        for cause in [Cause::UnknownPath, Cause::KnownPath] {
+            assert_eq!(limiter.limiting(cause, later(start, 29).mono), Limiting::Apart);
+        }
+        (1..6).for_each(|n| limiter.spend_forced(Cause::UnknownPath, later(start, 60 * n)));
+        let at = later(start, 400);
+        assert_eq!(limiter.limiting(Cause::UnknownPath, at.mono), Limiting::Share);
+        (7..19).for_each(|n| limiter.spend_forced(Cause::KnownPath, later(start, 60 * n)));
+        for cause in [Cause::UnknownPath, Cause::KnownPath] {
+            assert_eq!(limiter.limiting(cause, later(start, 2000).mono), Limiting::Whole);
+        }
+        let mut limiter = bucket(&StoredLimits::default(), start);
+        assert_eq!(allowed(&mut limiter, Cause::UnknownPath, start), 3);
+        assert_eq!(limiter.limiting(Cause::UnknownPath, start.mono), Limiting::Share);
+        assert_eq!(allowed(&mut limiter, Cause::KnownPath, start), 7);
+        assert_eq!(limiter.limiting(Cause::UnknownPath, start.mono), Limiting::Whole);
     }
 
     #[test]

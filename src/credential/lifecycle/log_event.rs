@@ -4,6 +4,17 @@ use std::time::Duration;
 
 use crate::credential::types::{FetchMode, Outcome, Reason};
 
+/// Which of the limits on forced refreshes does not allow one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::credential) enum Limiting {
+    /// All of it is used up.
+    Whole,
+    /// The share of paths without an accepted call is used up.
+    Share,
+    /// The last one was sent just before.
+    Apart,
+}
+
 /// One log message. No token, no secret.
 #[derive(Debug, Clone, PartialEq)]
 pub(in crate::credential) enum LogEvent {
@@ -61,10 +72,10 @@ pub(in crate::credential) enum LogEvent {
         /// Its calls were refused although others show that the token is good; else with a token just fetched for it.
         though_good: bool,
     },
-    /// A forced refresh was not allowed; logged at most every ten minutes for each of the two.
+    /// A forced refresh was not allowed; logged at most every ten minutes for each reason.
     Limited {
-        /// The share of paths without an accepted call is what is used up.
-        unknown_path: bool,
+        /// What stands in its way.
+        why: Limiting,
     },
     /// Three forced refreshes within ten minutes; logged at most every ten minutes.
     SecondFetcher,

@@ -55,8 +55,8 @@ pub(crate) struct Machine {
     blame: PathBlame,
     second_fetcher: SecondFetcher,
     ledger: Ledger,
-    /// Of the limits, and of the share of paths without an accepted call.
-    warned_limited: [Seldom; 2],
+    /// Of each of the limits.
+    warned_limited: [Seldom; 3],
 }
 
 impl Machine {
@@ -652,9 +652,9 @@ impl Machine {
     }
 
     fn log_limited(&mut self, cause: Cause, now: Now, out: &mut Vec<Action>) {
-        let unknown_path = cause == Cause::UnknownPath;
-        if self.warned_limited[usize::from(unknown_path)].due(now.mono) {
-            out.push(Action::Log(LogEvent::Limited { unknown_path }));
+        let why = self.limiter.limiting(cause, now.mono);
+        if self.warned_limited[why as usize].due(now.mono) {
+            out.push(Action::Log(LogEvent::Limited { why }));
         }
     }
 

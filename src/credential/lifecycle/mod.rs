@@ -24,7 +24,7 @@ use tokio::time::Instant;
 use super::types::{CellContent, FetchAnswer, FetchMode, Renewal};
 use crate::store::StoredState;
 
-pub(super) use log_event::LogEvent;
+pub(super) use log_event::{Limiting, LogEvent};
 pub(super) use machine::Machine;
 
 /// One moment on both clocks. Everything runs on the monotonic one; the wall clock is for the file and the day.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use harness::{DAY, LeaseAnswer, Run, busy, issued, refused};
 
-use super::{FetchMode, LogEvent};
+use super::{FetchMode, Limiting, LogEvent};
 use crate::credential::policy::{GETTOKEN, STABLE_TOKEN, TOKEN};
 use crate::credential::status::CredentialState;
 use crate::credential::types::{Absent, Outcome, Reason};
@@ -798,8 +798,8 @@ fn paths_without_an_accepted_call_take_three_of_the_ten_together() {
         }
     }
     assert_eq!(run.fetches(), 4);
-    assert_eq!(run.logged(|x| *x == LogEvent::Limited { unknown_path: true }), 1);
-    assert_eq!(run.logged(|x| *x == LogEvent::Limited { unknown_path: false }), 0);
+    assert_eq!(run.logged(|x| *x == LogEvent::Limited { why: Limiting::Share }), 1);
+    assert_eq!(run.logged(|x| *x == LogEvent::Limited { why: Limiting::Whole }), 0);
     // A real theft is healed for the others as ever.
     run.answers();
     for n in 1..=7 {
