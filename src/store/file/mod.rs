@@ -63,7 +63,7 @@ pub enum Look {
     /// It is unusable, in words; the next start quarantines it.
     Unusable(String),
     /// The state of this credential. What it holds may have ended.
-    Held(StoredState),
+    Held(Box<StoredState>),
 }
 
 /// Looks at a credential's file and changes nothing: neither the folder nor its files, which may belong to a
@@ -74,8 +74,10 @@ pub async fn look(dir: &Path, key: &StoreKey) -> Look {
         let files = Files::new(&dir, key);
         match files.read() {
             Ok(None) => Look::Missing,
-            Ok(Some(text)) => format::parse(&text, &files.key)
-                .map_or_else(|unusable| Look::Unusable(unusable.why), |parsed| Look::Held(parsed.state)),
+            Ok(Some(text)) => format::parse(&text, &files.key).map_or_else(
+                |unusable| Look::Unusable(unusable.why),
+                |parsed| Look::Held(Box::new(parsed.state)),
+            ),
             Err(e) => Look::Unusable(format!("it cannot be read: {e}")),
         }
     });
