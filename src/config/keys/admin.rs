@@ -34,8 +34,10 @@ const KEYS: &[Key] = &[
         "hosts",
         List(&forms::HOST),
         "[]",
-        "Further host names that the admin listener may be called by.",
-        "访问管理端口时还可以使用的主机名。",
+        "Further host names that the admin listener may be called by. A proxy before it has to pass the Host on as it came \
+         (nginx: `proxy_set_header Host $http_host;`), or the page shows everything and may change nothing.",
+        "访问管理端口时还可以使用的主机名。前面如有反向代理，须原样转发 Host（nginx：`proxy_set_header Host $http_host;`），\
+         否则页面只能查看，不能操作。",
     )
     .such_as(r#"["wxgate.monitoring.svc"]"#),
 ];
