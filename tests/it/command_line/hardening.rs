@@ -95,7 +95,7 @@ async fn the_limit_of_open_files_is_raised_where_the_connections_need_it() {
         let dir = tempfile::tempdir().unwrap();
         let settings = Settings {
             limits: format!("max_connections = {connections}"),
-            upstream: "max_connections = 100".to_owned(),
+            upstream: "max_connections = 20".to_owned(),
             ..Settings::default()
         };
         let command = serve(dir.path(), &fake.url(), &settings);
@@ -114,7 +114,7 @@ async fn a_hard_limit_that_is_too_low_is_said() {
     let command = serve(dir.path(), &fake.url(), &settings);
     let child = Child::start(&mut limited(&command, "ulimit -n 256"));
     let line = child.line("the hard limit of open files is too low").await;
-    assert!(line.contains("LimitNOFILE=2728") && line.contains("WARN"), "{line}");
+    assert!(line.contains("LimitNOFILE=2984") && line.contains("WARN"), "{line}");
     // It serves all the same.
     child.addr().await;
 }
