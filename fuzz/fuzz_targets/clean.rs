@@ -7,25 +7,36 @@
 use libfuzzer_sys::fuzz_target;
 use wxgate::mask::masked;
 
-const TOKENS: [&[u8]; 3] = [b"T+/k9", b"QXZ-_key", b"zz/zy"];
+const TOKENS: [&[u8]; 4] = [b"T+/k9", b"QXZ-_key", b"zz/zy", "q\"é😀".as_bytes()];
 const OTHER: &[u8] = b"(placeholder)";
+
+/// What an escape stands for, at the beginning of a text: its length, and the bytes.
+fn escape(text: &[u8]) -> Option<(usize, Vec<u8>)> {
+    let number = |at: usize, length: usize| {
+        let digits = std::str::from_utf8(text.get(at..at + length)?).ok()?;
+        digits.bytes().all(|b| b.is_ascii_hexdigit()).then(|| u32::from_str_radix(digits, 16).ok())?
+    };
+    match text {
+        [b'%', ..] => Some((3, vec![number(1, 2)? as u8])),
+        [b'\\', b'u', ..] => {
+            let mut units = vec![number(2, 4)? as u16];
+            if text.get(6..8) == Some(b"\\u") {
+                units.extend(number(8, 4).map(|unit| unit as u16));
+            }
+            let first = char::decode_utf16(units).next()?.ok()?;
+            Some((6 * first.len_utf16(), first.to_string().into_bytes()))
+        }
+        [b'\\', other @ (b'/' | b'"' | b'\\'), ..] => Some((2, vec![*other])),
+        _ => None,
+    }
+}
 
 /// One escape fewer, if there is one.
 fn decode_one(text: &[u8]) -> Option<Vec<u8>> {
-    let hex = |digits: &[u8]| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok();
-    let digits = |digits: &[u8]| digits.iter().all(u8::is_ascii_hexdigit).then(|| hex(digits)).flatten();
-    for at in 0..text.len() {
-        let (length, byte) = match &text[at..] {
-            [b'%', two @ ..] if two.len() >= 2 && digits(&two[..2]).is_some() => (3, digits(&two[..2])?),
-            [b'\\', b'u', b'0', b'0', two @ ..] if two.len() >= 2 && digits(&two[..2]).is_some() => {
-                (6, digits(&two[..2])?)
-            }
-            [b'\\', b'/', ..] => (2, b'/'),
-            _ => continue,
-        };
-        return Some([&text[..at], &[byte], &text[at + length..]].concat());
-    }
-    None
+    (0..text.len()).find_map(|at| {
+        let (length, bytes) = escape(&text[at..])?;
+        Some([&text[..at], &bytes, &text[at + length..]].concat())
+    })
 }
 
 fn decoded(text: &[u8]) -> Vec<u8> {

@@ -53,6 +53,8 @@ struct Followed {
     /// How many of the caller's bytes have passed.
     passed: usize,
     counts: (u32, u32),
+    /// Whether a head has not come to its end; and whether anything has.
+    ends: (bool, bool),
 }
 
 fn follow(bytes: &[u8], heads: &[Frame], step: usize) -> Followed {
@@ -79,7 +81,8 @@ fn follow(bytes: &[u8], heads: &[Frame], step: usize) -> Followed {
         }
     }
     assert!(waiting.len() <= HEAD + LARGEST, "{} bytes wait", waiting.len());
-    Followed { marks, passed, counts: frames.take_counts() }
+    let ends = (frames.awaits_head(), frames.take_between());
+    Followed { marks, passed, counts: frames.take_counts(), ends }
 }
 
 /// A frame that has begun.
