@@ -50,8 +50,8 @@ fn decoded_and_replaced(text: &[u8], secret: &[u8], other: &[u8]) -> Option<Vec<
     let has = |escape: &[u8]| memmem::find(text, escape).is_some();
     // JSON writers escape what they must, a `/`, and what is not printable or not ASCII.
     let by_json =
-        memchr3(b'/', b'"', b'\\', secret).is_some() || has(b"\\u00") || !secret.is_ascii() && has(b"\\u");
-    if memchr(b'%', text).is_none() && !by_json {
+        || memchr3(b'/', b'"', b'\\', secret).is_some() || has(b"\\u00") || !secret.is_ascii() && has(b"\\u");
+    if memchr(b'%', text).is_none() && !by_json() {
         return None;
     }
     let decoded = Decoded::of(text);

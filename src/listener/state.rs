@@ -186,6 +186,8 @@ impl RequestState {
     /// The answer that begins has no other end than the connection's close: its caller speaks HTTP/1.0.
     pub(super) fn note_end_by_close(&self) {
         self.0.ends_by_close.set(true);
+        // Answers before it on the connection were.
+        self.0.whole.set(false);
     }
 
     /// The answer's body has been handed over to its end.

@@ -383,15 +383,31 @@ async fn a_caller_over_http_1_0_does_not_take_half_an_answer_for_a_whole_one() {
     let fake = Fake::answering(|seen| {
         let head =
             "HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n";
-        match seen.line().contains("broken") {
-            true => Reply::Close(head.into()),
-            false => Reply::Bytes(format!("{head}0\r\n\r\n").into()),
+        match seen.line() {
+            line if line.contains("first") => Reply::json("{}"),
+            line if line.contains("broken") => Reply::Close(head.into()),
+            _ => Reply::Bytes(format!("{head}0\r\n\r\n").into()),
         }
     })
     .await;
     let gate = Gate::before(&fake.url()).await;
-    for (method, path, whole) in [("GET", "whole", true), ("GET", "broken", false), ("HEAD", "whole", true)] {
+    for (method, path, whole, kept) in [
+        ("GET", "whole", true, false),
+        ("GET", "broken", false, false),
+        ("HEAD", "whole", true, false),
+        ("GET", "whole", true, true),
+        ("GET", "broken", false, true),
+    ] {
         let mut caller = tokio::net::TcpStream::connect(gate.addr).await.unwrap();
+        if kept {
+            // An answer with a length, and of the same connection the one that is looked at.
+            let first = b"GET /cgi-bin/first HTTP/1.0\r\nHost: h\r\nConnection: keep-alive\r\n\r\n";
+            caller.write_all(first).await.unwrap();
+            let mut got = Vec::new();
+            while !got.ends_with(b"{}") {
+                assert_ne!(timeout(PATIENCE, caller.read_buf(&mut got)).await.unwrap().unwrap(), 0);
+            }
+        }
         let request = format!("{method} /cgi-bin/{path} HTTP/1.0\r\nHost: h\r\n\r\n");
         caller.write_all(request.as_bytes()).await.unwrap();
         let mut got = Vec::new();
