@@ -108,8 +108,8 @@ pub(super) const ACCESS: &[Key] = &[
     key(
         "attempts",
         "wxgate.attempts",
-        "How often it was sent: 0 answered by wxgate itself, 2 after a refused token.",
-        "发送次数：0 表示由 wxgate 直接响应，2 表示凭据被拒绝后重发过。",
+        "How often it was sent: 0 answered by wxgate itself, 2 or 3 after a refused token or a broken connection.",
+        "发送次数：0 表示由 wxgate 直接响应，2 或 3 表示凭据被拒绝或连接中断后重发过。",
     ),
     key("request_id", "http.request.id", "The caller's `X-Request-Id`, if well-formed.", "调用方的 `X-Request-Id`（格式正确时）。"),
     key("trace_id", "trace.id", "The trace id of the caller's `traceparent`, if well-formed.", "调用方 `traceparent` 中的 trace id（格式正确时）。"),
