@@ -152,7 +152,7 @@ const ZH: Language = Language {
     of: |text| text.zh,
     title: "配置",
     introduction: "[English](../en/configuration.md)\n\n`wxgate.toml` 的全部配置项，顺序与 [full.toml](../../examples/full.toml) 相同，该文件列出了所有默认值。\
-        大小的写法如 `\"16MiB\"`、`\"500KB\"`，时间的写法如 `\"30s\"`、`\"500ms\"`、`\"2m\"`。相对路径以配置文件所在目录为准。\
+        大小的写法如 `\"16MiB\"`、`\"500KB\"`，时间的写法如 `\"30s\"`、`\"500ms\"`、`\"2m\"`。相对路径以写着它的那个文件所在目录为准。\
         密钥最好放在单独的文件中（`{ file = … }`，权限 0600），或由 systemd 传入（`LoadCredential=NAME:PATH` 对应 `{ credential = \"NAME\" }`，单元重启后才会更新）。\
         配置有误时会一次列出全部错误，每条都注明文件、行号、配置项和改法。\n\n\
         支持 TOML 的 JSON Schema 的编辑器可以补全和检查：在第一行写上 `#:schema ./wxgate.schema.json`，该文件用 `wxgate config schema > wxgate.schema.json` 生成。\n\n\

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::{chapters, document, pairs, root};
 
 /// Documents outside of the book.
-const OTHERS: [&str; 14] = [
+const OTHERS: [&str; 17] = [
     "ARCHITECTURE.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
@@ -22,6 +22,9 @@ const OTHERS: [&str; 14] = [
     "examples/jssdk/README.md",
     "examples/php/README.md",
     "examples/easywechat/README.md",
+    "examples/fleet/README.md",
+    "examples/wechatpy/README.md",
+    "packaging/README.md",
 ];
 
 /// The text without fenced blocks.
