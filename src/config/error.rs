@@ -63,7 +63,7 @@ nothing configured: no --config, no ./wxgate.toml, no WXGATE_APPID in the enviro
   2. WXGATE_APPID=wx... WXGATE_SECRET_FILE=/path/to/appsecret wxgate serve
        one account from the environment
   3. wxgate serve --config wxgate.toml
-       everything from a file; three lines are enough:
+       everything from a file; `wxgate init` writes one, and three lines are enough:
          [[account]]
          appid  = \"wx...\"
          secret = { file = \"appsecret\" }";

@@ -40,8 +40,8 @@ const EN: Words = Words {
     path: "docs/en/errcodes.md",
     head: "# Answers and errcodes\n\n[简体中文](../zh/errcodes.md)\n\nWhat each answer means at the proxy, and what to do. The \
         same texts stand on the admin page and in its `/calls`.\n\nAn answer with the header `x-wxgate-error` is wxgate's \
-        own: WeChat has not executed the call, except that with `upstream-unreachable` and `upstream-timeout` this is not \
-        known. An answer without it is WeChat's, byte for byte.\n\nThis page is made from the program's table of errcodes \
+        own: WeChat has not executed the call, except that with `upstream-unreachable`, `upstream-timeout` and `signing` this is \
+        not known. An answer without it is WeChat's, byte for byte (of the token, ticket and signature calls, wxgate's).\n\nThis page is made from the program's table of errcodes \
         (`src/errcodes/`).\n",
     own: "Answers of wxgate's own\n\nThe body is `{\"errcode\":…,\"errmsg\":\"wxgate: …\"}`, and the `errmsg` names the cause in \
         detail. -1 stands for passing conditions alone; * is the errcode with which WeChat refused the token.\n\n\
@@ -56,8 +56,8 @@ const ZH: Words = Words {
     lang: Lang::Zh,
     path: "docs/zh/errcodes.md",
     head: "# 响应与错误码\n\n[English](../en/errcodes.md)\n\n每种响应在代理这一侧意味着什么、该怎么处理。管理页面和 `/calls` 里是同样的文字。\n\n\
-        带有响应头 `x-wxgate-error` 的是 wxgate 自己的响应，微信没有执行这次调用；只有 `upstream-unreachable` 和 `upstream-timeout` 例外，\
-        是否执行过无法确定。没有这个响应头的都是微信的原始响应，一个字节也没有改。\n\n本页由程序中的错误码表（`src/errcodes/`）生成。\n",
+        带有响应头 `x-wxgate-error` 的是 wxgate 自己的响应，微信没有执行这次调用；只有 `upstream-unreachable`、`upstream-timeout` 和 `signing` 例外，\
+        是否执行过无法确定。没有这个响应头的是微信的原始响应，一个字节也没有改（取凭据、ticket 和签名的请求除外，由 wxgate 回答）。\n\n本页由程序中的错误码表（`src/errcodes/`）生成。\n",
     own: "wxgate 自己的响应\n\n响应体是 `{\"errcode\":…,\"errmsg\":\"wxgate: …\"}`，具体原因写在 `errmsg` 里。-1 只用于暂时性的情况；\
         * 表示微信拒绝颁发凭据时的错误码。\n\n\
         | `x-wxgate-error` | HTTP | errcode | 含义 | 处理办法 |\n| --- | --- | --- | --- | --- |\n",
