@@ -2,21 +2,25 @@
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
-/// Fields that speak about one connection and go no further (RFC 9110 section 7.6.1), and `Expect`, which
+/// Whether a field speaks about one connection and goes no further (RFC 9110 section 7.6.1), or is `Expect`, which
 /// wxgate answers itself.
-static HOP_BY_HOP: [HeaderName; 11] = [
-    header::CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    HeaderName::from_static("http2-settings"),
-    header::EXPECT,
-];
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    // A match of texts is compiled into one of lengths, where each of eleven names would be compared.
+    matches!(
+        name.as_str(),
+        "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+            | "http2-settings"
+            | "expect"
+    )
+}
 
 /// Whether there is such a field. Most messages have few: a look at each name costs less than a hash of one.
 pub(super) fn has(headers: &HeaderMap, name: &HeaderName) -> bool {
@@ -31,7 +35,7 @@ pub(super) fn lines<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Itera
 /// Drops what speaks about one connection, and what else the condition names.
 pub(super) fn drop_hop_by_hop_and(headers: &mut HeaderMap, other: impl Fn(&HeaderName) -> bool) {
     let named = connection_names(headers);
-    let condition = |name: &HeaderName| HOP_BY_HOP.contains(name) || named.contains(name) || other(name);
+    let condition = |name: &HeaderName| is_hop_by_hop(name) || named.contains(name) || other(name);
     // Most messages have few of these: one pass over the names is cheaper than a look-up for each.
     while let Some(name) = headers.keys().find(|name| condition(name)).cloned() {
         headers.remove(name);
@@ -40,15 +44,16 @@ pub(super) fn drop_hop_by_hop_and(headers: &mut HeaderMap, other: impl Fn(&Heade
 
 /// What the `Connection` lines name, all of them: a second line counts like the first.
 fn connection_names(headers: &HeaderMap) -> Vec<HeaderName> {
-    // Name no field of their own that is not in HOP_BY_HOP already, and mostly are all of the line.
+    // Name no field of their own that is not hop by hop already, and mostly are all of the line.
     let usual = |options: &[u8]| {
         options.eq_ignore_ascii_case(b"close") || options.eq_ignore_ascii_case(b"keep-alive")
     };
-    lines(headers, &header::CONNECTION)
-        .filter(|line| !usual(line.as_bytes()))
-        .flat_map(|line| line.as_bytes().split(|b| *b == b','))
-        .map(<[u8]>::trim_ascii)
-        .filter(|name| !usual(name))
-        .filter_map(|name| HeaderName::from_bytes(name).ok())
-        .collect()
+    let mut names = Vec::new();
+    for (field, line) in headers {
+        if *field == header::CONNECTION && !usual(line.as_bytes()) {
+            let options = line.as_bytes().split(|b| *b == b',').map(<[u8]>::trim_ascii);
+            names.extend(options.filter_map(|name| HeaderName::from_bytes(name).ok()));
+        }
+    }
+    names
 }

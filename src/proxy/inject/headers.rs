@@ -8,22 +8,19 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use crate::proxy::fields::{drop_hop_by_hop_and, lines};
 
-/// What the caller says to wxgate, or what would tell the upstream who the callers are.
-static PRIVATE: [HeaderName; 5] = [
-    header::AUTHORIZATION,
-    HeaderName::from_static("x-wxgate-key"),
-    header::FORWARDED,
-    HeaderName::from_static("x-real-ip"),
-    header::VIA,
-];
+/// Whether a field is what the caller says to wxgate, or would tell the upstream who the callers are.
+fn is_private(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    matches!(name, "authorization" | "x-wxgate-key" | "forwarded" | "x-real-ip" | "via")
+        || name.starts_with("x-forwarded-")
+}
 
 /// Codings that `inspect` can look into.
 const READABLE: [&str; 5] = ["gzip", "x-gzip", "deflate", "br", "identity"];
 
 /// Edits a caller's fields into what the upstream gets.
 pub fn to_upstream(headers: &mut HeaderMap, version: Version, host: &HeaderValue) {
-    let private = |name: &HeaderName| PRIVATE.contains(name) || name.as_str().starts_with("x-forwarded-");
-    drop_hop_by_hop_and(headers, private);
+    drop_hop_by_hop_and(headers, is_private);
     keep_readable_codings(headers);
     if version == Version::HTTP_2 {
         join_cookies(headers);
