@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Method, StatusCode};
 use http_body_util::{BodyExt, Limited};
@@ -106,7 +106,8 @@ struct Asked {
     path: String,
     query: Option<String>,
     headers: Option<std::collections::BTreeMap<String, String>>,
-    body: Option<String>,
+    /// A text as it is sent, or the JSON itself.
+    body: Option<Value>,
 }
 
 fn console_call(body: &[u8]) -> Result<ConsoleCall, String> {
@@ -123,7 +124,15 @@ fn console_call(body: &[u8]) -> Result<ConsoleCall, String> {
         let (name, value) = field.ok_or_else(|| "a header has a malformed name or value".to_owned())?;
         headers.append(name, value);
     }
-    let body = asked.body.map_or_else(Bytes::new, Bytes::from);
+    let body = match asked.body {
+        None | Some(Value::Null) => Bytes::new(),
+        Some(Value::String(text)) => text.into(),
+        Some(structure @ (Value::Object(_) | Value::Array(_))) => {
+            headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
+            structure.to_string().into()
+        }
+        Some(_) => return Err("`body` is neither a text nor an object".to_owned()),
+    };
     Ok(ConsoleCall { method, path: asked.path, query: asked.query.unwrap_or_default(), headers, body })
 }
 

@@ -191,6 +191,29 @@ async fn a_call_goes_the_ordinary_way_as_the_caller_admin() {
 }
 
 #[tokio::test]
+async fn the_body_of_a_call_is_a_text_or_json() {
+    let fake = Fake::answering(|_| Reply::json("{}")).await;
+    let gate = admin(&fake.url()).await;
+    for (body, status) in [
+        (r#"{"path":"/cgi-bin/a","method":"POST","body":{"touser":["a"],"n":1}}"#, 200),
+        (r#"{"path":"/cgi-bin/a","method":"POST","body":"{\"n\": 1}"}"#, 200),
+        (r#"{"path":"/cgi-bin/a","method":"POST","body":{},"headers":{"Content-Type":"text/plain"}}"#, 200),
+        (r#"{"path":"/cgi-bin/a","method":"POST","body":5}"#, 400),
+    ] {
+        assert_eq!(post(&gate, "/accounts/main/call", body).await.status, status, "{body}");
+    }
+    let seen: Vec<_> =
+        fake.seen().iter().map(|call| (call.body.clone(), call.fields("Content-Type").join(","))).collect();
+    let right = [
+        (&br#"{"n":1,"touser":["a"]}"#[..], "application/json"),
+        (br#"{"n": 1}"#, ""),
+        (b"{}", "text/plain"),
+    ]
+    .map(|(body, kind)| (body.to_vec(), kind.to_owned()));
+    assert_eq!(seen, right);
+}
+
+#[tokio::test]
 async fn bytes_that_are_no_text_come_as_base64() {
     let fake = Fake::answering(|_| Reply::ok(&["Content-Type: image/jpeg"], [0xff, 0xd8, 0xff])).await;
     let gate = admin(&fake.url()).await;
