@@ -14,8 +14,9 @@ pub(super) async fn look(config: &Config, trust: &Trust, test: bool, report: &mu
             return report.warning(format_args!("alerts: there is no [[alert]] to send a message to"));
         }
         (count, false) => {
+            let robots = if count == 1 { "robot" } else { "robots" };
             return report
-                .ok(format_args!("alerts: {count} robots (`wxgate check --alerts` sends a test message)"));
+                .ok(format_args!("alerts: {count} {robots} (`wxgate check --alerts` sends a test message)"));
         }
         (_, true) => {}
     }

@@ -155,7 +155,7 @@ pub(super) fn held(account: &Account, state: &StoredState, now: SystemTime, repo
     let today = if state.day == beijing_day(now) { state.fetches } else { 0 };
     let counted = match account.policy().and_then(|policy| policy.daily_quota) {
         Some(quota) => format!("{today} of {quota} fetches today"),
-        None => format!("{today} fetches today"),
+        None => format!("fetches today: {today}"),
     };
     let generation = state.generation;
     let left = state

@@ -400,7 +400,7 @@ async fn a_robot_is_tested_when_that_is_asked_for() {
     site.upstream = "egress_ip = \"127.0.0.1\"".to_owned();
     site.tables = format!("[[alert]]\nkind = \"wecom\"\nurl = \"{url}r0b0t-key-that-no-output-may-hold\"\n");
     let said = site.check(&[]).await;
-    assert!(said.code == Some(0) && said.has("ok", &["alerts: 1 robots", "--alerts"]), "{said:?}");
+    assert!(said.code == Some(0) && said.has("ok", &["alerts: 1 robot ", "--alerts"]), "{said:?}");
     let said = site.check(&["--alerts"]).await;
     assert_eq!(said.code, Some(1), "{said:?}");
     assert!(said.has("FAIL", &["alert[0]: qyapi.weixin.qq.com cannot be reached"]), "{said:?}");
