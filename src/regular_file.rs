@@ -10,6 +10,7 @@ use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
 use rustix::fs::OFlags;
+use rustix::process::geteuid;
 use zeroize::Zeroizing;
 
 /// Why a file could not be read. No text of it holds a path, which may be a secret in the wrong place.
@@ -102,6 +103,20 @@ pub(crate) fn reason(error: &io::Error) -> String {
     }
 }
 
+impl ReadError {
+    /// What to do about it where that is not plain; empty otherwise.
+    pub(crate) fn cure(&self) -> String {
+        match self {
+            Self::System(error) if error.kind() == io::ErrorKind::PermissionDenied => format!(
+                "; let the user that wxgate runs as (uid {}) read it, or have systemd pass it (`LoadCredential=NAME:PATH` \
+                 in the unit, {{ credential = \"NAME\" }} here)",
+                geteuid().as_raw()
+            ),
+            _ => String::new(),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,6 +127,14 @@ mod tests {
             let text = read_at_most(vec![b'x'; length].as_slice(), 1000).unwrap();
             assert_eq!((text.len(), text.capacity()), (read, 1001), "{length}");
         }
+    }
+
+    #[test]
+    fn a_file_of_another_user_comes_with_a_cure() {
+        let refused = |kind: io::ErrorKind| ReadError::System(kind.into()).cure();
+        let cure = refused(io::ErrorKind::PermissionDenied);
+        assert!(cure.contains("LoadCredential") && cure.contains(&geteuid().as_raw().to_string()), "{cure}");
+        assert_eq!(refused(io::ErrorKind::NotFound), "");
     }
 
     #[test]

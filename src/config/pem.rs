@@ -56,7 +56,9 @@ fn from(value: &Value<'_>, key: bool) -> Option<Pem> {
         }
         Err(ReadError::NotRegular(kind)) => value.wrong(format!("a PEM file; this is {kind}")),
         Err(ReadError::TooLong(_)) => value.wrong("a PEM file; this is far too long for one"),
-        Err(error) if key => value.say(format!("cannot read the file named here: {error}")),
-        Err(error) => value.wrong(format!("a PEM file that can be read: {}: {error}", path.display())),
+        Err(error) if key => value.say(format!("cannot read the file named here: {error}{}", error.cure())),
+        Err(error) => {
+            value.wrong(format!("a PEM file that can be read: {}: {error}{}", path.display(), error.cure()))
+        }
     }
 }

@@ -185,7 +185,7 @@ fn words_for(error: &ReadError, purpose: Purpose) -> String {
         ReadError::TooLong(_) => {
             format!("the file named here is far too long for a {name}; want the {name} alone in it")
         }
-        error => format!("cannot read the file named here: {error}"),
+        error => format!("cannot read the file named here: {error}{}", error.cure()),
     }
 }
 
