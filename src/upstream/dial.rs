@@ -108,11 +108,7 @@ async fn connect(address: SocketAddr, egress: Option<IpAddr>) -> Result<TcpStrea
         // The kernel does without this family.
         _ => DialError::Refused { address, error },
     })?;
-    let refused = |error: io::Error| match error.kind() {
-        // No local port is free.
-        io::ErrorKind::AddrNotAvailable => DialError::Exhausted(error),
-        _ => DialError::Refused { address, error },
-    };
+    let refused = |error| refused(address, error);
     socket.set_nodelay(true).and_then(|()| keep_alive(&socket)).map_err(refused)?;
     if let Some(egress) = egress {
         socket.bind(SocketAddr::new(egress, 0)).map_err(|error| match error.kind() {
@@ -121,6 +117,15 @@ async fn connect(address: SocketAddr, egress: Option<IpAddr>) -> Result<TcpStrea
         })?;
     }
     socket.connect(address).await.map_err(refused)
+}
+
+fn refused(address: SocketAddr, error: io::Error) -> DialError {
+    match error.kind() {
+        // No local port is free. Over IPv6 it is said as well where no interface has an address (`disable_ipv6`, as in
+        // a container), which says nothing about IPv4.
+        io::ErrorKind::AddrNotAvailable if address.is_ipv4() => DialError::Exhausted(error),
+        _ => DialError::Refused { address, error },
+    }
 }
 
 fn keep_alive(socket: &TcpSocket) -> io::Result<()> {
@@ -202,6 +207,24 @@ mod tests {
         assert!(took >= NEXT_AFTER && took < Duration::from_millis(300), "{took:?}");
         assert_eq!(dialed.stream.peer_addr().unwrap(), second.local_addr().unwrap());
         assert_eq!(dialed.failed, [ip("127.0.0.1")]);
+    }
+
+    #[test]
+    fn a_machine_without_ipv6_addresses_has_ports_for_ipv4_all_the_same() {
+        let error = || io::Error::from(io::ErrorKind::AddrNotAvailable);
+        let over = |address: &str| refused(address.parse().unwrap(), error());
+        assert!(matches!(over("[2001:db8::1]:443"), DialError::Refused { .. }));
+        assert!(matches!(over("192.0.2.1:443"), DialError::Exhausted(_)));
+    }
+
+    /// However this machine does without IPv6: "network unreachable", or "cannot assign requested address".
+    #[tokio::test(start_paused = true)]
+    async fn an_ipv6_address_out_of_reach_ends_no_attempt_over_ipv4() {
+        let (_listener, _held, port) = silent("127.0.0.1");
+        let second = TcpListener::bind(("127.0.0.2", port)).await.unwrap();
+        let addresses = [ip("127.0.0.1"), ip("2001:db8::1"), ip("127.0.0.2")];
+        let dialed = dial(&addresses, port, None).await.unwrap();
+        assert_eq!(dialed.stream.peer_addr().unwrap(), second.local_addr().unwrap());
     }
 
     #[tokio::test]
