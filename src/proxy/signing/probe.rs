@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Request};
+use http::{Method, Request, StatusCode};
 use http_body_util::Full;
 use zeroize::Zeroizing;
 
@@ -12,6 +12,8 @@ use super::open::{Unverified, is_signed, open};
 use super::seal::Subject;
 use super::{now, sealed_now};
 use crate::http1::percent;
+use crate::mask;
+use crate::proxy::answer::PLACEHOLDER;
 use crate::proxy::inject::query;
 use crate::proxy::inspect::errcode;
 use crate::secret::Secret;
@@ -71,12 +73,33 @@ pub async fn probe(keys: &Keys, appid: &str, token: &Secret, host: &ApiHost) -> 
             Err(why) => Probe::Unverified(why),
         };
     }
-    match errcode::errcode(answer.body()) {
+    unsigned(answer.status(), answer.body(), token)
+}
+
+/// What an answer without a signature means. It may repeat the token, which no finding may hold.
+fn unsigned(status: StatusCode, body: &[u8], token: &Secret) -> Probe {
+    let masked = mask::masked(body, token.expose().as_bytes(), PLACEHOLDER.as_bytes());
+    let body = masked.as_deref().unwrap_or(body);
+    match errcode::errcode(body) {
         Some(errcode) if errcode != 0 => {
-            let errmsg = errcode::explanation(answer.body()).errmsg;
+            let errmsg = errcode::explanation(body).errmsg;
             Probe::Refused { errcode, errmsg: errmsg.map(String::from).unwrap_or_default() }
         }
-        _ if !answer.status().is_success() => Probe::Failed(format!("it answered with {}", answer.status())),
+        _ if !status.is_success() => Probe::Failed(format!("it answered with {status}")),
         _ => Probe::Unverified(Unverified::NotSigned),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_that_repeats_the_token_is_told_without_it() {
+        let token = Secret::new("t0ken-of-a-check".to_owned());
+        let body = br#"{"errcode":40066,"errmsg":"invalid url: /quota?access_token=t0ken%2Dof-a-check"}"#;
+        let told = unsigned(StatusCode::OK, body, &token);
+        let Probe::Refused { errcode: 40066, errmsg } = told else { panic!("{told:?}") };
+        assert_eq!(errmsg, format!("invalid url: /quota?access_token={PLACEHOLDER}"));
     }
 }
