@@ -38,6 +38,18 @@ impl DialError {
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
+/// Host and port.
+pub(super) type Address = (String, u16);
+
+/// A connection for commands, each of which has its time limit.
+#[derive(Debug)]
+pub(super) struct Commands {
+    pub(super) connection: MultiplexedConnection,
+    pub(super) driver: Driver,
+    /// The master that the sentinels named and that it leads to; `None` without sentinels.
+    pub(super) master: Option<Address>,
+}
+
 /// Makes connections.
 #[derive(Debug)]
 pub(super) struct Dialer {
@@ -64,13 +76,14 @@ impl Dialer {
         Ok(Self { settings, tls, first: AtomicUsize::new(0) })
     }
 
-    /// A connection for commands, each of which has its time limit.
+    /// A connection for commands.
     ///
     /// # Errors
     /// Why there is none.
-    pub(super) async fn commands(&self) -> Result<(MultiplexedConnection, Driver), DialError> {
-        let stream = self.stream().await?;
-        self.greeted(&self.info(self.settings.url.database), stream).await
+    pub(super) async fn commands(&self) -> Result<Commands, DialError> {
+        let (stream, master) = self.stream().await?;
+        let (connection, driver) = self.greeted(&self.info(self.settings.url.database), stream).await?;
+        Ok(Commands { connection, driver, master })
     }
 
     async fn greeted(
@@ -108,7 +121,7 @@ impl Dialer {
     /// # Errors
     /// Why there is none.
     pub(super) async fn messages(&self) -> Result<PubSub, DialError> {
-        let stream = self.stream().await?;
+        let (stream, _) = self.stream().await?;
         self.in_time(PubSub::new(&self.info(self.settings.url.database), stream)).await
     }
 
@@ -139,20 +152,22 @@ impl Dialer {
         }
     }
 
-    async fn stream(&self) -> Result<Box<dyn Stream>, DialError> {
-        let Some(master) = self.master().await? else {
+    /// A connection to the store, and the master that it leads to where sentinels named one.
+    async fn stream(&self) -> Result<(Box<dyn Stream>, Option<Address>), DialError> {
+        let Some((host, port)) = self.master().await? else {
             let (host, port) = &self.settings.url.hosts[0];
-            return self.connect(host, *port).await;
+            return Ok((self.connect(host, *port).await?, None));
         };
-        let because = |e| DialError::because(&format!("the master {}:{}", master.0, master.1), e);
-        self.connect(&master.0, master.1).await.map_err(because)
+        let because = |e| DialError::because(&format!("the master {host}:{port}"), e);
+        let stream = self.connect(&host, port).await.map_err(because)?;
+        Ok((stream, Some((host, port))))
     }
 
     /// Where the sentinels say that the master is; `None` without sentinels.
     ///
     /// # Errors
     /// Why none of them says it.
-    pub(super) async fn master(&self) -> Result<Option<(String, u16)>, DialError> {
+    pub(super) async fn master(&self) -> Result<Option<Address>, DialError> {
         let url = &self.settings.url;
         let Some(master) = &url.master else { return Ok(None) };
         let mut last = DialError("no sentinel answers".to_owned());
@@ -167,7 +182,7 @@ impl Dialer {
         Err(last)
     }
 
-    async fn ask_sentinel(&self, host: &str, port: u16, master: &str) -> Result<(String, u16), DialError> {
+    async fn ask_sentinel(&self, host: &str, port: u16, master: &str) -> Result<Address, DialError> {
         let mut ask = redis::cmd("SENTINEL");
         ask.arg("get-master-addr-by-name").arg(master);
         // Sentinels without a password refuse one, and those with one have the servers', of that user or of nobody.
@@ -185,7 +200,7 @@ impl Dialer {
                     continue;
                 }
             };
-            let asked: Result<Option<(String, u16)>, _> = ask.query_async(&mut connection).await;
+            let asked: Result<Option<Address>, _> = ask.query_async(&mut connection).await;
             match asked {
                 Ok(master_at) => {
                     return master_at.ok_or_else(|| DialError(format!("it knows no master `{master}`")));

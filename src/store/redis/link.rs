@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::{error, info, warn};
 
 use super::RedisSettings;
-use super::dial::{DialError, Dialer, Driver, refusal};
+use super::dial::{Address, Commands, DialError, Dialer, refusal};
 use super::scripts;
 use super::shared::{Operation, Outcome, Shared};
 
@@ -80,15 +80,15 @@ async fn keep_connected(shared: Arc<Shared>) {
         let attempt = connected(&shared, &mut dialer).await;
         shared.tried.store(true, Ordering::SeqCst);
         let why = match attempt {
-            Ok((connection, mut driver, dialer)) => {
+            Ok((commands, dialer)) => {
                 shared.count(Operation::Connect, Outcome::Ok);
                 if said.take().is_some() {
                     info!("the store {shown} is back; tokens are shared again");
                 } else {
                     info!("tokens are shared through the store {shown}");
                 }
-                shared.connection.send_replace(Some(connection.clone()));
-                work(&shared, connection, dialer, &mut driver).await
+                shared.connection.send_replace(Some(commands.connection.clone()));
+                work(&shared, commands, dialer).await
             }
             Err(DialError(why)) => {
                 shared.count(Operation::Connect, Outcome::Failed);
@@ -120,18 +120,18 @@ async fn pause_after(began: Instant, pause: &mut Duration) {
 async fn connected<'a>(
     shared: &Shared,
     dialer: &'a mut Option<Dialer>,
-) -> Result<(MultiplexedConnection, Driver, &'a Dialer), DialError> {
+) -> Result<(Commands, &'a Dialer), DialError> {
     let dialer = match dialer {
         Some(dialer) => dialer,
         None => dialer.insert(Dialer::new(shared.settings.clone()).await?),
     };
     let attempt = async {
-        let (mut connection, driver) = dialer.commands().await?;
-        beat(shared, &mut connection).await.map_err(|e| dialer.refused(&e))?;
-        Ok((connection, driver))
+        let mut commands = dialer.commands().await?;
+        beat(shared, &mut commands.connection).await.map_err(|e| dialer.refused(&e))?;
+        Ok(commands)
     };
     let attempt = attempt.await.inspect_err(|_: &DialError| dialer.was_of_no_use());
-    attempt.map(|(connection, driver)| (connection, driver, &*dialer))
+    attempt.map(|commands| (commands, &*dialer))
 }
 
 /// Proves that scripts can write to the store, which they cannot in one that was made a replica, nor in an edition or
@@ -146,12 +146,8 @@ async fn beat(shared: &Shared, connection: &mut MultiplexedConnection) -> Result
 }
 
 /// Goes on until the connection is of no more use; why that is.
-async fn work(
-    shared: &Shared,
-    mut connection: MultiplexedConnection,
-    dialer: &Dialer,
-    driver: &mut Driver,
-) -> String {
+async fn work(shared: &Shared, commands: Commands, dialer: &Dialer) -> String {
+    let Commands { mut connection, mut driver, master } = commands;
     let beats = async {
         loop {
             let broken = timeout(BEAT, shared.broken.notified()).await.is_ok();
@@ -166,23 +162,22 @@ async fn work(
     };
     tokio::select! {
         why = beats => why,
-        why = moved(dialer) => why,
+        why = moved(dialer, master) => why,
         () = driver.ended() => "it closed the connection".to_owned(),
         never = hear(shared, dialer) => match never {},
     }
 }
 
-/// Goes on until the sentinels name another master than at first: the one before may go on taking writes for a while,
-/// and some replicas' with it.
-async fn moved(dialer: &Dialer) -> String {
-    let Ok(Some(first)) = dialer.master().await else { return std::future::pending().await };
+/// Goes on until the sentinels name another master than the one connected to: it may go on taking writes for a while, and
+/// some replicas' with it.
+async fn moved(dialer: &Dialer, connected: Option<Address>) -> String {
+    let Some(connected) = connected else { return std::future::pending().await };
     loop {
         sleep(PING).await;
-        match dialer.master().await {
-            Ok(Some((host, port))) if (&host, port) != (&first.0, first.1) => {
-                return format!("its sentinels name another master, {host}:{port}");
-            }
-            _ => {}
+        if let Ok(Some(named)) = dialer.master().await
+            && named != connected
+        {
+            return format!("its sentinels name another master, {}:{}", named.0, named.1);
         }
     }
 }

@@ -7,7 +7,7 @@ use redis::aio::MultiplexedConnection;
 use tokio::time::timeout;
 
 use super::RedisSettings;
-use super::dial::{DialError, Dialer, Driver, refusal};
+use super::dial::{Commands, DialError, Dialer, Driver, refusal};
 use super::look::{Look, look};
 use super::scripts;
 use crate::secret::Secret;
@@ -41,7 +41,7 @@ impl Probe {
     pub async fn connect(settings: &RedisSettings) -> Result<Self, String> {
         let connected = async {
             let dialer = Dialer::new(settings.clone()).await?;
-            let (mut connection, driver) = dialer.commands().await?;
+            let Commands { mut connection, driver, .. } = dialer.commands().await?;
             let time = redis::cmd("TIME").query_async(&mut connection).await;
             let (clock, _): (u64, u64) = time.map_err(|e| dialer.refused(&e))?;
             Ok(Self { settings: settings.clone(), dialer, connection, _driver: driver, clock })

@@ -1,5 +1,7 @@
 //! A store that sentinels watch over: the master is asked for, and followed in a failover.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -118,7 +120,7 @@ async fn a_sentinel_with_the_servers_password_and_one_that_is_out_of_date_are_de
     // A sentinel that was cut off tells of a server that is the replica now.
     let follower = Redis::with(&["--requirepass", secret, "--masterauth", secret]).await;
     follower.run_as(secret, &format!("REPLICAOF 127.0.0.1 {}", master.port));
-    let stale = stale_sentinel(follower.port).await;
+    let stale = sentinel_that_names(follower.port, follower.port).await;
     for user in ["", "user = \"gateway\"\n"] {
         let store = format!(
             "[store]\nkind = \"redis\"\nurl = \"redis-sentinel://127.0.0.1:{}/main\"\n{user}password = \"{secret}\"\n",
@@ -154,15 +156,33 @@ async fn sentinels_and_their_master_are_asked_over_tls() {
     assert_eq!(fetches(&wechat), 1);
 }
 
-/// Answers each question with the same port.
-async fn stale_sentinel(port: u16) -> std::net::SocketAddr {
+#[tokio::test]
+async fn a_failover_while_the_connection_is_made_is_followed() {
+    let wechat = WeChat::start().await;
+    let (before, after) = (Redis::start().await, Redis::start().await);
+    // The one before takes writes, as one does that the sentinels are cut off from.
+    let sentinel = sentinel_that_names(before.port, after.port).await;
+    let store = format!("[store]\nkind = \"redis\"\nurl = \"redis-sentinel://{sentinel}/main\"\n");
+    let gate = with_admin(&wechat, &store).await;
+    assert_eq!(gate.get(PATH).await.errcode(), 0);
+    until("it writes to the master of now", || {
+        after.says("DBSIZE").parse::<u64>().is_ok_and(|keys| keys > 0)
+    })
+    .await;
+}
+
+/// Answers the first question with one port, all others with the other.
+async fn sentinel_that_names(first: u16, then: u16) -> std::net::SocketAddr {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
+    let asked = Arc::new(AtomicBool::new(false));
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
+            let asked = Arc::clone(&asked);
             tokio::spawn(async move {
-                let (mut chunk, port) = ([0; 1024], port.to_string());
+                let mut chunk = [0; 1024];
                 while stream.read(&mut chunk).await.is_ok_and(|length| length > 0) {
+                    let port = if asked.swap(true, Ordering::SeqCst) { then } else { first }.to_string();
                     let answer = format!("*2\r\n$9\r\n127.0.0.1\r\n${}\r\n{port}\r\n", port.len());
                     stream.write_all(answer.as_bytes()).await.unwrap();
                 }
