@@ -98,7 +98,8 @@ async fn supervise(
             "the token task has panicked, which is a fault in wxgate: please report it; it starts anew in {} s",
             pause.as_secs()
         );
-        if timeout(pause, &mut stopped).await.is_ok() {
+        // It may have panicked while it ended.
+        if stopped.is_terminated() || timeout(pause, &mut stopped).await.is_ok() {
             return latest;
         }
     }

@@ -713,6 +713,20 @@ async fn a_task_that_panics_starts_anew_where_it_was() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_task_that_panics_while_it_ends_gives_its_state_back() {
+    let fake = Fake::new(|n, _| (if n == 1 { 0 } else { 2 }, issued(n)));
+    let (reader, task) = start_with(&TOKEN, &fake, &Arc::default(), faulty_wall);
+    let token = reader.first(LIMIT).await.unwrap();
+    let waiting = tokio::spawn(async move { reader.renew(&token, "/a", LIMIT).await });
+    tokio::time::sleep(secs(1)).await;
+    PANICS.set(1);
+    let state = task.shutdown().await.unwrap();
+    assert_eq!((PANICS.get(), fake.count()), (0, 2), "it panicked when the fetch under way was answered");
+    assert_eq!(state.generation, 1);
+    assert!(matches!(waiting.await.unwrap(), Renewal::Failed));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_task_that_panics_again_and_again_is_started_at_a_bounded_rate() {
     let fake = Fake::healthy();
     PANICS.set(u32::MAX);
