@@ -4,8 +4,9 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
-use super::view::{Account, Fetch, FetchError, Ticket, View};
+use super::view::{Account, Ticket, View};
 use crate::calls::Call;
+use crate::credential::{Fetch, FetchError};
 use crate::errcodes::{Facts, Lang};
 use crate::metrics::look::UpstreamConnections;
 
@@ -51,7 +52,7 @@ fn seconds(time: Option<Duration>) -> Option<u64> {
 }
 
 fn fetch(fetch: &Fetch) -> Value {
-    json!({ "at": time(fetch.at), "reason": fetch.reason, "outcome": fetch.outcome })
+    json!({ "at": time(fetch.at), "reason": fetch.reason.as_str(), "outcome": fetch.outcome.as_str() })
 }
 
 fn fetch_error(error: &FetchError) -> Value {

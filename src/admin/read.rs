@@ -5,21 +5,13 @@ use std::time::SystemTime;
 
 use super::sources::Account;
 use super::view::{self, State};
-use crate::credential::{CredentialState, CredentialStatus, LastError, LastRefresh, Outcome, Reader, Reason};
+use crate::credential::{CredentialState, CredentialStatus, Outcome, Reader, Reason};
 use crate::metrics::look::{Ticket, Token};
 use crate::upstream::BaseUrl;
 
 /// Seconds since 1970.
 pub(super) fn seconds(at: SystemTime) -> f64 {
     at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64()
-}
-
-fn fetch(fetch: &LastRefresh) -> view::Fetch {
-    view::Fetch { at: fetch.at, reason: fetch.reason.as_str(), outcome: fetch.outcome.as_str() }
-}
-
-fn fetch_error(error: &LastError) -> view::FetchError {
-    view::FetchError { at: error.at, errcode: error.errcode, errmsg: error.errmsg.clone() }
 }
 
 fn state(state: CredentialState) -> State {
@@ -39,8 +31,8 @@ fn ticket(status: &CredentialStatus, now: SystemTime) -> view::Ticket {
         generation: status.generation,
         age: status.age(now),
         expires_in: status.expires_in(tokio::time::Instant::now()),
-        last_refresh: status.last_refresh.as_ref().map(fetch),
-        last_error: status.last_error.as_ref().map(fetch_error),
+        last_refresh: status.last_refresh.clone(),
+        last_error: status.last_error.clone(),
     }
 }
 
@@ -60,11 +52,11 @@ pub(super) fn account(account: &Account, now: SystemTime) -> view::Account {
         expires_in: status.and_then(|status| status.expires_in(tokio::time::Instant::now())),
         fetches_today: status.map(|status| u64::from(status.fetches_today(now))),
         quota: status.and_then(|status| status.quota).map(u64::from),
-        last_refresh: status.and_then(|status| status.last_refresh.as_ref()).map(fetch),
-        last_error: status.and_then(|status| status.last_error.as_ref()).map(fetch_error),
+        last_refresh: status.and_then(|status| status.last_refresh.clone()),
+        last_error: status.and_then(|status| status.last_error.clone()),
         tickets: account.tickets.iter().map(|reader| ticket(&reader.status(), now)).collect(),
         certificates: account.certificates.clone(),
-        fetches: fetches.iter().flat_map(|log| &log.recent).map(fetch).collect(),
+        fetches: fetches.iter().flat_map(|log| &log.recent).cloned().collect(),
         second_fetcher: account.token.as_ref().and_then(Reader::second_fetcher),
         upstream: view::Upstream {
             url: shown_url(&account.host.endpoint().base),

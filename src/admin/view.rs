@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use crate::credential::{Fetch, FetchError};
 use crate::errcodes::{self, Entry, Facts, Lang, Product};
 use crate::metrics::look::UpstreamConnections;
 
@@ -169,35 +170,6 @@ pub struct Ticket {
     pub last_refresh: Option<Fetch>,
     /// When asking failed last.
     pub last_error: Option<FetchError>,
-}
-
-/// One fetch of a token.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fetch {
-    /// When its outcome was known.
-    pub at: SystemTime,
-    /// Why it was sent: `start`, `ahead`, `forced`, `retry`, `admin`.
-    pub reason: &'static str,
-    /// What came of it: `ok`, `same`, `failed`, `refused`.
-    pub outcome: &'static str,
-}
-
-impl Fetch {
-    /// Whether it brought a token.
-    pub fn worked(&self) -> bool {
-        matches!(self.outcome, "ok" | "same")
-    }
-}
-
-/// One failed fetch.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FetchError {
-    /// When it failed.
-    pub at: SystemTime,
-    /// WeChat's errcode, -1 for a passing failure.
-    pub errcode: i64,
-    /// WeChat's words, or wxgate's own.
-    pub errmsg: String,
 }
 
 /// A certificate that answers of the API security mode are checked with.

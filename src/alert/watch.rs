@@ -12,6 +12,7 @@ use super::post::Posts;
 use super::{Cause, Robot, Sender};
 use crate::admin::sources::Sources;
 use crate::admin::view::{Account, State, View};
+use crate::credential::Outcome;
 use crate::errcodes::Lang;
 
 /// How often it looks.
@@ -93,13 +94,13 @@ fn problems(view: &View) -> Vec<Problem> {
             |cause, words: [String; 2]| wrong.push(Problem { cause, of: Arc::clone(&account.name), words });
         let last = account.last_refresh.as_ref().map(|fetch| fetch.outcome);
         // A passing failure since does not mean that it would be issued now.
-        let settled = account.fetches.iter().rev().find(|fetch| fetch.outcome != "failed");
-        if settled.is_some_and(|fetch| fetch.outcome == "refused") {
+        let settled = account.fetches.iter().rev().find(|fetch| fetch.outcome != Outcome::Failed);
+        if settled.is_some_and(|fetch| fetch.outcome == Outcome::Refused) {
             say(Cause::Refused, reason(account));
         }
         let ended = matches!(account.state, State::Empty | State::Expired | State::Refused);
         let soon = account.expires_in.is_some_and(|left| left <= SOON);
-        if (ended || soon) && matches!(last, Some("failed" | "refused")) {
+        if (ended || soon) && matches!(last, Some(Outcome::Failed | Outcome::Refused)) {
             let left = account.expires_in.unwrap_or_default().as_secs().div_ceil(60);
             let [zh, en] = reason(account);
             let words = match ended {

@@ -26,9 +26,7 @@ pub use policy::{Policy, TokenApi};
 pub use refresher::TaskSpec;
 pub use refusals::advice;
 pub(crate) use status::beijing_day;
-pub use status::{
-    CredentialState, CredentialStatus, FetchLog, HeldTimes, LastError, LastRefresh, StoreCounts,
-};
+pub use status::{CredentialState, CredentialStatus, Fetch, FetchError, FetchLog, HeldTimes, StoreCounts};
 #[cfg(test)]
 pub(crate) use supervisor::spawn_with;
 pub use supervisor::{Task, spawn};

@@ -30,9 +30,9 @@ pub struct CredentialStatus {
     /// Fetches a day that WeChat allows with this call; `None` where the number means nothing in practice.
     pub quota: Option<u32>,
     /// The last fetch that was answered or failed.
-    pub last_refresh: Option<LastRefresh>,
+    pub last_refresh: Option<Fetch>,
     /// The last failure, kept after later successes.
-    pub last_error: Option<LastError>,
+    pub last_error: Option<FetchError>,
     /// Fetches since this process started, for metrics.
     pub refreshes: BTreeMap<(Reason, Outcome), u64>,
     /// How often its task has been started anew after a fault in wxgate.
@@ -97,7 +97,7 @@ pub struct HeldTimes {
 
 /// One fetch.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LastRefresh {
+pub struct Fetch {
     /// When its outcome was known.
     pub at: SystemTime,
     /// Why it was sent.
@@ -106,11 +106,18 @@ pub struct LastRefresh {
     pub outcome: Outcome,
 }
 
+impl Fetch {
+    /// Whether it brought a token.
+    pub fn worked(&self) -> bool {
+        matches!(self.outcome, Outcome::New | Outcome::Same)
+    }
+}
+
 /// The fetches of the last day, and what was refused, since the task was started.
 #[derive(Debug, Clone, Default)]
 pub struct FetchLog {
     /// Oldest first; no longer ago than a day, and no more than [`FetchLog::KEPT`].
-    pub recent: VecDeque<LastRefresh>,
+    pub recent: VecDeque<Fetch>,
     /// Refused fetches by their errcode's place in [`errcodes::LABELS`].
     pub refused: BTreeMap<usize, u64>,
 }
@@ -122,7 +129,7 @@ impl FetchLog {
     /// Notes the fetch that the status tells of.
     pub(crate) fn note(&mut self, status: &CredentialStatus) {
         let Some(fetch) = &status.last_refresh else { return };
-        let old = |kept: &LastRefresh| {
+        let old = |kept: &Fetch| {
             fetch.at.duration_since(kept.at).is_ok_and(|ago| ago > Duration::from_secs(24 * 60 * 60))
         };
         while self.recent.len() >= Self::KEPT || self.recent.front().is_some_and(old) {
@@ -148,7 +155,7 @@ pub struct StoreCounts {
 
 /// One failed fetch.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LastError {
+pub struct FetchError {
     /// When it failed.
     pub at: SystemTime,
     /// The upstream's errcode, -1 for a passing failure.

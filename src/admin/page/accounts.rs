@@ -6,7 +6,8 @@ use maud::{Markup, html};
 
 use super::words::{clock, day, duration, l, number, outcome, reason, state};
 use crate::admin::json::time;
-use crate::admin::view::{Account, Fetch, State, View};
+use crate::admin::view::{Account, State, View};
+use crate::credential::{Fetch, Reason};
 use crate::errcodes::{Lang, Product};
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -207,7 +208,7 @@ fn mark(x: f64, fetch: &Fetch, lang: Lang) -> Markup {
     html! {
         @if !fetch.worked() {
             svg .cross x=(at) y="50%" overflow="visible" { title { (title) } path d="M-4-4l8 8m0-8l-8 8" {} }
-        } @else if matches!(fetch.reason, "forced" | "admin") {
+        } @else if matches!(fetch.reason, Reason::Forced | Reason::Admin) {
             circle .forced cx=(at) cy="50%" r="4.5" { title { (title) } }
         } @else {
             line .planned x1=(at) x2=(at) y1="15%" y2="85%" { title { (title) } }

@@ -8,7 +8,8 @@ use std::time::{Duration, SystemTime};
 use http::Method;
 
 use super::*;
-use crate::admin::view::{Account, Fetch, FetchError, Phase, Reload, State, Store, Ticket, Upstream};
+use crate::admin::view::{Account, Phase, Reload, State, Store, Ticket, Upstream};
+use crate::credential::{Fetch, FetchError, Outcome, Reason};
 use crate::errcodes::{LABELS, Product};
 use crate::metrics::look::UpstreamConnections;
 use crate::metrics::totals::Times;
@@ -26,10 +27,11 @@ fn ago(secs: u64) -> SystemTime {
 
 fn account(name: &str, state: State) -> Account {
     let valid = state.can_serve() && state != State::None;
-    let planned = (0..13).map(|n| Fetch { at: ago(1500 + n * 6900), reason: "ahead", outcome: "ok" });
+    let planned =
+        (0..13).map(|n| Fetch { at: ago(1500 + n * 6900), reason: Reason::Ahead, outcome: Outcome::New });
     let mut fetches: Vec<_> = planned.collect();
-    fetches.push(Fetch { at: ago(31_000), reason: "forced", outcome: "ok" });
-    fetches.push(Fetch { at: ago(60_000), reason: "retry", outcome: "failed" });
+    fetches.push(Fetch { at: ago(31_000), reason: Reason::Forced, outcome: Outcome::New });
+    fetches.push(Fetch { at: ago(60_000), reason: Reason::Retry, outcome: Outcome::Failed });
     fetches.sort_by_key(|fetch| fetch.at);
     Account {
         name: name.into(),
@@ -69,8 +71,8 @@ fn tickets_are_shown_with_when_they_were_asked_for_and_what_is_wrong() {
         expires_in: secs.map(Duration::from_secs),
         last_refresh: Some(Fetch {
             at: ago(60),
-            reason: "ahead",
-            outcome: if error.is_some() { "refused" } else { "ok" },
+            reason: Reason::Ahead,
+            outcome: if error.is_some() { Outcome::Refused } else { Outcome::New },
         }),
         last_error: error.map(|errcode| FetchError {
             at: ago(60),
@@ -99,8 +101,10 @@ fn tickets_are_shown_with_when_they_were_asked_for_and_what_is_wrong() {
 fn refused(name: &str) -> Account {
     let mut account = account(name, State::Refused);
     account.generation = Some(0);
-    account.fetches =
-        (0..20).map(|n| Fetch { at: ago(40 + n * 60), reason: "retry", outcome: "refused" }).rev().collect();
+    account.fetches = (0..20)
+        .map(|n| Fetch { at: ago(40 + n * 60), reason: Reason::Retry, outcome: Outcome::Refused })
+        .rev()
+        .collect();
     account.last_refresh = account.fetches.last().cloned();
     account.last_error = Some(FetchError {
         at: ago(40),
@@ -223,7 +227,7 @@ fn all() -> Vec<(&'static str, View, Vec<Minute>, Vec<Call>)> {
         errcode: -1,
         errmsg: "the WeChat API did not answer within 30 s".to_owned(),
     });
-    stale.last_refresh = Some(Fetch { at: ago(5), reason: "ahead", outcome: "failed" });
+    stale.last_refresh = Some(Fetch { at: ago(5), reason: Reason::Ahead, outcome: Outcome::Failed });
     let mut evil = refused("main");
     evil.last_error = Some(FetchError {
         at: ago(9),

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use maud::{Markup, html};
 
 use crate::admin::view::State;
+use crate::credential::{Outcome, Reason};
 use crate::errcodes::Lang;
 
 /// The text of this language.
@@ -96,24 +97,22 @@ pub(super) fn state(lang: Lang, state: State) -> &'static str {
     }
 }
 
-pub(super) fn reason(lang: Lang, reason: &str) -> &'static str {
+pub(super) fn reason(lang: Lang, reason: Reason) -> &'static str {
     match reason {
-        "start" => l(lang, "first fetch", "首次获取"),
-        "ahead" => l(lang, "ahead of the end", "到期前续期"),
-        "forced" => l(lang, "the token was refused", "凭据被拒绝"),
-        "retry" => l(lang, "after a failure", "失败后重试"),
-        "admin" => l(lang, "by hand", "手动刷新"),
-        "peer" => l(lang, "by another replica", "其他副本获取"),
-        _ => l(lang, "another reason", "其他原因"),
+        Reason::Start => l(lang, "first fetch", "首次获取"),
+        Reason::Ahead => l(lang, "ahead of the end", "到期前续期"),
+        Reason::Forced => l(lang, "the token was refused", "凭据被拒绝"),
+        Reason::Retry => l(lang, "after a failure", "失败后重试"),
+        Reason::Admin => l(lang, "by hand", "手动刷新"),
     }
 }
 
-pub(super) fn outcome(lang: Lang, outcome: &str) -> &'static str {
+pub(super) fn outcome(lang: Lang, outcome: Outcome) -> &'static str {
     match outcome {
-        "ok" => l(lang, "a new token", "取得新凭据"),
-        "same" => l(lang, "the same token again", "仍为原凭据"),
-        "failed" => l(lang, "failed", "失败"),
-        _ => l(lang, "refused by WeChat", "被微信拒绝"),
+        Outcome::New => l(lang, "a new token", "取得新凭据"),
+        Outcome::Same => l(lang, "the same token again", "仍为原凭据"),
+        Outcome::Failed => l(lang, "failed", "失败"),
+        Outcome::Refused => l(lang, "refused by WeChat", "被微信拒绝"),
     }
 }
 

@@ -1,7 +1,9 @@
 //! What is wrong, of what the admin listener shows.
 
 use super::*;
-use crate::admin::view::{Fetch, FetchError, Phase, Reload, Store, Upstream};
+use crate::admin::view::{Phase, Reload, Store, Upstream};
+use crate::credential::Outcome::{Failed, New, Refused};
+use crate::credential::{Fetch, FetchError, Reason};
 use crate::errcodes::Product;
 
 fn now() -> SystemTime {
@@ -9,16 +11,16 @@ fn now() -> SystemTime {
 }
 
 /// An account whose last fetches ended so, a minute apart, and whose token lives for so long.
-fn account(outcomes: &[&'static str], left: Option<u64>) -> Account {
+fn account(outcomes: &[Outcome], left: Option<u64>) -> Account {
     let ago = |n: usize| now() - Duration::from_secs(60 * (outcomes.len() - n) as u64);
     let fetches: Vec<_> = outcomes
         .iter()
         .enumerate()
-        .map(|(n, outcome)| Fetch { at: ago(n), reason: "ahead", outcome })
+        .map(|(n, &outcome)| Fetch { at: ago(n), reason: Reason::Ahead, outcome })
         .collect();
     let error = fetches.iter().rev().find(|fetch| !fetch.worked()).map(|fetch| {
         let (errcode, errmsg) = match fetch.outcome {
-            "refused" => (40125, "invalid appsecret"),
+            Refused => (40125, "invalid appsecret"),
             _ => (-1, "cannot connect"),
         };
         FetchError { at: fetch.at, errcode, errmsg: errmsg.to_owned() }
@@ -31,7 +33,7 @@ fn account(outcomes: &[&'static str], left: Option<u64>) -> Account {
         state: match left {
             Some(left) if left > 300 => State::Fresh,
             Some(_) => State::Stale,
-            None if outcomes.last() == Some(&"refused") => State::Refused,
+            None if outcomes.last() == Some(&Refused) => State::Refused,
             None => State::Expired,
         },
         generation: Some(3),
@@ -81,34 +83,34 @@ fn causes(account: Account, store_up: bool) -> Vec<&'static str> {
 #[test]
 fn what_is_wrong_with_an_account() {
     for (outcomes, left, right) in [
-        (&["ok"][..], Some(7000), &[][..]),
+        (&[New][..], Some(7000), &[][..]),
         // A renewal is due and has not been tried yet.
-        (&["ok"], Some(299), &[]),
-        (&["ok", "failed"], Some(400), &[]),
-        (&["ok", "failed"], Some(300), &["expires"]),
-        (&["failed"], None, &["expires"]),
-        (&["ok", "refused"], Some(400), &["refused"]),
-        (&["ok", "refused"], Some(200), &["refused", "expires"]),
-        (&["refused"], None, &["refused", "expires"]),
+        (&[New], Some(299), &[]),
+        (&[New, Failed], Some(400), &[]),
+        (&[New, Failed], Some(300), &["expires"]),
+        (&[Failed], None, &["expires"]),
+        (&[New, Refused], Some(400), &["refused"]),
+        (&[New, Refused], Some(200), &["refused", "expires"]),
+        (&[Refused], None, &["refused", "expires"]),
         // It would still be refused, as far as is known.
-        (&["refused", "failed"], None, &["refused", "expires"]),
-        (&["refused", "failed", "ok"], Some(7200), &[]),
+        (&[Refused, Failed], None, &["refused", "expires"]),
+        (&[Refused, Failed, New], Some(7200), &[]),
         // Asking is under way for the first time.
         (&[], None, &[]),
     ] {
         assert_eq!(causes(account(outcomes, left), true), right, "{outcomes:?} {left:?}");
     }
-    let mut other = account(&["ok"], Some(7000));
+    let mut other = account(&[New], Some(7000));
     for (ago, right) in [(0, &["other-fetcher"][..]), (1199, &["other-fetcher"]), (1200, &[])] {
         other.second_fetcher = Some(now() - Duration::from_secs(ago));
         assert_eq!(causes(other.clone(), true), right, "{ago}");
     }
-    assert_eq!(causes(account(&["ok"], Some(7000)), false), ["store"]);
+    assert_eq!(causes(account(&[New], Some(7000)), false), ["store"]);
 }
 
 #[test]
 fn each_problem_says_what_and_why_in_both_languages() {
-    let refused = problems(&view(account(&["refused"], Some(200)), true));
+    let refused = problems(&view(account(&[Refused], Some(200)), true));
     let [zh, en] = &refused[0].words;
     assert!(
         zh.starts_with("40125 invalid appsecret。") && en.starts_with("40125 invalid appsecret. "),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
-use crate::credential::status::{LastError, LastRefresh, beijing_day};
+use crate::credential::status::{Fetch, FetchError, beijing_day};
 use crate::credential::types::{Outcome, Reason};
 
 /// The books of one credential.
@@ -11,8 +11,8 @@ use crate::credential::types::{Outcome, Reason};
 pub(super) struct Ledger {
     day: i64,
     fetches: u32,
-    pub(super) last_refresh: Option<LastRefresh>,
-    pub(super) last_error: Option<LastError>,
+    pub(super) last_refresh: Option<Fetch>,
+    pub(super) last_error: Option<FetchError>,
     pub(super) refreshes: BTreeMap<(Reason, Outcome), u64>,
 }
 
@@ -44,12 +44,12 @@ impl Ledger {
 
     /// A fetch is over.
     pub(super) fn settle(&mut self, reason: Reason, outcome: Outcome, now: SystemTime) {
-        self.last_refresh = Some(LastRefresh { at: now, reason, outcome });
+        self.last_refresh = Some(Fetch { at: now, reason, outcome });
         *self.refreshes.entry((reason, outcome)).or_default() += 1;
     }
 
     /// It failed.
     pub(super) fn failed(&mut self, errcode: i64, errmsg: String, now: SystemTime) {
-        self.last_error = Some(LastError { at: now, errcode, errmsg });
+        self.last_error = Some(FetchError { at: now, errcode, errmsg });
     }
 }
