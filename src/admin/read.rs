@@ -7,7 +7,6 @@ use super::sources::Account;
 use super::view::{self, State};
 use crate::credential::{CredentialState, CredentialStatus, Outcome, Reader, Reason};
 use crate::metrics::look::{Ticket, Token};
-use crate::upstream::BaseUrl;
 
 /// Seconds since 1970.
 pub(super) fn seconds(at: SystemTime) -> f64 {
@@ -59,21 +58,14 @@ pub(super) fn account(account: &Account, now: SystemTime) -> view::Account {
         fetches: fetches.iter().flat_map(|log| &log.recent).cloned().collect(),
         second_fetcher: account.token.as_ref().and_then(Reader::second_fetcher),
         upstream: view::Upstream {
-            url: shown_url(&account.host.endpoint().base),
-            in_use: shown_url(account.host.base_in_use()),
+            url: account.host.endpoint().base.shortest(),
+            in_use: account.host.base_in_use().shortest(),
             tls_expires_at: account.host.certificate().map(|shown| shown.ends),
         },
         prefix: account.prefix.clone(),
         host: account.host_name.clone(),
         paths: account.paths.clone(),
     }
-}
-
-/// Without the port that the scheme has anyway.
-fn shown_url(base: &BaseUrl) -> String {
-    let usual = if base.is_tls() { ":443" } else { ":80" };
-    let url = base.to_string();
-    url.strip_suffix(usual).unwrap_or(&url).to_owned()
 }
 
 /// What metrics tell of an account.
@@ -94,7 +86,7 @@ pub(super) fn token(account: &Account, shown: &view::Account) -> Token {
         hosts: account
             .host
             .endpoints()
-            .map(|endpoint| (shown_url(&endpoint.base), endpoint.base == *account.host.base_in_use()))
+            .map(|endpoint| (endpoint.base.shortest(), endpoint.base == *account.host.base_in_use()))
             .collect(),
         host_changes: account.host.changes(),
         refreshes: status.iter().flat_map(|status| refreshes(status)).collect(),

@@ -11,7 +11,6 @@ use super::{Product, SigningKeys, account, pem, secret, upstream};
 use crate::proxy::route::{PathPattern, table_of};
 use crate::proxy::signing::keys::{PlatformCertificate, PrivateKey, SymmetricKey, is_number};
 use crate::tls::Pem;
-use crate::upstream::BaseUrl;
 
 const NUMBER_WANTED: &str = r#"the number that the console shows, like "fa05fe1e5bcc79b81ad5ad4b58acf787""#;
 
@@ -64,7 +63,8 @@ pub(super) fn read<'r>(
             private_key_number,
             private_key,
             certificates,
-            url: without_port(&url),
+            // As it is signed.
+            url: url.shortest(),
             paths,
         }),
         _ => None,
@@ -79,13 +79,6 @@ impl Signing<'_> {
         self.table.finish_with(&[("paths", paths.collect())]);
         self.keys
     }
-}
-
-/// The URL as it is signed: without the scheme's usual port.
-fn without_port(url: &BaseUrl) -> String {
-    let usual = if url.is_tls() { ":443" } else { ":80" };
-    let url = url.to_string();
-    url.strip_suffix(usual).unwrap_or(&url).to_owned()
 }
 
 /// One of WeChat's names for an algorithm; the other one is refused in words of its own.

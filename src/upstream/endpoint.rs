@@ -46,10 +46,22 @@ impl BaseUrl {
 
     /// The value of the `Host` field: the port only where it is not the scheme's own.
     pub fn host_header(&self) -> HeaderValue {
+        HeaderValue::try_from(self.authority()).expect("what TLS can verify is visible ASCII")
+    }
+
+    /// As people write it: `https://host`, and the port only where it is not the scheme's own.
+    pub fn shortest(&self) -> String {
+        format!("{}://{}", self.scheme(), self.authority())
+    }
+
+    fn authority(&self) -> String {
         let usual = if self.tls { 443 } else { 80 };
         let host = Bracketed(&self.host);
-        let text = if self.port == usual { host.to_string() } else { format!("{host}:{}", self.port) };
-        HeaderValue::try_from(text).expect("what TLS can verify is visible ASCII")
+        if self.port == usual { host.to_string() } else { format!("{host}:{}", self.port) }
+    }
+
+    fn scheme(&self) -> &'static str {
+        if self.tls { "https" } else { "http" }
     }
 
     /// The name that the certificate must be for.
@@ -60,8 +72,7 @@ impl BaseUrl {
 
 impl fmt::Display for BaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = if self.tls { "https" } else { "http" };
-        write!(f, "{scheme}://{}:{}", Bracketed(&self.host), self.port)
+        write!(f, "{}://{}:{}", self.scheme(), Bracketed(&self.host), self.port)
     }
 }
 
@@ -127,6 +138,7 @@ mod tests {
         ] {
             let url = BaseUrl::new(tls, host, port).unwrap();
             assert_eq!((url.to_string().as_str(), url.host_header()), (base, header.parse().unwrap()));
+            assert_eq!(url.shortest(), format!("{}://{header}", if tls { "https" } else { "http" }));
         }
         assert_eq!(BaseUrl::new(true, "[::1]", 443), None);
         assert_eq!(BaseUrl::new(true, "a b", 443), None);
