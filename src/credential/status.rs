@@ -71,19 +71,6 @@ pub enum CredentialState {
     Refused,
 }
 
-impl CredentialState {
-    /// The word in `/status`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Empty => "empty",
-            Self::Fresh => "fresh",
-            Self::Stale => "stale",
-            Self::Expired => "expired",
-            Self::Refused => "refused",
-        }
-    }
-}
-
 /// The times of a valid token.
 #[derive(Debug, Clone)]
 pub struct HeldTimes {
