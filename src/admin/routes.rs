@@ -39,7 +39,7 @@ pub struct Row {
 }
 
 /// Every route there is.
-pub const ROUTES: [Row; 11] = [
+pub static ROUTES: [Row; 11] = [
     row(Method::GET, "/livez", Route::Live),
     row(Method::GET, "/healthz", Route::Live),
     row(Method::GET, "/readyz", Route::Ready),
@@ -70,9 +70,8 @@ pub enum Found<'p> {
 
 /// Finds the route of a request.
 pub fn find<'p>(method: &Method, path: &'p str) -> Found<'p> {
-    static TABLE: [Row; 11] = ROUTES;
     let mut other = None;
-    for row in &TABLE {
+    for row in &ROUTES {
         let Some(account) = matches(row.path, path) else { continue };
         if row.method == *method || (row.method == Method::GET && *method == Method::HEAD) {
             return Found::Route(row.route, account);

@@ -9,7 +9,7 @@ use crate::support::gate::Settings;
 
 fn paths() -> impl Iterator<Item = (String, String)> {
     let path = |path: &str| path.replace("{account}", "main");
-    let real = ROUTES.into_iter().map(move |row| (row.method.to_string(), path(row.path)));
+    let real = ROUTES.iter().map(move |row| (row.method.to_string(), path(row.path)));
     // What is not there is not told to strangers either.
     let others =
         [("GET", "/nothing"), ("PUT", "/status"), ("DELETE", "/accounts/main"), ("OPTIONS", "/reload")];
@@ -47,7 +47,7 @@ async fn every_route_asks_for_the_key_and_a_known_host() {
     }
     assert_eq!(fake.calls(), 0);
     // With key and Host each is there.
-    for row in ROUTES {
+    for row in &ROUTES {
         let path = row.path.replace("{account}", "main");
         let answer = ask(&gate, row.method.as_str(), &path, &["Host: localhost", &shown], "").await;
         assert!(!matches!(answer.status, 401 | 403 | 404 | 405), "{path}: {answer:?}");
