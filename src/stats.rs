@@ -129,6 +129,11 @@ impl RequestStats {
     }
 }
 
+/// With three digits behind the point, as the access line and the admin listener tell times.
+pub fn milliseconds(time: Duration) -> f64 {
+    time.as_micros() as f64 / 1000.0
+}
+
 /// The part of a path that may be kept: up to its first `=`.
 ///
 /// A caller that forgets the `?`, or encodes it, makes its token or secret a part of the path.

@@ -16,12 +16,12 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::answer::{Answer, json_answer, no_account, refusal};
-use super::json as shapes;
 use super::parameters::language;
 use super::sources::Sources;
 use crate::errcodes::{self, Facts};
 use crate::listener::CallerBody;
 use crate::proxy::{ConsoleAnswer, ConsoleCall};
+use crate::stats::milliseconds;
 
 /// The largest body of a request: a console call.
 const MAX_BODY: usize = 2 << 20;
@@ -80,7 +80,7 @@ pub(super) async fn answer(
                 "headers": fields(&head.headers),
                 "errcode": errcode,
                 "attempts": attempts,
-                "ms": shapes::milliseconds(began.elapsed()),
+                "ms": milliseconds(began.elapsed()),
                 "explain": explain,
             });
             match std::str::from_utf8(&body) {

@@ -9,6 +9,7 @@ use crate::calls::Call;
 use crate::credential::{Fetch, FetchError};
 use crate::errcodes::{Facts, Lang};
 use crate::metrics::look::UpstreamConnections;
+use crate::stats::milliseconds;
 
 /// A time in RFC 3339, UTC, whole seconds.
 pub fn time(at: SystemTime) -> String {
@@ -132,9 +133,4 @@ pub fn calls<'v>(calls: &[Call], lang: Lang, appid: impl Fn(&str) -> Option<&'v 
         })
     };
     json!({ "calls": calls.iter().map(call).collect::<Vec<_>>() })
-}
-
-/// With three digits behind the point, as in the access line.
-pub(super) fn milliseconds(time: Duration) -> f64 {
-    time.as_micros() as f64 / 1000.0
 }

@@ -2,9 +2,7 @@
 //!
 //! Its keys are part of the product; `tests/it/command_line/log.rs` has each of them.
 
-use std::time::Duration;
-
-use crate::stats::RequestStats;
+use crate::stats::{RequestStats, milliseconds};
 
 /// Writes the line of a request whose answer is over.
 pub fn log_request(stats: &RequestStats) {
@@ -28,9 +26,4 @@ pub fn log_request(stats: &RequestStats) {
         trace_id = stats.trace_id.as_deref(),
         error = stats.error().as_deref(),
     );
-}
-
-/// With three digits behind the point.
-fn milliseconds(time: Duration) -> f64 {
-    time.as_micros() as f64 / 1000.0
 }

@@ -8,11 +8,11 @@ use maud::{Markup, html};
 use super::words::{l, number, percent, prose};
 use super::{Data, moment};
 use crate::admin::history::{Minute, is_unnamed};
-use crate::admin::json::milliseconds;
 use crate::admin::view::View;
 use crate::calls::Call;
 use crate::errcodes::{Facts, Lang};
 use crate::metrics::look::UpstreamConnections;
+use crate::stats::milliseconds;
 
 /// Callers that are shown; the rest is in the metrics.
 const CALLERS: usize = 12;
