@@ -81,15 +81,7 @@ impl<P: 'static> Handler<P> for Server {
     fn handle(&self, request: Request<CallerBody>, _: P) -> impl Future<Output = Answer> + use<P> {
         let server = self.clone();
         let (parts, body) = request.into_parts();
-        async move {
-            let mut answer = server.answer(&parts, body).await;
-            if parts.method == Method::HEAD {
-                let length = http_body::Body::size_hint(answer.body()).exact().unwrap_or(0);
-                answer.headers_mut().insert(header::CONTENT_LENGTH, length.into());
-                *answer.body_mut() = Full::default();
-            }
-            answer
-        }
+        async move { server.answer(&parts, body).await }
     }
 
     fn reject(&self, rejection: Rejection, _: P) -> Answer {

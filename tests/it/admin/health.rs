@@ -2,10 +2,11 @@
 
 use serde_json::json;
 
-use super::support::{addr, admin, get, json, ready, with};
+use super::support::{addr, admin, field, get, json, ready, with};
 use crate::support::fake::{Fake, Reply};
 use crate::support::gate::Settings;
 use crate::support::https::{Connection, request};
+use crate::support::raw::Raw;
 use crate::support::until::until_async;
 
 fn two_accounts() -> Settings {
@@ -58,6 +59,18 @@ async fn one_account_that_can_serve_is_enough_unless_more_is_asked() {
     }
     let one = json(&get(&gate, &format!("/readyz?account={good}")).await);
     assert_eq!(one, json!({"ready": true, "accounts": [{"name": good, "state": "fresh", "reason": null}]}));
+}
+
+#[tokio::test]
+async fn head_is_answered_with_the_length_and_without_the_body() {
+    let fake = Fake::answering(|_| Reply::json("{}")).await;
+    let gate = admin(&fake.url()).await;
+    let mut connection = Raw::to(addr(&gate)).await;
+    for _ in 0..2 {
+        let answer = connection.ask("HEAD /livez HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+        assert_eq!((answer.status, field(&answer, "content-length")), (200, Some("3")), "{answer:?}");
+    }
+    assert_eq!(connection.ask("GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n").await.text(), "ok\n");
 }
 
 #[tokio::test]
