@@ -1,8 +1,9 @@
 //! Who may ask the admin listener: one decision before every route.
 //!
-//! Pure. A key against strangers, `Host` against DNS rebinding (a page of an attacker's whose name suddenly leads to
-//! this listener), `Origin` and `Sec-Fetch-Site` against forms that a foreign page posts with the operator's own
-//! browser. The probes alone are open, for load balancers send neither a key nor a known name.
+//! A key against strangers, `Host` against DNS rebinding (a page of an attacker's whose name suddenly leads to this
+//! listener), `Origin` and `Sec-Fetch-Site` against forms that a foreign page posts with the operator's own browser. The
+//! probes alone are open, for load balancers send neither a key nor a known name. It asks the system no more than whether
+//! an address is one of this machine's, where the listener is on all of them.
 
 use std::net::{IpAddr, SocketAddr};
 

@@ -3,8 +3,7 @@
 //! It looks at what the admin listener shows, every few seconds, on the control thread: no request and no token task
 //! knows of it. `decide.rs` says which message is due for a robot (pure), `post.rs` keeps to one at a time for each robot,
 //! `text.rs` says what messages say and look like (pure), `sign.rs` signs them where a robot demands it (pure), `send.rs`
-//! sends them. A robot's URL holds its key: it goes to that service
-//! over verified TLS and nowhere else.
+//! sends them. A robot's URL holds its key: it goes to that service over verified TLS and nowhere else.
 
 mod decide;
 mod post;

@@ -311,15 +311,14 @@ impl Refresher {
         }
     }
 
-    /// Sends the fetch that was asked for. A process that is killed before its answer has spent it all the same, so one in
-    /// forced mode waits until that is stored.
+    /// Sends the fetch that was asked for. A process that is killed before the answer has spent the fetch all the same: one
+    /// in forced mode, of which there are 20 a day, waits until it is stored as spent. The other calls have quotas far
+    /// above what a restart could forget.
     fn send(&mut self, mode: FetchMode) {
         let Some(grant) = self.granted.take() else { return };
         let Surroundings { issuer, store, wall, .. } = self.around.clone();
         let over = self.machine.generation();
         let (booked, written) = oneshot::channel();
-        // A process killed between sending and writing would send more than 20 a day after a restart.
-        // The other calls have quotas far above what a restart could forget.
         self.booked = (mode == FetchMode::Forced).then_some(booked);
         self.unsaved = true;
         self.flight = Some(tokio::spawn(async move {

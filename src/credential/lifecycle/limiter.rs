@@ -2,9 +2,8 @@
 //!
 //! Callers choose paths, so those without an accepted call in the last hour have a share of their own in both:
 //! whoever makes up paths cannot empty them. A path that is accepted after all gives back what it took of the share.
-//! All runs on the monotonic clock; the wall clock is only in what is
-//! stored. A wall clock that was set back never hands out more than there is, one that was set forward at most fills
-//! the bucket. No fetch in here.
+//! All runs on the monotonic clock; the wall clock is only in what is stored. A wall clock that was set back never hands
+//! out more than there is, one that was set forward at most fills the bucket. No fetch in here.
 
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -1,8 +1,8 @@
 //! The bytes of an HTTP/2 connection, between the caller and h2.
 //!
-//! What has been read before goes first. A caller that reads nothing is cut off, and one that does not bring a head to
-//! its end, behind which nothing else can come; one that floods is read slowly. What
-//! its frames are, [`super::frames`] says.
+//! What has been read before goes first. A caller that reads nothing is cut off, and so is one that does not bring a head
+//! to its end, behind which nothing else can come; one that floods is read slowly. [`super::frames`] says what its frames
+//! are.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
