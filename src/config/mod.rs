@@ -172,11 +172,9 @@ impl Config {
         }
     }
 
-    /// The environment alone, whatever files there are: for `wxgate demo` and for tests.
-    ///
-    /// # Errors
-    /// As [`Config::load`].
-    pub fn from_environment(env: Env<'_>) -> Result<Loaded, ConfigErrors> {
+    /// The environment alone, whatever files there are.
+    #[cfg(test)]
+    fn from_environment(env: Env<'_>) -> Result<Loaded, ConfigErrors> {
         environment::load(&Files::default(), env)
     }
 
