@@ -17,6 +17,8 @@ use crate::config::{DEFAULT_FILE, Loader, appid, appsecret};
 
 /// The file of the secret, beside the configuration.
 const SECRET_FILE: &str = "appsecret";
+/// The longest answer, in bytes, with its line end.
+const LONGEST_LINE: usize = 4096;
 
 /// Why nothing, or not everything, was written.
 #[derive(Debug, thiserror::Error)]
@@ -104,10 +106,15 @@ fn create(path: &Path, mode: u32, lines: &str) -> Result<(), InitError> {
 fn ask(input: &mut dyn BufRead, out: &mut dyn Write, question: &str) -> Result<Zeroizing<String>, InitError> {
     let asked = out.write_all(question.as_bytes()).and_then(|()| out.flush());
     asked.map_err(|error| InitError::System("cannot ask", error))?;
-    let mut line = Zeroizing::new(String::with_capacity(4096));
-    let read = io::Read::take(input, 4095).read_line(&mut line);
+    // It never grows, which would leave a copy behind.
+    let mut line = Zeroizing::new(String::with_capacity(LONGEST_LINE));
+    let read = io::Read::take(input, LONGEST_LINE as u64).read_line(&mut line);
     match read.map_err(|error| InitError::System("cannot read the answer", error))? {
         0 => Err(InitError::Answer("no answer on stdin".to_owned())),
+        // What is left of it would be taken for the next answer.
+        LONGEST_LINE if !line.ends_with('\n') => {
+            Err(InitError::Answer("the answer is far too long".to_owned()))
+        }
         _ => Ok(line),
     }
 }
@@ -171,6 +178,8 @@ mod tests {
             ("wx1\n", "no answer"),
             ("wx1\n\n", "the secret is empty"),
             ("wx1\ntwo words\n", "visible ASCII"),
+            (&format!("wx1\n{}\n", "s".repeat(5000)), "far too long"),
+            (&format!("wx1{}\nsecret\n", " ".repeat(5000)), "far too long"),
         ] {
             let dir = tempfile::tempdir().unwrap();
             let error = answered(dir.path(), answers).unwrap_err();
