@@ -205,15 +205,12 @@ async fn heard(shared: &Shared, dialer: &Dialer) -> Result<(), DialError> {
     let subscribed = timeout(limit, messages.subscribe(shared.channel())).await.map_err(|_| late())?;
     subscribed.map_err(|e| DialError(refusal(&e)))?;
     // What was published before is not told any more.
-    shared.listeners().values().for_each(|listener| listener.notify_one());
+    shared.tell_all();
     let (mut sink, mut stream) = messages.split();
     loop {
         match timeout(PING, stream.next()).await {
             Ok(Some(message)) => {
-                let key = String::from_utf8_lossy(message.get_payload_bytes()).into_owned();
-                if let Some(listener) = shared.listeners().get(&key) {
-                    listener.notify_one();
-                }
+                shared.tell(&String::from_utf8_lossy(message.get_payload_bytes()));
             }
             Ok(None) => return Err(DialError("it closed the connection for news".to_owned())),
             Err(_) => {

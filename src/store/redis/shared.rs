@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
 use redis::aio::MultiplexedConnection;
@@ -76,8 +76,8 @@ pub(super) struct Shared {
     pub(super) tried: AtomicBool,
     /// A command found the connection useless.
     pub(super) broken: Notify,
-    /// Each account's key, and whom to tell of news under it.
-    listeners: Mutex<HashMap<String, Arc<Notify>>>,
+    /// Each account's key, and whom to tell of news under it, for as long as anybody listens.
+    listeners: Mutex<HashMap<String, Weak<Notify>>>,
     /// The store's clock at a moment of ours.
     clock: Mutex<Option<(SystemTime, Instant)>>,
     /// That it differs from this machine's has been said.
@@ -126,11 +126,31 @@ impl Shared {
         let _ = timeout(FIRST_CONNECTION, over).await;
     }
 
+    /// What is told of news under this key, until it is dropped.
     pub(super) fn listen(&self, key: &str) -> Arc<Notify> {
-        Arc::clone(self.listeners().entry(key.to_owned()).or_default())
+        let mut listeners = self.listeners();
+        if let Some(listener) = listeners.get(key).and_then(Weak::upgrade) {
+            return listener;
+        }
+        // Accounts that a reload took away.
+        listeners.retain(|_, listener| listener.strong_count() > 0);
+        let listener = Arc::default();
+        listeners.insert(key.to_owned(), Arc::downgrade(&listener));
+        listener
     }
 
-    pub(super) fn listeners(&self) -> MutexGuard<'_, HashMap<String, Arc<Notify>>> {
+    /// There is news under this key.
+    pub(super) fn tell(&self, key: &str) {
+        let listener = self.listeners().get(key).and_then(Weak::upgrade);
+        listener.inspect(|listener| listener.notify_one());
+    }
+
+    /// There may be news under each key.
+    pub(super) fn tell_all(&self) {
+        self.listeners().values().filter_map(Weak::upgrade).for_each(|listener| listener.notify_one());
+    }
+
+    fn listeners(&self) -> MutexGuard<'_, HashMap<String, Weak<Notify>>> {
         self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -234,9 +254,8 @@ mod tests {
     use super::super::StoreUrl;
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn a_renewal_does_not_wait_behind_other_commands() {
-        let settings = RedisSettings {
+    fn shared() -> Shared {
+        Shared::new(RedisSettings {
             url: StoreUrl::parse("redis://127.0.0.1").unwrap(),
             user: None,
             password: None,
@@ -244,8 +263,30 @@ mod tests {
             identity: None,
             key_prefix: String::new(),
             timeout: Duration::from_millis(300),
-        };
-        let shared = Shared::new(settings);
+        })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn news_is_told_to_all_who_listen_and_nothing_is_kept_of_the_others() {
+        let shared = shared();
+        let (before, after) = (shared.listen("a"), shared.listen("a"));
+        drop(before);
+        let other = shared.listen("b");
+        shared.tell("a");
+        shared.tell("c");
+        assert!(timeout(Duration::ZERO, after.notified()).await.is_ok());
+        assert!(timeout(Duration::ZERO, other.notified()).await.is_err());
+        shared.tell_all();
+        assert!(timeout(Duration::ZERO, other.notified()).await.is_ok());
+        for n in 0..100 {
+            drop(shared.listen(&format!("of reload {n}")));
+        }
+        assert!(shared.listeners().len() <= 3, "{}", shared.listeners().len());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_renewal_does_not_wait_behind_other_commands() {
+        let shared = shared();
         let _others = shared.at_once.acquire_many(AT_ONCE as u32).await.unwrap();
         let soon = Duration::from_secs(1);
         let cmd = redis::cmd("TIME");
