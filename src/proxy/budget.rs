@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::refusal::Refusal;
 use super::settings::Caller;
 
 /// Shares of configured callers, in their order; further ones use them a second time.
@@ -43,19 +44,18 @@ pub(super) enum Exhausted {
     Own,
 }
 
-impl Exhausted {
-    /// What happened and what to do.
-    pub(super) fn text(self) -> &'static str {
-        match self {
-            Self::All => {
+impl From<Exhausted> for Refusal {
+    fn from(exhausted: Exhausted) -> Self {
+        Self::Busy(match exhausted {
+            Exhausted::All => {
                 "too many request bodies without a length are held at this moment; try again, send a Content-Length, \
                  or raise limits.replay_total"
             }
-            Self::Own => {
+            Exhausted::Own => {
                 "this caller has too many request bodies without a length under way; try again, send a \
                  Content-Length, or raise limits.replay_total, of which a caller may hold half"
             }
-        }
+        })
     }
 }
 

@@ -57,8 +57,7 @@ impl Buffered {
     pub fn whole(body: &Bytes, share: Share) -> Result<Self, Refusal> {
         let mut held = Held::new(share);
         if !body.is_empty() {
-            held.push(body, true, &mut BytesMut::new())
-                .map_err(|exhausted| Refusal::Busy(exhausted.text()))?;
+            held.push(body, true, &mut BytesMut::new())?;
         }
         Ok(Self::Whole(held))
     }
@@ -98,7 +97,7 @@ impl Buffered {
     /// [`Refusal::Busy`] when it does not fit into `replay_total`.
     pub fn replaced(mut self, body: Vec<u8>) -> Result<Self, Refusal> {
         if let Self::Whole(held) = &mut self {
-            held.share.reserve(body.len()).map_err(|exhausted| Refusal::Busy(exhausted.text()))?;
+            held.share.reserve(body.len())?;
             held.share.give_back(held.length);
             (held.length, held.chunks) = (body.len(), vec![body.into()]);
         }
@@ -276,7 +275,7 @@ pub async fn buffer(mut body: CallerBody, limits: BodyLimits, share: Share) -> R
         }
         let last = body.is_end_stream();
         if let Err(exhausted) = held.push(&chunk, last, &mut tail) {
-            let Some(length) = length else { return Err(Refusal::Busy(exhausted.text())) };
+            let Some(length) = length else { return Err(exhausted.into()) };
             held.flush(&mut tail);
             // The chunk that did not fit is passed on with what was read, and not counted: it is one read.
             held.chunks.push(chunk);
