@@ -59,13 +59,14 @@ pub fn authorize<'c>(
         known = true;
         match requested {
             Some(requested) if requested.asks_for_token => {
+                if !may_use_account(caller, requested) {
+                    continue;
+                }
                 // Of several that fit, one that may have the real token speaks for the others.
-                if may_use_account(caller, requested) && caller.real_token {
+                if caller.real_token {
                     return Ok(Some(caller));
                 }
-                if may_use_account(caller, requested) {
-                    asks_for_placeholder.get_or_insert(caller);
-                }
+                asks_for_placeholder.get_or_insert(caller);
             }
             Some(requested) if !may(caller, requested) => {}
             _ => return Ok(Some(caller)),
