@@ -1,14 +1,17 @@
-//! Certificates and keys: PEM as it was read, and the TLS configuration of listeners made of it.
+//! Certificates and keys: PEM as it was read, the TLS configuration of listeners made of it, and the beginning of that of
+//! clients.
 //!
-//! Nothing here reads a file, so that building a configuration never blocks. Knows neither sockets nor requests.
+//! Nothing here reads a file but [`system_roots`], so that building a configuration never blocks. Knows neither sockets
+//! nor requests.
 
 use std::fmt;
 use std::sync::Arc;
 
+use rustls::client::WantsClientCert;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig};
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore, ServerConfig};
 use zeroize::Zeroizing;
 
 /// PEM text, and what it is called in messages. Wiped when dropped: it may hold a key.
@@ -97,6 +100,25 @@ impl fmt::Debug for Pem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Pem").field(&self.name).finish()
     }
+}
+
+/// The system's trust roots. They stand in some hundred files: it blocks for as long as these take.
+pub fn system_roots() -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    roots
+}
+
+/// A TLS client that trusts these roots, but for what it shows of itself. Nothing turns its verification off.
+///
+/// # Errors
+/// When the cryptography that is built in has no version of TLS.
+pub fn client(
+    roots: impl Into<Arc<RootCertStore>>,
+) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    Ok(builder.with_root_certificates(roots))
 }
 
 /// What HTTPS listeners show, and whom they ask for a certificate.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use rustls::{ClientConfig, RootCertStore};
 
-use crate::tls::Pem;
+use crate::tls::{self, Pem};
 
 /// Why no TLS client could be made; the text says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -32,8 +32,8 @@ impl Trust {
     /// # Errors
     /// When `ca` holds no usable certificate, or when there is no trust root at all.
     pub fn load(ca: Option<&Pem>) -> Result<Self, TrustError> {
-        let mut roots = RootCertStore::empty();
-        let (system, _) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        let mut roots = tls::system_roots();
+        let system = roots.len();
         let file = ca.map_or(Ok(0), |pem| pem.add_to(&mut roots));
         let file = file.map_err(|e| TrustError(format!("upstream.ca: {e}")))?;
         if roots.is_empty() {
@@ -43,13 +43,8 @@ impl Trust {
             ));
         }
         let roots = Arc::new(roots);
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let client = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|e| TrustError(format!("TLS versions: {e}")))?
-            .with_root_certificates(Arc::clone(&roots))
-            .with_no_client_auth();
-        Ok(Self { roots, client: Arc::new(client), system, file })
+        let client = tls::client(Arc::clone(&roots)).map_err(|e| TrustError(format!("TLS versions: {e}")))?;
+        Ok(Self { roots, client: Arc::new(client.with_no_client_auth()), system, file })
     }
 
     /// How many roots the system gave.

@@ -67,7 +67,7 @@ impl Dialer {
     pub(super) async fn new(settings: RedisSettings) -> Result<Self, DialError> {
         let tls = match settings.url.tls {
             true => {
-                let roots = beside(READING, tls::system_roots).await;
+                let roots = beside(READING, crate::tls::system_roots).await;
                 let roots = roots.map_err(|e| DialError::because("reading the system's trust roots", e))?;
                 Some(Arc::new(tls::client(&settings, roots)?))
             }

@@ -1,7 +1,5 @@
 //! The TLS client of the store: its trust roots, what wxgate shows, and what a failure means.
 
-use std::sync::Arc;
-
 use rustls::{ClientConfig, RootCertStore};
 
 use super::RedisSettings;
@@ -34,13 +32,6 @@ pub(super) fn refusal(error: &std::io::Error) -> String {
     format!("{error}{advice}")
 }
 
-/// The system's trust roots; they stand in some hundred files.
-pub(super) fn system_roots() -> RootCertStore {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    roots
-}
-
 /// The TLS client for these settings, which trusts these roots and `ca`.
 ///
 /// # Errors
@@ -49,11 +40,7 @@ pub(super) fn client(settings: &RedisSettings, mut roots: RootCertStore) -> Resu
     if let Some(ca) = &settings.ca {
         ca.add_to(&mut roots).map_err(|e| DialError::because("store.ca", e))?;
     }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|e| DialError::because("TLS versions", e))?
-        .with_root_certificates(roots);
+    let builder = crate::tls::client(roots).map_err(|e| DialError::because("TLS versions", e))?;
     match &settings.identity {
         None => Ok(builder.with_no_client_auth()),
         Some((cert, key)) => {
