@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
 
 use super::frames::Frames;
 use crate::deadline::Deadline;
@@ -217,13 +218,17 @@ impl<S: Transport> AsyncWrite for Wire<S> {
 /// use of the connection, and nobody else anything.
 struct Allowance {
     left: i64,
+    /// What the seconds before this bring is in `left`, as far as it was needed.
+    since: Instant,
+    /// Whether the caller is made to wait.
+    waits: bool,
     pause: Deadline,
     pauses: u32,
 }
 
 impl Allowance {
     fn new() -> Self {
-        Self { left: BURST, pause: Deadline::default(), pauses: 0 }
+        Self { left: BURST, since: Instant::now(), waits: false, pause: Deadline::default(), pauses: 0 }
     }
 
     fn count(&mut self, (requests, idle): (u32, u32)) {
@@ -239,15 +244,30 @@ impl Allowance {
         self.left = (self.left + more).min(BURST);
     }
 
+    /// Whether a second has gone by since the last time.
+    fn earn_by_time(&mut self) -> bool {
+        let seconds = self.since.elapsed().as_secs();
+        if seconds > 0 {
+            self.earn(i64::try_from(seconds).unwrap_or(BURST).saturating_mul(A_SECOND));
+            self.since = Instant::now();
+        }
+        seconds > 0
+    }
+
     /// Ready when more may be read.
     ///
     /// # Errors
     /// When the caller has been made to wait [`PAUSES`] times.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.left <= 0 {
+            if !self.waits && self.earn_by_time() {
+                continue;
+            }
+            self.waits = true;
             ready!(self.pause.poll(Duration::from_secs(1), cx));
             self.pause.clear();
-            self.left += A_SECOND;
+            self.waits = false;
+            self.earn_by_time();
             self.pauses += 1;
             if self.pauses == PAUSES {
                 tracing::debug!("an HTTP/2 caller floods with frames that ask for nothing; it is cut off");
@@ -262,7 +282,6 @@ impl Allowance {
 mod tests {
     use super::*;
     use std::future::poll_fn;
-    use tokio::time::Instant;
 
     #[tokio::test(start_paused = true)]
     async fn a_flood_waits_and_is_cut_off_and_what_requests_bring_with_them_is_none() {
@@ -283,5 +302,16 @@ mod tests {
         assert_eq!(start.elapsed().as_secs(), u64::from(PAUSES));
         let most = BURST + i64::from(PAUSES - 1) * A_SECOND;
         assert!((most - 10..=most).contains(&sent), "{sent}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_ping_a_second_is_no_flood_however_long_it_goes_on() {
+        let mut allowance = Allowance::new();
+        for _ in 0..10_000 {
+            tokio::time::advance(Duration::from_secs(1)).await;
+            allowance.count((0, 1));
+            assert!(poll_fn(|cx| Poll::Ready(allowance.poll(cx))).await.is_ready());
+        }
+        assert_eq!(allowance.pauses, 0);
     }
 }
