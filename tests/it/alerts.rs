@@ -15,14 +15,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use rustls::crypto::aws_lc_rs::default_provider;
-use rustls::pki_types::PrivateKeyDer;
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use rustls::{ServerConnection, StreamOwned};
 
 use crate::support::child::{Child, run, serve, wxgate};
 use crate::support::fake::{Fake, Reply};
 use crate::support::gate::{Settings, note_credential};
+use crate::support::tls;
 use crate::support::until::until;
 
 const HOST: &str = "qyapi.weixin.qq.com";
@@ -54,18 +52,8 @@ impl Service {
             println!("skipped: no mount namespace or no port 443 (it takes root)");
             return None;
         };
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        let key = KeyPair::generate().unwrap();
-        let cert = CertificateParams::new(HOSTS.map(str::to_owned)).unwrap().signed_by(&key, &ca).unwrap();
-        let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![cert.der().clone()], PrivateKeyDer::try_from(key.serialize_der()).unwrap())
-            .unwrap();
-        let (config, messages) = (Arc::new(config), Arc::new(Mutex::new(Vec::new())));
+        let (identity, ca) = tls::issued_for(HOSTS);
+        let (config, messages) = (tls::server(identity), Arc::new(Mutex::new(Vec::new())));
         let kept = Arc::clone(&messages);
         std::thread::spawn(move || {
             for stream in listener.incoming() {
@@ -92,7 +80,7 @@ impl Service {
                 let _ = stream.flush();
             }
         });
-        Some(Self { address, ca: ca.pem(), messages })
+        Some(Self { address, ca, messages })
     }
 
     /// What wxgate is started by, so that the robots' names lead here; trusts this server by `robot-ca.pem`.

@@ -13,8 +13,6 @@ use std::time::{Duration, Instant};
 
 use rustls::ServerConnection;
 use rustls::crypto::aws_lc_rs::default_provider;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{NoServerSessionStorage, ServerConfig};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
@@ -27,6 +25,7 @@ use crate::support::fake::{Fake, Reply, token};
 use crate::support::gate::{APPID, Gate, SECRET, Settings, note_credential};
 use crate::support::https::Connection;
 use crate::support::https::request;
+use crate::support::tls::localhost;
 use crate::support::until::{until, until_async};
 use crate::support::wechat::WeChat;
 
@@ -246,15 +245,13 @@ async fn a_call_without_a_connection_takes_one_that_is_free_before_its_own_is_ma
 
 /// An upstream that ends each connection with the last bytes of its handshake; how many there were.
 fn upstream_that_takes_leave() -> (SocketAddr, Arc<AtomicUsize>) {
-    let certs = concat!(env!("CARGO_MANIFEST_DIR"), "/certs");
-    let chain = CertificateDer::pem_file_iter(format!("{certs}/server.pem")).unwrap();
-    let key = PrivateKeyDer::from_pem_file(format!("{certs}/server.key")).unwrap();
+    let (chain, key) = localhost();
     // In TLS 1.2 the last bytes are the server's, if the handshake is a whole one.
     let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
         .with_protocol_versions(&[&rustls::version::TLS12])
         .unwrap()
         .with_no_client_auth()
-        .with_single_cert(chain.map(Result::unwrap).collect(), key)
+        .with_single_cert(chain, key)
         .unwrap();
     config.session_storage = Arc::new(NoServerSessionStorage {});
     let config = Arc::new(config);

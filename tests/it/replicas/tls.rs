@@ -1,19 +1,15 @@
 //! A store over TLS: its certificate, and ours where it asks for one.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
-use rustls::ServerConfig;
-use rustls::crypto::aws_lc_rs::default_provider;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 use super::{PATH, all_serve, check, fetches, is_up, two_share, with_admin};
 use crate::support::redis::{PATIENT, Redis};
+use crate::support::tls::{identity, server};
 use crate::support::until::until_async;
 use crate::support::wechat::WeChat;
 
@@ -105,16 +101,8 @@ async fn a_store_whose_certificate_is_not_trusted_or_that_wants_ours_is_away_and
 #[tokio::test]
 async fn a_store_that_hangs_up_behind_the_handshake_may_want_our_certificate_and_check_says_so() {
     let (wechat, dir) = (WeChat::start().await, certificates());
-    let chain = vec![CertificateDer::from_pem_file(dir.path().join("redis.pem")).unwrap()];
-    let key = PrivateKeyDer::from_pem_file(dir.path().join("redis.key")).unwrap();
-    let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .unwrap();
-    let (acceptor, listener) =
-        (TlsAcceptor::from(Arc::new(config)), TcpListener::bind("127.0.0.1:0").await.unwrap());
+    let acceptor = TlsAcceptor::from(server(identity(dir.path(), "redis")));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let store = table(&dir, listener.local_addr().unwrap().port(), &[("ca", "ca.pem")]);
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {

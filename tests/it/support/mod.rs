@@ -16,6 +16,7 @@ pub(crate) mod raw;
 pub(crate) mod redis;
 pub(crate) mod redis_line;
 pub(crate) mod thief;
+pub(crate) mod tls;
 pub(crate) mod tools;
 pub(crate) mod until;
 pub(crate) mod wechat;

@@ -6,9 +6,6 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustls::crypto::aws_lc_rs::default_provider;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream as AsyncStream;
@@ -17,26 +14,13 @@ use crate::request::assert_refused;
 use crate::support::fake::{Fake, Reply, TOKEN};
 use crate::support::gate::{Gate, Settings, note_credential};
 use crate::support::raw::Raw;
+use crate::support::tls::{localhost, server};
 
 /// Of a body an impatient upstream reads this much.
 const READ: usize = 64 << 10;
 
 trait Stream: Read + Write {}
 impl<T: Read + Write> Stream for T {}
-
-/// The server side of the test certificate.
-fn tls() -> Arc<ServerConfig> {
-    let certs = concat!(env!("CARGO_MANIFEST_DIR"), "/certs");
-    let chain = CertificateDer::pem_file_iter(format!("{certs}/server.pem")).unwrap();
-    let key = PrivateKeyDer::from_pem_file(format!("{certs}/server.key")).unwrap();
-    let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(chain.map(Result::unwrap).collect(), key)
-        .unwrap();
-    Arc::new(config)
-}
 
 /// An upstream on threads of its own: issues a token, and hands each other call to `serve` after its head.
 fn upstream(tls: Option<Arc<ServerConfig>>, serve: fn(&mut dyn Stream)) -> SocketAddr {
@@ -104,7 +88,7 @@ async fn upload(addr: SocketAddr, size: usize) -> i64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_early_answer_reaches_every_caller_although_the_upstream_closes() {
-    for (scheme, tls) in [("http", None), ("https", Some(tls()))] {
+    for (scheme, tls) in [("http", None), ("https", Some(server(localhost())))] {
         let addr = upstream(tls, refuse);
         let settings = Settings { limits: "replay_total = \"64MiB\"".to_owned(), ..Settings::default() };
         let gate = Gate::with(&format!("{scheme}://{addr}"), settings).await;
@@ -149,7 +133,7 @@ fn flood(stream: &mut dyn Stream) {
 
 #[tokio::test]
 async fn endless_interim_answers_are_502_at_once_and_end() {
-    for (scheme, tls) in [("http", None), ("https", Some(tls()))] {
+    for (scheme, tls) in [("http", None), ("https", Some(server(localhost())))] {
         let addr = upstream(tls, flood);
         let settings = Settings { top: "workers = 1".to_owned(), ..Settings::default() };
         let gate = Gate::with(&format!("{scheme}://{addr}"), settings).await;

@@ -9,9 +9,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, KeyUsagePurpose};
-use rustls::crypto::aws_lc_rs::default_provider;
-use rustls::pki_types::PrivateKeyDer;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use tempfile::TempDir;
 
@@ -19,6 +16,7 @@ use crate::support::child::{Child, serve};
 use crate::support::fake::TOKEN;
 use crate::support::gate::{Settings, note_credential};
 use crate::support::https::{Connection, Response, request};
+use crate::support::tls;
 use crate::support::until::until;
 
 /// A network namespace with one link to here; removed when dropped.
@@ -91,19 +89,8 @@ impl Drop for Namespace {
 
 /// An upstream at this address, with a certificate of its own; its CA, its port, and how many calls came.
 fn upstream(address: &str) -> (String, u16, Arc<AtomicUsize>) {
-    let mut ca = CertificateParams::default();
-    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    ca.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-    let ca = CertifiedIssuer::self_signed(ca, KeyPair::generate().unwrap()).unwrap();
-    let key = KeyPair::generate().unwrap();
-    let cert = CertificateParams::new([address.to_owned()]).unwrap().signed_by(&key, &ca).unwrap();
-    let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![cert.der().clone()], PrivateKeyDer::try_from(key.serialize_der()).unwrap())
-        .unwrap();
-    let (config, calls) = (Arc::new(config), Arc::new(AtomicUsize::new(0)));
+    let (identity, ca) = tls::issued_for([address]);
+    let (config, calls) = (tls::server(identity), Arc::new(AtomicUsize::new(0)));
     let listener = TcpListener::bind((address, 0)).unwrap();
     let (port, counted) = (listener.local_addr().unwrap().port(), Arc::clone(&calls));
     note_credential(TOKEN);
@@ -113,7 +100,7 @@ fn upstream(address: &str) -> (String, u16, Arc<AtomicUsize>) {
             std::thread::spawn(move || serve_calls(socket, config, &calls));
         }
     });
-    (ca.pem(), port, calls)
+    (ca, port, calls)
 }
 
 fn serve_calls(socket: TcpStream, config: Arc<ServerConfig>, calls: &AtomicUsize) {
