@@ -135,23 +135,10 @@ impl Refresher {
         stopped: &mut oneshot::Receiver<()>,
         latest: &mut Option<StoredState>,
     ) {
-        let store = Arc::clone(&self.around.store);
-        let stored = store.load().await;
-        self.around.spec.store_counts.loads.fetch_add(1, Ordering::Relaxed);
-        self.stored = stored.as_ref().map_or(0, |state| state.generation);
-        let newest = match (stored, latest.clone()) {
-            (Some(stored), Some(latest)) if latest.generation > stored.generation => Some(latest),
-            // What another AppSecret wrote says its number alone: the token that was held goes on being served.
-            (Some(stored), Some(latest)) if stored.credential.is_none() && latest.credential.is_some() => {
-                Some(StoredState { generation: stored.generation, ..latest })
-            }
-            (None, latest) => latest,
-            (stored, _) => stored,
-        };
-        // What was inherited, or what a task that panicked knew, is not in the store yet.
-        self.unsaved = newest.as_ref().is_some_and(|newest| newest.generation > self.stored);
+        let newest = self.load(latest.clone()).await;
         self.step([Event::Started { stored: newest.map(Box::new) }], latest);
         let mut batch = Vec::with_capacity(BATCH);
+        let store = Arc::clone(&self.around.store);
         let mut news = store.watch();
         loop {
             let deadline = self.machine.deadline();
@@ -160,36 +147,8 @@ impl Refresher {
                 // A resolved or a dropped sender both mean: stop.
                 _ = &mut *stopped => break,
                 // A fault in the store is no reason to be without a credential.
-                lease = finished(&mut self.leasing) => match lease.unwrap_or_else(Lease::alone) {
-                    Lease::HeldByPeer => self.step([Event::HeldByPeer { jitter: jitter() }], latest),
-                    Lease::Granted(grant) => {
-                        self.granted = Some(grant);
-                        self.step([Event::Leased], latest);
-                        if let Some(unused) = self.granted.take() {
-                            self.releasing = Some(tokio::spawn(unused.release()));
-                        }
-                    }
-                },
-                ended = finished(&mut self.flight) => {
-                    let over = self.machine.generation();
-                    let (event, grant) = match ended {
-                        Some(FlightEnd::Answered(answer, began, grant)) => (fetched(answer, began), Some(grant)),
-                        Some(FlightEnd::HeldByPeer) => (Event::HeldByPeer { jitter: jitter() }, None),
-                        None => {
-                            let what = "the fetch ended without an answer (a fault in wxgate)".to_owned();
-                            (fetched(FetchAnswer::Passing { what }, (self.around.wall)()), None)
-                        }
-                    };
-                    self.step([event], latest);
-                    // With a new credential the lease ends when that is stored: a peer that was granted it before would
-                    // fetch again. What asks for the lease anew has the same.
-                    if let Some(grant) = grant
-                        && self.machine.generation() == over
-                        && self.leasing.is_none()
-                    {
-                        self.releasing = Some(tokio::spawn(grant.release()));
-                    }
-                }
+                lease = finished(&mut self.leasing) => self.lease_ended(lease.unwrap_or_else(Lease::alone), latest),
+                ended = finished(&mut self.flight) => self.flight_ended(ended, latest),
                 saved = finished(&mut self.saving) => {
                     if let Some(event) = self.saved(saved) {
                         self.step([event], latest);
@@ -198,18 +157,7 @@ impl Refresher {
                 }
                 event = &mut news => {
                     news = store.watch();
-                    // What it says is newer than what was last tried.
-                    self.write_again = self.write_again.map(|_| Instant::now());
-                    match event {
-                        StoreEvent::Published(stored) => {
-                            self.stored = stored.generation;
-                            self.step([Event::PeerPublished { stored }], latest);
-                        }
-                        StoreEvent::Behind => {
-                            (self.stored, self.unsaved) = (0, true);
-                            self.save(latest);
-                        }
-                    }
+                    self.heard(event, latest);
                 }
                 n = reports.recv_many(&mut batch, BATCH), if !reports.is_closed() || !reports.is_empty() => {
                     if n > 0 {
@@ -227,6 +175,75 @@ impl Refresher {
             }
         }
         self.finish(latest).await;
+    }
+
+    /// The newest of what the store holds and of what is known besides: what was inherited, or what a task that panicked
+    /// knew.
+    async fn load(&mut self, latest: Option<StoredState>) -> Option<StoredState> {
+        let stored = self.around.store.load().await;
+        self.around.spec.store_counts.loads.fetch_add(1, Ordering::Relaxed);
+        self.stored = stored.as_ref().map_or(0, |state| state.generation);
+        let newest = match (stored, latest) {
+            (Some(stored), Some(latest)) if latest.generation > stored.generation => Some(latest),
+            // What another AppSecret wrote says its number alone: the token that was held goes on being served.
+            (Some(stored), Some(latest)) if stored.credential.is_none() && latest.credential.is_some() => {
+                Some(StoredState { generation: stored.generation, ..latest })
+            }
+            (None, latest) => latest,
+            (stored, _) => stored,
+        };
+        self.unsaved = newest.as_ref().is_some_and(|newest| newest.generation > self.stored);
+        newest
+    }
+
+    fn lease_ended(&mut self, lease: Lease, latest: &mut Option<StoredState>) {
+        match lease {
+            Lease::HeldByPeer => self.step([Event::HeldByPeer { jitter: jitter() }], latest),
+            Lease::Granted(grant) => {
+                self.granted = Some(grant);
+                self.step([Event::Leased], latest);
+                if let Some(unused) = self.granted.take() {
+                    self.releasing = Some(tokio::spawn(unused.release()));
+                }
+            }
+        }
+    }
+
+    /// `None`: the fetch panicked.
+    fn flight_ended(&mut self, ended: Option<FlightEnd>, latest: &mut Option<StoredState>) {
+        let over = self.machine.generation();
+        let (event, grant) = match ended {
+            Some(FlightEnd::Answered(answer, began, grant)) => (fetched(answer, began), Some(grant)),
+            Some(FlightEnd::HeldByPeer) => (Event::HeldByPeer { jitter: jitter() }, None),
+            None => {
+                let what = "the fetch ended without an answer (a fault in wxgate)".to_owned();
+                (fetched(FetchAnswer::Passing { what }, (self.around.wall)()), None)
+            }
+        };
+        self.step([event], latest);
+        // With a new credential the lease ends when that is stored: a peer that was granted it before would fetch again.
+        // What asks for the lease anew has the same.
+        if let Some(grant) = grant
+            && self.machine.generation() == over
+            && self.leasing.is_none()
+        {
+            self.releasing = Some(tokio::spawn(grant.release()));
+        }
+    }
+
+    fn heard(&mut self, event: StoreEvent, latest: &mut Option<StoredState>) {
+        // What it says is newer than what was last tried.
+        self.write_again = self.write_again.map(|_| Instant::now());
+        match event {
+            StoreEvent::Published(stored) => {
+                self.stored = stored.generation;
+                self.step([Event::PeerPublished { stored }], latest);
+            }
+            StoreEvent::Behind => {
+                (self.stored, self.unsaved) = (0, true);
+                self.save(latest);
+            }
+        }
     }
 
     /// Replicas whose own clocks differ agree about stored times only by the clock that they share.
