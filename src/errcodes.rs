@@ -154,6 +154,4 @@ const fn row(
 }
 
 #[cfg(test)]
-mod documents;
-#[cfg(test)]
 mod tests;

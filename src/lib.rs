@@ -39,5 +39,7 @@ mod signals;
 mod socket;
 pub mod stats;
 pub mod store;
+#[cfg(test)]
+mod tests;
 pub mod tls;
 pub mod upstream;

@@ -294,6 +294,4 @@ impl Metrics {
 }
 
 #[cfg(test)]
-mod documents;
-#[cfg(test)]
 mod tests;

@@ -9,6 +9,7 @@ use clap::Command;
 use clap_mangen::Man;
 
 use super::*;
+use crate::tests::assert_document;
 
 #[test]
 fn documents_are_made_from_the_commands() {
@@ -24,16 +25,7 @@ fn documents_are_made_from_the_commands() {
     man_pages(&commands, &mut made);
     let packaging = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging");
     for (name, text) in &made {
-        let path = packaging.join(name);
-        if std::env::var_os("WXGATE_WRITE_DOCUMENTS").is_some() {
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(&path, text).unwrap();
-        }
-        assert!(
-            std::fs::read(&path).unwrap_or_default() == *text,
-            "packaging/{name} is not what the commands say; write it anew with\n    \
-             WXGATE_WRITE_DOCUMENTS=1 cargo test --lib documents_are_made"
-        );
+        assert_document(&format!("packaging/{name}"), std::str::from_utf8(text).unwrap());
     }
     for folder in ["completions", "man"] {
         for file in std::fs::read_dir(packaging.join(folder)).unwrap() {

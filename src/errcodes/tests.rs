@@ -1,5 +1,7 @@
 //! Each table is sorted and whole in both languages, and each way into it finds what it should.
 
+mod documents;
+
 use std::collections::BTreeSet;
 
 use super::own::{OWN, RETRY};

@@ -1,5 +1,7 @@
 //! What is counted is what the text shows, and Prometheus' own checker has nothing to say against it.
 
+mod documents;
+
 use std::io::Write;
 use std::process::{Command, Stdio};
 use std::thread;

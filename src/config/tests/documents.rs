@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 
 use super::*;
 use crate::config::keys::{Default, Header, Key, Kind, SECTIONS, Text};
+use crate::tests::assert_document;
 
 /// Columns of a comment.
 const WIDTH: usize = 115;
@@ -20,18 +21,7 @@ fn documents_are_made_from_the_table_of_keys() {
         ("docs/en/configuration.md", reference(&EN)),
         ("docs/zh/configuration.md", reference(&ZH)),
     ] {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
-        if std::env::var_os("WXGATE_WRITE_DOCUMENTS").is_some() {
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(&path, &text).unwrap();
-        }
-        let there = std::fs::read_to_string(&path).unwrap_or_default();
-        let differs = there.lines().zip(text.lines()).find(|(there, made)| there != made);
-        assert!(
-            there == text,
-            "{name} is not what the table of keys says ({differs:?}); write it anew with\n    \
-             WXGATE_WRITE_DOCUMENTS=1 cargo test --lib documents_are_made"
-        );
+        assert_document(name, &text);
     }
 }
 

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use super::*;
+use crate::tests::assert_document;
 
 fn all() -> impl Iterator<Item = &'static Key> {
     EVERY.iter().chain(ACCESS).chain(EVENTS)
@@ -158,14 +159,6 @@ fn document(words: &Words) -> String {
 #[test]
 fn documents_are_made_from_the_table_of_log_keys() {
     for (name, words) in [("docs/en/logging.md", &EN), ("docs/zh/logging.md", &ZH)] {
-        let (path, text) = (Path::new(env!("CARGO_MANIFEST_DIR")).join(name), document(words));
-        if std::env::var_os("WXGATE_WRITE_DOCUMENTS").is_some() {
-            std::fs::write(&path, &text).unwrap();
-        }
-        let there = std::fs::read_to_string(&path).unwrap_or_default();
-        assert!(
-            there == text,
-            "{name} differs; WXGATE_WRITE_DOCUMENTS=1 cargo test --lib documents_are_made"
-        );
+        assert_document(name, &document(words));
     }
 }

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 
 use super::own::{OWN, RETRY};
 use super::*;
+use crate::tests::assert_document;
 
 /// HTTP status and errcode of each of wxgate's own answers; a test beside [`crate::proxy::refusal`] compares them.
 const SHAPES: [(&str, &str, &str); 14] = [
@@ -93,16 +94,6 @@ fn document(words: &Words) -> String {
 #[test]
 fn documents_are_made_from_the_table_of_errcodes() {
     for words in [&EN, &ZH] {
-        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(words.path);
-        let text = document(words);
-        if std::env::var_os("WXGATE_WRITE_DOCUMENTS").is_some() {
-            std::fs::write(&path, &text).unwrap();
-        }
-        let there = std::fs::read_to_string(&path).unwrap_or_default();
-        assert!(
-            there == text,
-            "{} differs; WXGATE_WRITE_DOCUMENTS=1 cargo test --lib documents_are_made",
-            words.path
-        );
+        assert_document(words.path, &document(words));
     }
 }

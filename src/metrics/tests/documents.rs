@@ -5,8 +5,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::tests::everything;
-use super::text::encode;
+use super::everything;
+use crate::metrics::text::encode;
+use crate::tests::assert_document;
 
 /// What each family says, in Chinese; the English is its `# HELP` line.
 const CHINESE: [(&str, &str); 33] = [
@@ -111,14 +112,6 @@ fn documents_are_made_from_the_metrics() {
             let help = if path == EN[0] { help } else { chinese };
             writeln!(text, "| `{name}` | {kind} | {} | {help} |", labels.join(", ")).unwrap();
         }
-        let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
-        if std::env::var_os("WXGATE_WRITE_DOCUMENTS").is_some() {
-            std::fs::write(&file, &text).unwrap();
-        }
-        let there = std::fs::read_to_string(&file).unwrap_or_default();
-        assert!(
-            there == text,
-            "{path} differs; WXGATE_WRITE_DOCUMENTS=1 cargo test --lib documents_are_made"
-        );
+        assert_document(path, &text);
     }
 }
