@@ -88,9 +88,10 @@ fn level(asked: Option<&OsStr>) -> Option<Level> {
     }
 }
 
-/// Starts logging to any writer, without a limit on repeated warnings; for tests that read what was logged.
-pub fn start_with(writer: impl Write + Send + 'static, json: bool, color: bool, level: Level) -> LogGuard {
-    begin(writer, if json { Format::Json } else { Format::Text { color } }, level, None)
+/// Starts to log everything to any writer, as JSON and without a limit on repeated warnings: for tests that read what was
+/// logged.
+pub fn start_to(writer: impl Write + Send + 'static) -> LogGuard {
+    begin(writer, Format::Json, Level::TRACE, None)
 }
 
 fn begin(

@@ -233,7 +233,7 @@ pub(crate) fn log_everything() {
     static LOG: OnceLock<LogGuard> = OnceLock::new();
     LOG.get_or_init(|| {
         let file = open(&format!("trace-{}.log", std::process::id()));
-        logging::start_with(file, true, false, tracing::Level::TRACE)
+        logging::start_to(file)
     });
 }
 
