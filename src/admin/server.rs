@@ -224,6 +224,11 @@ impl Server {
             answer.headers_mut().insert(header::LOCATION, HeaderValue::from_static("/#accounts"));
             return answer;
         }
+        self.came_of(&renewal, parts, name)
+    }
+
+    /// What a refresh by hand has come to.
+    fn came_of(&self, renewal: &Renewal, parts: &Parts, name: &str) -> Answer {
         match renewal {
             Renewal::Newer(token) => {
                 let left = token.end.saturating_duration_since(tokio::time::Instant::now());
