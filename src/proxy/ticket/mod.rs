@@ -66,70 +66,61 @@ pub(super) async fn sign(
     (product, own): (Product, &OwnToken),
     stats: &mut RequestStats,
 ) -> Result<Response<AnswerBody>, Refusal> {
-    match signed(what, method, query, own).await {
-        Ok(answer) => Ok(answer),
-        Err(none) => none.answer(product, stats),
-    }
-}
-
-async fn signed(
-    what: Signature,
-    method: &Method,
-    query: Option<&str>,
-    token: &OwnToken,
-) -> Result<Response<AnswerBody>, NoTicket> {
     if *method != Method::GET {
-        return Err(Refusal::Method("a signature is asked for with GET").into());
+        return Err(Refusal::Method("a signature is asked for with GET"));
     }
     let query = query.unwrap_or_default();
-    let nonce = nonce()?;
-    let timestamp = now();
-    match what {
-        Signature::JsSdk => {
-            let kind = match parameter(query, "type").as_deref() {
-                None | Some(b"jsapi") => CredentialKind::JsapiTicket,
-                Some(b"agent_config") if token.ticket(CredentialKind::AgentTicket).is_some() => {
-                    CredentialKind::AgentTicket
-                }
-                Some(_) => return Err(missing(NO_SUCH_TYPE).into()),
-            };
-            let url = parameter(query, "url").ok_or_else(|| missing(NO_URL))?;
-            let url = url.split(|byte| *byte == b'#').next().filter(|url| !url.is_empty());
-            let url = url.ok_or_else(|| missing(NO_URL))?;
-            let ticket = ticket(token, kind).await?;
-            let signature = signature::jssdk(ticket.value.expose(), &nonce, timestamp, url);
-            Ok(own::signature(&[
-                ("appId", token.appid.as_str().into()),
-                ("timestamp", timestamp.into()),
-                ("nonceStr", nonce.into()),
-                ("signature", signature.into()),
-            ]))
+    let signed = match what {
+        Signature::JsSdk => js_sdk(query, own).await,
+        Signature::CardExt => card_ext(query, own).await,
+    };
+    signed.or_else(|none| none.answer(product, stats))
+}
+
+/// What `wx.config` or `wx.agentConfig` takes.
+async fn js_sdk(query: &str, own: &OwnToken) -> Result<Response<AnswerBody>, NoTicket> {
+    let kind = match parameter(query, "type").as_deref() {
+        None | Some(b"jsapi") => CredentialKind::JsapiTicket,
+        Some(b"agent_config") if own.ticket(CredentialKind::AgentTicket).is_some() => {
+            CredentialKind::AgentTicket
         }
-        Signature::CardExt => {
-            let card = parameter(query, "card_id").ok_or_else(|| missing(NO_CARD))?;
-            let [code, openid] = ["code", "openid"].map(|name| parameter(query, name));
-            let ticket = ticket(token, CredentialKind::CardTicket).await?;
-            // `wx.addCard` takes a text here.
-            let timestamp = timestamp.to_string();
-            let signature = signature::card(&mut [
-                ticket.value.expose().as_bytes(),
-                timestamp.as_bytes(),
-                &card,
-                nonce.as_bytes(),
-                code.as_deref().unwrap_or_default(),
-                openid.as_deref().unwrap_or_default(),
-            ]);
-            let mut members: Vec<(&str, Value)> = vec![
-                ("timestamp", timestamp.into()),
-                ("nonce_str", nonce.into()),
-                ("signature", signature.into()),
-            ];
-            for (name, given) in [("code", code), ("openid", openid)] {
-                members.extend(given.map(|given| (name, String::from_utf8_lossy(&given).into())));
-            }
-            Ok(own::signature(&members))
-        }
+        Some(_) => return Err(missing(NO_SUCH_TYPE).into()),
+    };
+    let url = parameter(query, "url").ok_or_else(|| missing(NO_URL))?;
+    let url = url.split(|byte| *byte == b'#').next().filter(|url| !url.is_empty());
+    let url = url.ok_or_else(|| missing(NO_URL))?;
+    let (nonce, timestamp) = (nonce()?, now());
+    let ticket = ticket(own, kind).await?;
+    let signature = signature::jssdk(ticket.value.expose(), &nonce, timestamp, url);
+    Ok(own::signature(&[
+        ("appId", own.appid.as_str().into()),
+        ("timestamp", timestamp.into()),
+        ("nonceStr", nonce.into()),
+        ("signature", signature.into()),
+    ]))
+}
+
+/// The `cardExt` of `wx.addCard`.
+async fn card_ext(query: &str, own: &OwnToken) -> Result<Response<AnswerBody>, NoTicket> {
+    let card = parameter(query, "card_id").ok_or_else(|| missing(NO_CARD))?;
+    let [code, openid] = ["code", "openid"].map(|name| parameter(query, name));
+    // `wx.addCard` takes a text here.
+    let (nonce, timestamp) = (nonce()?, now().to_string());
+    let ticket = ticket(own, CredentialKind::CardTicket).await?;
+    let signature = signature::card(&mut [
+        ticket.value.expose().as_bytes(),
+        timestamp.as_bytes(),
+        &card,
+        nonce.as_bytes(),
+        code.as_deref().unwrap_or_default(),
+        openid.as_deref().unwrap_or_default(),
+    ]);
+    let mut members: Vec<(&str, Value)> =
+        vec![("timestamp", timestamp.into()), ("nonce_str", nonce.into()), ("signature", signature.into())];
+    for (name, given) in [("code", code), ("openid", openid)] {
+        members.extend(given.map(|given| (name, String::from_utf8_lossy(&given).into())));
     }
+    Ok(own::signature(&members))
 }
 
 const NO_URL: &str = "the parameter `url` is missing: the address of the page that is to be signed, percent-encoded, for \
