@@ -29,7 +29,7 @@ pub(super) struct Trial {
     early: bool,
     /// When a refused call was sent that no call sent well after it has contradicted yet.
     unanswered: Option<Stamp>,
-    /// When a refusal was last known to be wrong.
+    /// When a call was last refused while refusals had been wrong of late: as long as that goes on, it is renewed.
     contradicted: Option<Stamp>,
     probe: Probe,
 }
