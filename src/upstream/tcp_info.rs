@@ -55,8 +55,12 @@ impl TcpInfo {
     /// sent at all (the local address is gone). A peer that lives and only does not read acknowledges each probe.
     pub(super) fn is_dead(&self, limit: Duration) -> bool {
         let silent = Duration::from_millis(self.0.last_ack_recv.into());
-        let (resent, unsent) = (self.0.unacked > 0 && self.0.retransmits > 0, self.0.probes >= 3);
-        silent >= limit && (resent || unsent)
+        silent >= limit && (self.is_sending_again() || self.0.probes >= 3)
+    }
+
+    /// Whether data was sent again and is still not acknowledged.
+    pub(super) fn is_sending_again(&self) -> bool {
+        self.0.unacked > 0 && self.0.retransmits > 0
     }
 }
 

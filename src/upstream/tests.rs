@@ -1,6 +1,7 @@
 //! Connections and how long they live, against servers on loopback.
 
 use super::*;
+use socket2::{SockFilter, SockRef};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -156,4 +157,55 @@ async fn a_call_that_found_no_connection_has_the_next_one_made_at_once() {
         false
     };
     assert!(LocalSet::new().run_until(attempts).await);
+}
+
+/// An upstream, or a proxy before it, that a GET cannot reach any more on the connection of the one before. How long the
+/// GET takes.
+async fn get_after_a_cut(through_proxy: bool) -> Duration {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let proxy = OutboundProxy {
+        protocol: ProxyProtocol::Http,
+        host: address.ip().to_string(),
+        port: address.port(),
+        credentials: None,
+    };
+    let endpoint = Endpoint { proxy: through_proxy.then_some(proxy), ..plain(address) };
+    let upstream = Upstream::new(ApiHost::new(endpoint, Vec::new(), settings(0)));
+    spawn_local(async move {
+        let mut connections = Vec::new();
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = [0; 1000];
+            if through_proxy {
+                assert!(stream.read(&mut request).await.unwrap() > 0);
+                stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+            }
+            assert!(stream.read(&mut request).await.unwrap() > 0);
+            if connections.is_empty() {
+                // BPF's `ret 0`: the kernel drops what comes from now on, and acknowledges nothing. It learns of no
+                // acknowledgement either, and so sends the answer again and again.
+                SockRef::from(&stream).attach_filter(&[SockFilter::new(6, 0, 0, 0)]).unwrap();
+            }
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+            connections.push(stream);
+        }
+    });
+    let get = || {
+        let request = |_: Option<&HeaderValue>| Some(Request::new(RequestBody::whole([])));
+        upstream.send(&Method::GET, request)
+    };
+    get().await.unwrap();
+    let begun = Instant::now();
+    get().await.unwrap();
+    begun.elapsed()
+}
+
+#[tokio::test]
+async fn an_upstream_that_repeats_itself_and_acknowledges_nothing_is_dead() {
+    let calls = async { tokio::join!(get_after_a_cut(false), get_after_a_cut(true)) };
+    let (direct, through_proxy) = LocalSet::new().run_until(calls).await;
+    for (way, took) in [("direct", direct), ("through a proxy", through_proxy)] {
+        assert!(took > Duration::from_secs(4) && took < Duration::from_secs(8), "{way}: {took:?}");
+    }
 }

@@ -82,7 +82,7 @@ impl Traffic {
     }
 
     /// With the next poll of the driver the connection ends if the peer has acknowledged nothing for
-    /// [`UNACKNOWLEDGED`].
+    /// [`UNACKNOWLEDGED`], or nothing of the request, which must have been waiting for as long.
     pub(super) fn look_for_life(&self) {
         self.look.set(true);
     }
@@ -110,8 +110,13 @@ impl Tap {
         }
     }
 
+    /// Where nothing of ours arrives any more, the last answer's acknowledgement was lost, too, and the peer's kernel
+    /// goes on sending that answer again. Ours takes each for a sign of life, so a request that is not acknowledged is
+    /// judged by itself. (A peer that lives acknowledges its beginning, however slow it is to read.)
     fn is_dead(&self) -> bool {
-        TcpInfo::of(self.socket()).is_ok_and(|info| info.is_dead(UNACKNOWLEDGED))
+        let Ok(info) = TcpInfo::of(self.socket()) else { return false };
+        let unseen = self.traffic.written.get() && info.acknowledged() <= self.traffic.before.get();
+        info.is_dead(UNACKNOWLEDGED) || unseen && info.is_sending_again()
     }
 
     /// The upstream has closed. Its FIN acknowledged what its kernel had received by then.

@@ -70,11 +70,11 @@ impl Site {
     /// A connection to the host.
     pub(super) async fn wire(&self) -> Result<Wire, ConnectError> {
         let deadline = Instant::now() + self.settings().connect_timeout;
-        let mut stream = self.tcp(deadline).await?;
+        // It counts what the proxy is sent, too, as the kernel does.
+        let mut tcp = Socket::new(self.tcp(deadline).await?);
         if self.endpoint().proxy.is_some() {
-            self.tunnel(&mut stream, deadline).await?;
+            self.tunnel(&mut tcp, deadline).await?;
         }
-        let tcp = Socket::new(stream);
         let Some(tls) = &self.tls else { return Ok(Either::Left(tcp)) };
         let connecting = TlsConnector::from(Arc::clone(&tls.client)).connect(tls.name.clone(), tcp);
         let stream = self.within(deadline, Fault::Tls, "the TLS handshake was not over", connecting).await?;
@@ -110,7 +110,7 @@ impl Site {
         Ok(dialed.stream)
     }
 
-    async fn tunnel(&self, stream: &mut TcpStream, deadline: Instant) -> Result<(), ConnectError> {
+    async fn tunnel(&self, stream: &mut Socket, deadline: Instant) -> Result<(), ConnectError> {
         let Some(proxy) = &self.endpoint().proxy else { return Ok(()) };
         let base = &self.endpoint().base;
         let target = Target { host: base.host(), port: base.port() };
