@@ -24,7 +24,9 @@ of WeCom, one without a token of its own, one that comes and goes in a file of i
                  bucket of forced refreshes gains, so that `refresh-limited` should stay rare
   lagging nodes  a third or half of the calls refuse a new token for a second (40001), or three in a thousand
                  refuse a token at random, whatever its age: thrice the same call once in 37 million
-  dead lines     all connections to the sandbox stay open and carry nothing any more, not even an acknowledgement
+  dead lines     all connections to the sandbox stay open, and nothing that wxgate sends on them arrives any more, not
+                 even an acknowledgement: answers that it has got already are sent to it again and again. `cuts.log`
+                 tells when each line was cut
   early answers  an upload is answered after its first 64 KiB, and the connection is closed
   sandbox        resets, answers that hang past response_timeout, status 502, errcode -1, also for token calls;
                  and it is killed and started again on its port, which ends all its tokens (40001)
@@ -291,7 +293,7 @@ accounts = ["main"]
 
     def run(self):
         seconds = self.options.seconds
-        self.line, self.wecom_line = Line(self.sandbox_port), Line(self.wecom_port)
+        self.line, self.wecom_line = Line("WeChat", self.sandbox_port), Line("WeCom", self.wecom_port)
         os.mkdir(self.path("accounts.d"))
         self.write_config()
         for name, text in (("caller.key", KEY), ("limited.key", LIMITED_KEY), ("central.key", CENTRAL_KEY),

@@ -122,8 +122,8 @@ class Line:
     Plain sockets: asyncio's streams give up reading where writing fails, and an early answer would be lost here.
     """
 
-    def __init__(self, to):
-        self.to, self.open, self.dead = to, set(), []
+    def __init__(self, name, to):
+        self.name, self.to, self.open, self.dead = name, to, set(), []
         self.loop = asyncio.new_event_loop()
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
         self.listener.setblocking(False)
@@ -177,7 +177,10 @@ class Line:
             return False
 
     def cut(self):
-        """All connections of this moment are dead: nothing comes through, and nobody is told."""
+        """All connections of this moment are dead: nothing that wxgate sends comes through, and nobody is told.
+
+        What wxgate had not acknowledged yet, the kernel goes on sending to it, since no acknowledgement arrives.
+        """
         return asyncio.run_coroutine_threadsafe(self.cut_all(), self.loop).result(10)
 
     async def cut_all(self):

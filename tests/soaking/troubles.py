@@ -1,5 +1,6 @@
 """What the soak run does to wxgate and around it while callers call. Each method goes on to the end of the run."""
 
+import datetime
 import http.client
 import itertools
 import json
@@ -117,7 +118,13 @@ class Troubles:
         for _ in self.turns(20, 40):
             span = self.disturbances.begin(CUT)
             self.report.count("events", "line cut")
-            self.report.count("events", "connections that died with it", self.line.cut() + self.wecom_line.cut())
+            with open(self.path("cuts.log"), "a") as log:
+                for line in (self.line, self.wecom_line):
+                    died = line.cut()
+                    self.report.count("events", "connections that died with it", died)
+                    # As in wxgate's log.
+                    now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+                    log.write("%s %s, connections: %d\n" % (now, line.name, died))
             self.disturbances.end(span)
 
     def sandbox_restarts(self):
