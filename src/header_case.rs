@@ -60,6 +60,21 @@ pub fn is_title_case(name: &[u8]) -> bool {
     !wrong
 }
 
+/// How long the name is that a line begins with, up to its colon; `None` where it has none, or hyper would spell the
+/// name otherwise.
+pub(crate) fn title_case_name(line: &[u8]) -> Option<usize> {
+    let (mut begins, mut wrong) = (true, false);
+    for (at, &byte) in line.iter().enumerate() {
+        match byte {
+            b':' => return (!wrong).then_some(at),
+            b'\n' => return None,
+            byte => wrong |= if begins { byte.is_ascii_lowercase() } else { byte.is_ascii_uppercase() },
+        }
+        begins = byte == b'-';
+    }
+    None
+}
+
 /// What hyper writes first of a message, with its names as they were spelled.
 #[derive(Debug)]
 pub(crate) struct CasedHead {

@@ -6,19 +6,18 @@
 
 use std::cell::RefCell;
 use std::convert::Infallible;
-use std::future::{Future, poll_fn, ready};
+use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
-use futures_util::FutureExt;
 use http::header::{CONNECTION, CONTENT_LENGTH};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio_util::either::Either;
+use pin_project_lite::pin_project;
 
 use super::answer::Answer;
 use super::body::CallerBody;
@@ -171,12 +170,12 @@ fn http1(max_head: usize) -> http1::Builder {
 }
 
 /// Has the handler answer a request, or the rejection that it stands for.
-fn answer<P, H: Handler<P>>(
+fn answer<'h, P, H: Handler<P>>(
     mut request: Request<Incoming>,
     peer: P,
-    handler: &H,
+    handler: &'h H,
     state: &RequestState,
-) -> impl Future<Output = Result<Response<Answer<H::Body>>, Infallible>> + use<P, H> {
+) -> Answering<'h, impl Future<Output = Response<H::Body>> + use<P, H>, P, H> {
     let state = state.clone();
     state.begin();
     if let Some(case) = state.take_case() {
@@ -184,12 +183,45 @@ fn answer<P, H: Handler<P>>(
     }
     // An answer to HEAD ends with its head.
     let old = request.version() == Version::HTTP_10 && request.method() != Method::HEAD;
-    // Outside of the future, which need not hold the request.
-    let life = match state.take_rejection() {
-        Some(rejection) => Either::Left(ready(handler.reject(rejection, peer))),
-        None => Either::Right(handler.handle(request.map(CallerBody::of_http1), peer)),
-    };
-    life.map(move |mut response| {
+    match state.take_rejection() {
+        Some(rejection) => Answering { life: None, rejected: Some((rejection, peer)), handler, state, old },
+        None => {
+            let life = Some(handler.handle(request.map(CallerBody::of_http1), peer));
+            Answering { life, rejected: None, handler, state, old }
+        }
+    }
+}
+
+pin_project! {
+    /// The head of the answer to one request, which hyper waits for. A future of its own, since adapters around the
+    /// handler's would each move that once more, and it is as large as all that a call can wait for.
+    struct Answering<'h, F, P, H> {
+        #[pin]
+        life: Option<F>,
+        // In the place of `life`.
+        rejected: Option<(Rejection, P)>,
+        handler: &'h H,
+        state: RequestState,
+        // The caller speaks HTTP/1.0, and the answer has a body.
+        old: bool,
+    }
+}
+
+impl<F, P, H> Future for Answering<'_, F, P, H>
+where
+    F: Future<Output = Response<H::Body>>,
+    H: Handler<P>,
+{
+    type Output = Result<Response<Answer<H::Body>>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let mut response = match (this.life.as_pin_mut(), this.rejected.take()) {
+            (Some(life), _) => ready!(life.poll(cx)),
+            (None, Some((rejection, peer))) => this.handler.reject(rejection, peer),
+            (None, None) => unreachable!("hyper polls no future that is over"),
+        };
+        let state = this.state.clone();
         if let Some(case) = response.extensions_mut().remove() {
             state.spell_answer(case);
         }
@@ -199,13 +231,13 @@ fn answer<P, H: Handler<P>>(
         }
         let length = response.status() == StatusCode::NOT_MODIFIED
             && response.headers().get(CONTENT_LENGTH).is_some_and(|length| length != "0");
-        if old && !response.headers().contains_key(CONTENT_LENGTH) {
+        if *this.old && !response.headers().contains_key(CONTENT_LENGTH) {
             state.note_end_by_close();
             // hyper would promise to keep a connection that it is about to end.
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        Ok(response.map(|body| Answer::new(body, state, length)))
-    })
+        Poll::Ready(Ok(response.map(|body| Answer::new(body, state, length))))
+    }
 }
 
 #[cfg(test)]

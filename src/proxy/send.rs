@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::uri::PathAndQuery;
-use http::{Method, Response};
+use http::{HeaderValue, Method, Response};
 
 use super::Proxy;
 use super::answer::{AnswerBody, Hidden};
@@ -35,12 +35,8 @@ impl Proxy {
         token: Option<&Credential>,
         stats: &mut Tally,
     ) -> Result<Attempt, Refusal> {
-        let target = match token {
-            Some(token) => query::with_token(call.path, call.query, token.encoded.expose().as_bytes()),
-            None => query::untouched(call.path, call.query),
-        };
-        let target = PathAndQuery::from_maybe_shared(Bytes::from(target))
-            .map_err(|_| Refusal::BadRequest("path and query are too long".into()))?;
+        let (path, query) = (call.path, call.query);
+        let mut first = Some(target(path, query, token)?);
         call.seal()?;
         let (method, upstream) = (call.method, call.upstream);
         let hidden = Hidden { token, secret: call.secret };
@@ -48,7 +44,12 @@ impl Proxy {
         let resend_as = if call.secret.is_some() { &Method::POST } else { method };
         let _in_flight = token.map(Credential::sending);
         let sent = stats.sent();
-        let response = upstream.send(resend_as, |host| call.request(&target, host)).await;
+        let request = |host: Option<&HeaderValue>| {
+            // Another connection is rare, and a copy kept for it would be an allocation for each call.
+            let target = first.take().or_else(|| target(path, query, token).ok())?;
+            call.request(target, host)
+        };
+        let response = upstream.send(resend_as, request).await;
         let took = stats.heard();
         let response = response?;
         let Inspected { answer, errcode, explanation } = match &call.sealed {
@@ -58,6 +59,16 @@ impl Proxy {
         stats.exchanged(took, errcode, explanation);
         Ok(Attempt { answer, errcode, sent })
     }
+}
+
+/// Path and query for the upstream, with the token where the call takes one.
+fn target(path: &str, query: Option<&str>, token: Option<&Credential>) -> Result<PathAndQuery, Refusal> {
+    let target = match token {
+        Some(token) => query::with_token(path, query, token.encoded.expose().as_bytes()),
+        None => query::untouched(path, query),
+    };
+    PathAndQuery::from_maybe_shared(Bytes::from(target))
+        .map_err(|_| Refusal::BadRequest("path and query are too long".into()))
 }
 
 /// The account's token, waited for where there is none yet.

@@ -1,7 +1,7 @@
 //! Follows the heads that an upstream sends, below hyper: counts interim (1xx) answers, of which hyper reads over any
 //! number without a word, and notes how the names of the final head are spelled.
 
-use crate::header_case::{HeaderCase, is_title_case};
+use crate::header_case::{HeaderCase, is_title_case, title_case_name};
 
 /// How many interim answers may come before the final one.
 pub(super) const MOST: u8 = 16;
@@ -152,18 +152,15 @@ fn is_usual(bytes: &[u8]) -> bool {
     if !bytes.starts_with(b"HTTP/1.1 ") || bytes.get(DIGIT) == Some(&b'1') {
         return false;
     }
-    let mut begin = None;
-    for line_feed in memchr::memchr_iter(b'\n', bytes) {
-        if let Some(begin) = begin {
-            let line = &bytes[begin..line_feed];
-            match memchr::memchr(b':', line) {
-                Some(colon) if is_title_case(&line[..colon]) => {}
-                _ => return line == b"\r",
-            }
-        }
-        begin = Some(line_feed + 1);
+    let line_end = |bytes| memchr::memchr(b'\n', bytes);
+    let Some(status) = line_end(bytes) else { return false };
+    let mut rest = &bytes[status + 1..];
+    while let Some(colon) = title_case_name(rest) {
+        let value = &rest[colon..];
+        let Some(end) = line_end(value) else { return false };
+        rest = &value[end + 1..];
     }
-    false
+    rest.starts_with(b"\r\n")
 }
 
 #[cfg(test)]

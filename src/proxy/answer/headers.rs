@@ -35,10 +35,8 @@ fn one_length(headers: &mut HeaderMap) {
 
 /// A redirect that repeats the request's query would hand the token to the caller.
 pub fn mask_fields(headers: &mut HeaderMap, hidden: Hidden<'_>) {
-    if hidden.is_nothing() {
-        return;
-    }
-    for value in headers.values_mut() {
+    let shortest = hidden.shortest();
+    for value in headers.values_mut().filter(|value| value.len() >= shortest) {
         if let Some(text) = hidden.masked(value.as_bytes()) {
             // What cannot be repaired is not handed on.
             *value = HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static(PLACEHOLDER));

@@ -36,9 +36,10 @@ pub struct Hidden<'a> {
 }
 
 impl Hidden<'_> {
-    /// Whether the call was made with nothing of the account's.
-    pub fn is_nothing(self) -> bool {
-        self.token.is_none() && self.secret.is_none()
+    /// How long the shortest of them is; no shorter text can hold one.
+    fn shortest(self) -> usize {
+        let token = self.token.map_or(usize::MAX, |token| token.value.expose().len());
+        self.secret.map_or(token, |secret| token.min(secret.expose().len()))
     }
 
     /// The text without them, in whatever encoding it repeats them; `None` where it does not.

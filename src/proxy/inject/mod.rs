@@ -120,13 +120,13 @@ impl<'a> Call<'a> {
     /// The request for one sending, to the first host or to this one; `None` when its body is gone.
     pub(super) fn request(
         &mut self,
-        target: &PathAndQuery,
+        target: PathAndQuery,
         host: Option<&HeaderValue>,
     ) -> Option<Request<RequestBody>> {
         let mut request = Request::new(self.body.body()?);
         *request.method_mut() = self.method.clone();
         // Origin form: there is no authority that anything from outside could reach.
-        *request.uri_mut() = Uri::from(target.clone());
+        *request.uri_mut() = Uri::from(target);
         // What came from hyper goes back to it, and the copy stays for another sending: hyper reads the answer's fields
         // into the same map, which has grown to that size before.
         let kept = self.headers.clone();
