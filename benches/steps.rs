@@ -84,13 +84,7 @@ const DEAD_TOKEN: &str = concat!(
 /// A token as WeChat issues them: 157 letters, digits, `-` and `_`.
 fn token() -> Credential {
     let value: String = (0..157).map(|n| char::from(b"aZ9-_bY8cX7"[n % 11])).collect();
-    Credential::new(
-        CredentialId::access_token("main"),
-        7,
-        Secret::new(value),
-        Instant::now() + Duration::from_secs(7200),
-        Instant::now(),
-    )
+    Credential::new(7, Secret::new(value), Instant::now() + Duration::from_secs(7200), Instant::now())
 }
 
 /// The fields of a head.

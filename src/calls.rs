@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::errcodes::{self, Entry, Product};
 use crate::stats::RequestStats;
+use crate::text::beginning;
 
 /// Calls that are shown, and that one worker keeps.
 pub const KEPT: usize = 200;
@@ -127,10 +128,7 @@ pub fn masked(errmsg: &str) -> String {
 
 /// Cuts a text at a number of bytes, between characters.
 fn cut(text: &mut String, bytes: usize) {
-    if text.len() > bytes {
-        let end = (0..=bytes).rev().find(|at| text.is_char_boundary(*at));
-        text.truncate(end.unwrap_or(0));
-    }
+    text.truncate(beginning(text, bytes).len());
 }
 
 #[cfg(test)]

@@ -41,5 +41,6 @@ pub mod stats;
 pub mod store;
 #[cfg(test)]
 mod tests;
+mod text;
 pub mod tls;
 pub mod upstream;

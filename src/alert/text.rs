@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::decide::{Message, Problem};
 use super::{Cause, Robot, Service};
 use crate::mask::masked;
+use crate::text::beginning;
 
 /// Problems that one message spells out; of more it says how many.
 const MOST: usize = 10;
@@ -36,8 +37,7 @@ pub(super) fn words(message: &Message) -> String {
         }
     };
     if text.len() > LONGEST {
-        let end = (0..=LONGEST).rev().find(|at| text.is_char_boundary(*at)).unwrap_or_default();
-        text.truncate(end);
+        text.truncate(beginning(&text, LONGEST).len());
         text.push('…');
     }
     text.trim_end().to_owned()

@@ -17,6 +17,7 @@ use super::known_paths::KnownPaths;
 use super::policy::Policy;
 use super::status::{CredentialStatus, FetchLog};
 use super::types::{Absent, CellContent, Credential, Previous, Renewal, Suspects};
+use crate::text::beginning;
 
 /// So many credentials are remembered after their ends: someone may show them to wxgate, or to a caller.
 const REMEMBERED: usize = 16;
@@ -342,11 +343,7 @@ impl Reader {
 /// that agree in this many bytes count as one.
 fn path_key(path: &str) -> &str {
     const LONGEST: usize = 512;
-    let mut end = path.len().min(LONGEST);
-    while !path.is_char_boundary(end) {
-        end -= 1;
-    }
-    &path[..end]
+    beginning(path, LONGEST)
 }
 
 #[cfg(test)]

@@ -66,8 +66,6 @@ impl CredentialId {
 /// One credential as the upstream issued it.
 #[derive(Debug, Clone)]
 pub struct Credential {
-    /// Whose it is.
-    pub id: CredentialId,
     /// Grows by one with each new value, over restarts too.
     pub generation: u64,
     /// The first number that this value had: replicas that numbered two values alike renumber one of them.
@@ -88,11 +86,10 @@ pub struct Credential {
 
 impl Credential {
     /// Takes the value over and encodes it; it was asked for `now`, and is young from then on.
-    pub fn new(id: CredentialId, generation: u64, value: Secret, end: Instant, now: Instant) -> Self {
+    pub fn new(generation: u64, value: Secret, end: Instant, now: Instant) -> Self {
         let mut encoded = String::with_capacity(3 * value.expose().len());
         percent::encode(value.expose(), &mut encoded);
         Self {
-            id,
             generation,
             since: generation,
             value,

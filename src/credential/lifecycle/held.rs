@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::Now;
 use super::schedule::LONGEST_LIFE;
 use crate::credential::status::HeldTimes;
-use crate::credential::types::{Credential, CredentialId, Previous};
+use crate::credential::types::{Credential, Previous};
 use crate::secret::Secret;
 use crate::store::StoredCredential;
 
@@ -63,9 +63,8 @@ fn rank(stored: &StoredCredential) -> (SystemTime, &str) {
 }
 
 /// All credentials that the machine remembers.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Held {
-    id: CredentialId,
     generation: u64,
     current: Option<Live>,
     /// The last one after its end, until there is another: an upstream may hand out its value once more.
@@ -79,18 +78,6 @@ pub(super) struct Held {
 }
 
 impl Held {
-    pub(super) fn new(id: CredentialId) -> Self {
-        Self {
-            id,
-            generation: 0,
-            current: None,
-            ended: None,
-            previous: None,
-            before: None,
-            passed_over: None,
-        }
-    }
-
     pub(super) fn current(&self) -> Option<&Arc<Credential>> {
         self.current.as_ref().map(|live| &live.credential)
     }
@@ -106,7 +93,7 @@ impl Held {
     /// The store knows the value that came before: it is not used, and not shown.
     pub(super) fn restore_before(&mut self, value: Option<Secret>, now: Now) {
         let number = self.generation.saturating_sub(1);
-        let before = value.map(|value| Credential::new(self.id.clone(), number, value, now.mono, now.mono));
+        let before = value.map(|value| Credential::new(number, value, now.mono, now.mono));
         self.before = before.map(Arc::new).or(self.before.take());
     }
 
@@ -183,8 +170,8 @@ impl Held {
         self.generation = self.generation.max(1);
         let age = now.wall.duration_since(stored.issued_at).unwrap_or_default();
         let end = now.mono + left;
-        let mut credential = Credential::new(self.id.clone(), self.generation, stored.value, end, now.mono)
-            .aged(age, now.mono);
+        let mut credential =
+            Credential::new(self.generation, stored.value, end, now.mono).aged(age, now.mono);
         // Each answer has said the whole life.
         credential.asked = now.mono.checked_sub(life - left);
         let next = Live {
@@ -224,7 +211,7 @@ impl Held {
         self.generation = self.generation.saturating_add(1);
         let end = now.mono + life;
         let next = Live {
-            credential: Arc::new(Credential::new(self.id.clone(), self.generation, value, end, now.mono)),
+            credential: Arc::new(Credential::new(self.generation, value, end, now.mono)),
             life,
             issued_at: now.wall,
             expires_at: now.wall + life,

@@ -63,7 +63,7 @@ impl Machine {
     /// Before [`Event::Started`]. `limit` is the policy's, or a part of it.
     pub(crate) fn new(id: CredentialId, policy: &'static Policy, limit: Limit) -> Self {
         Self {
-            held: Held::new(id.clone()),
+            held: Held::default(),
             id,
             policy,
             flight: None,

@@ -11,26 +11,14 @@ fn all_but_unreserved_characters_are_encoded() {
         ("票", "%E7%A5%A8"),
         ("\u{1}\n", "%01%0A"),
     ] {
-        let token = Credential::new(
-            CredentialId::access_token("main"),
-            1,
-            Secret::new(value.to_owned()),
-            Instant::now(),
-            Instant::now(),
-        );
+        let token = Credential::new(1, Secret::new(value.to_owned()), Instant::now(), Instant::now());
         assert_eq!(token.encoded.expose(), encoded);
     }
 }
 
 #[test]
 fn debug_of_a_token_shows_no_letter_of_it() {
-    let token = Credential::new(
-        CredentialId::access_token("main"),
-        7,
-        Secret::new("hunter2".to_owned()),
-        Instant::now(),
-        Instant::now(),
-    );
+    let token = Credential::new(7, Secret::new("hunter2".to_owned()), Instant::now(), Instant::now());
     let shown = format!("{token:?}");
     assert!(!shown.contains("hunter") && shown.contains("generation: 7"), "{shown}");
 }

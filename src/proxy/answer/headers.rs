@@ -63,7 +63,7 @@ pub fn mask_reason(extensions: &mut Extensions, hidden: Hidden<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::credential::{Credential, CredentialId};
+    use crate::credential::Credential;
     use crate::secret::Secret;
     use http::HeaderName;
     use tokio::time::Instant;
@@ -96,8 +96,7 @@ mod tests {
 
     #[test]
     fn fields_and_reason_have_the_placeholder_for_the_token() {
-        let id = CredentialId::access_token("main");
-        let token = Credential::new(id, 1, Secret::new("T+/k".to_owned()), Instant::now(), Instant::now());
+        let token = Credential::new(1, Secret::new("T+/k".to_owned()), Instant::now(), Instant::now());
         let secret = Secret::new("s3cr3t+".to_owned());
         let hidden = Hidden { token: Some(&token), secret: Some(&secret) };
         let mut headers = map(&[("location", "/?a=T%252B%252Fk&s=s3cr3t%2b"), ("x", "short"), ("y", "T+/")]);

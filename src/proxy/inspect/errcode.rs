@@ -12,6 +12,7 @@ use super::coding::Coding;
 use crate::json::{self, Object};
 use crate::proxy::fields;
 use crate::stats;
+use crate::text::beginning;
 
 /// Made once, since that takes longer than the search.
 static ERRCODE: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new("errcode"));
@@ -80,11 +81,10 @@ pub struct Explanation {
 pub fn explanation(text: &[u8]) -> Explanation {
     let errmsg = Object::find(text).and_then(|object| object.get("errmsg")).and_then(json::text);
     let Some(errmsg) = errmsg else { return Explanation::default() };
-    let mut end = errmsg.len().min(LONGEST_ERRMSG);
-    while !errmsg.is_char_boundary(end) {
-        end -= 1;
+    Explanation {
+        errmsg: Some(beginning(&errmsg, LONGEST_ERRMSG).into()),
+        rid: stats::rid(&errmsg).map(Into::into),
     }
-    Explanation { errmsg: Some(errmsg[..end].into()), rid: stats::rid(&errmsg).map(Into::into) }
 }
 
 #[cfg(test)]
