@@ -56,7 +56,10 @@ async fn serve_is_not_dumpable() {
     let me = std::fs::metadata(dir.path()).unwrap().uid();
     let user = if me == 0 { 54_321 } else { me };
     let program = dir.path().join("wxgate");
-    std::fs::copy(env!("CARGO_BIN_EXE_wxgate"), &program).unwrap();
+    // Not by this process: a child that another test forks meanwhile would hold the copy open for writing, and nobody
+    // may run it until then.
+    let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_wxgate")).arg(&program).status().unwrap();
+    assert!(copied.success());
     let start = |command: &Command| {
         let mut own = Command::new(&program);
         own.args(command.get_args()).current_dir(dir.path()).env_clear().env("WXGATE_LOG", "trace");
