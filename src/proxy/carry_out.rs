@@ -4,13 +4,14 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::{HeaderValue, Response};
+use http::Response;
 
-use super::answer::{self, AnswerBody, own};
+use super::answer::{AnswerBody, own};
 use super::buffer::Buffered;
 use super::central::{self, Recipient};
 use super::inject::{Call, Head};
 use super::refusal::Refusal;
+use super::retry::marked;
 use super::route::{Action, LocalAnswer};
 use super::send::token_of;
 use super::settings::Caller;
@@ -116,11 +117,10 @@ impl Proxy {
             }
         }
         self.state.handed.note(recipient, token.generation);
-        let mut response = own::real_token(local, &token);
-        if let Some(mark) = mark {
-            stats.code = Some(mark);
-            response.headers_mut().insert(answer::RETRY, HeaderValue::from_static(mark));
-        }
-        Ok(response)
+        let response = own::real_token(local, &token);
+        Ok(match mark {
+            Some(mark) => marked(response, mark, stats),
+            None => response,
+        })
     }
 }

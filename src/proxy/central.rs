@@ -8,20 +8,18 @@ use std::time::Duration;
 
 use super::state::OwnToken;
 use crate::credential::{Credential, Renewal};
+use crate::metrics::Retry;
 
 /// How long a caller waits for a refresh that it asked for.
 const REFRESH_WAIT: Duration = Duration::from_secs(5);
 
 /// A newer token than this one, which somebody found dead; where none is to be had, this one, and why.
-pub(super) async fn refreshed(
-    own: &OwnToken,
-    token: Arc<Credential>,
-) -> (Arc<Credential>, Option<&'static str>) {
+pub(super) async fn refreshed(own: &OwnToken, token: Arc<Credential>) -> (Arc<Credential>, Option<Retry>) {
     match own.reader.refresh_now(Some(token.generation), REFRESH_WAIT).await {
         Renewal::Newer(newer) => (newer, None),
-        Renewal::Limited => (token, Some("refresh-limited")),
-        Renewal::Same => (token, Some("same-token")),
-        Renewal::Failed => (token, Some("refresh-failed")),
+        Renewal::Limited => (token, Some(Retry::RefreshLimited)),
+        Renewal::Same => (token, Some(Retry::SameToken)),
+        Renewal::Failed => (token, Some(Retry::RefreshFailed)),
     }
 }
 

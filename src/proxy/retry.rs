@@ -13,6 +13,7 @@ use super::send::{Attempt, token_of};
 use super::state::OwnToken;
 use super::tally::Tally;
 use crate::credential::resend::{Next, Obstacle, RefusedCall, TokenVerdict};
+use crate::metrics::Retry;
 
 /// Errcodes that come from before the upstream looks at the token: they say nothing about it.
 const BEFORE_THE_TOKEN: [i64; 9] = [-1, 40066, 40164, 41001, 43001, 43002, 43003, 45011, 61004];
@@ -55,7 +56,7 @@ impl Proxy {
     ) -> Result<Response<AnswerBody>, Refusal> {
         if !call.can_be_repeated() {
             refused.give_up();
-            return Ok(marked(answer, "body-too-large", stats));
+            return Ok(marked(answer, Retry::BodyTooLarge, stats));
         }
         loop {
             match refused.next().await {
@@ -65,17 +66,23 @@ impl Proxy {
                     answer = attempt.answer;
                 }
                 Next::Give(None) => return Ok(answer),
-                Next::Give(Some(Obstacle::Failed)) => return Ok(marked(answer, "refresh-failed", stats)),
-                Next::Give(Some(Obstacle::Limited)) => return Ok(marked(answer, "refresh-limited", stats)),
-                Next::Give(Some(Obstacle::Same)) => return Ok(marked(answer, "same-token", stats)),
+                Next::Give(Some(Obstacle::Failed)) => return Ok(marked(answer, Retry::RefreshFailed, stats)),
+                Next::Give(Some(Obstacle::Limited)) => {
+                    return Ok(marked(answer, Retry::RefreshLimited, stats));
+                }
+                Next::Give(Some(Obstacle::Same)) => return Ok(marked(answer, Retry::SameToken, stats)),
             }
         }
     }
 }
 
 /// Says why the caller sees a token error although wxgate retries.
-fn marked(mut answer: Response<AnswerBody>, why: &'static str, stats: &mut Tally) -> Response<AnswerBody> {
-    stats.code = Some(why);
-    answer.headers_mut().insert(answer::RETRY, HeaderValue::from_static(why));
+pub(super) fn marked(
+    mut answer: Response<AnswerBody>,
+    why: Retry,
+    stats: &mut Tally,
+) -> Response<AnswerBody> {
+    stats.code = Some(why.as_str());
+    answer.headers_mut().insert(answer::RETRY, HeaderValue::from_static(why.as_str()));
     answer
 }
