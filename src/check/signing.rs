@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime};
 use super::Report;
 use crate::config::{Account, App, Product};
 use crate::credential::advice;
+use crate::proxy::sealed_call::probe::{Probe, probe};
 use crate::proxy::signing::keys::Keys;
-use crate::proxy::signing::probe::{Probe, probe};
 use crate::secret::Secret;
 use crate::upstream::ApiHost;
 

@@ -14,10 +14,7 @@ use hyper::body::{Body, Frame};
 
 use super::budget::{Exhausted, Room, Share};
 use super::refusal::Refusal;
-use super::secret_call;
 use super::settings::Limits;
-use super::signing;
-use super::token_answer;
 use crate::deadline::Deadline;
 use crate::listener::CallerBody;
 use crate::upstream::RequestBody;
@@ -25,6 +22,13 @@ use crate::upstream::RequestBody;
 /// Chunks below this are joined into larger ones: a caller that sends single bytes must not make wxgate
 /// hold a handle for each.
 const SMALL_CHUNK: usize = 8 * 1024;
+
+/// The longest body of a call that wxgate answers itself, or puts the AppSecret into, in bytes: an SDK's has some hundred.
+const LONGEST_TOKEN_CALL: usize = 64 << 10;
+const LONGEST_SECRET_CALL: usize = 64 << 10;
+
+/// The longest body of a call that is encrypted, in bytes.
+const LONGEST_SEALED_CALL: usize = 1 << 20;
 
 /// What became of a request body.
 #[derive(Debug)]
@@ -210,23 +214,23 @@ impl BodyLimits {
     /// Those of a call that wxgate answers itself.
     pub fn of_token_call(limits: &Limits) -> Self {
         Self {
-            max: token_answer::LONGEST_BODY as u64,
+            max: LONGEST_TOKEN_CALL as u64,
             too_large: "the body of a call for a token is larger than 64 KiB; send appid and secret alone",
-            buffered: token_answer::LONGEST_BODY,
+            buffered: LONGEST_TOKEN_CALL,
             pause: limits.idle_timeout,
         }
     }
 
     /// Those of a call that is encrypted.
     pub fn of_sealed_call(limits: &Limits) -> Self {
-        if limits.max_body < signing::LONGEST_BODY as u64 {
-            return Self { buffered: signing::LONGEST_BODY, ..Self::of_call(limits) };
+        if limits.max_body < LONGEST_SEALED_CALL as u64 {
+            return Self { buffered: LONGEST_SEALED_CALL, ..Self::of_call(limits) };
         }
         Self {
-            max: signing::LONGEST_BODY as u64,
+            max: LONGEST_SEALED_CALL as u64,
             too_large: "the body of a call that `signing.paths` names is larger than 1 MiB, more than wxgate encrypts; send less, \
                         or sign it yourself",
-            buffered: signing::LONGEST_BODY,
+            buffered: LONGEST_SEALED_CALL,
             pause: limits.idle_timeout,
         }
     }
@@ -234,9 +238,9 @@ impl BodyLimits {
     /// Those of a call that the AppSecret is put into.
     pub fn of_secret_call(limits: &Limits) -> Self {
         Self {
-            max: secret_call::LONGEST_BODY as u64,
+            max: LONGEST_SECRET_CALL as u64,
             too_large: "the body of a call that `secret_paths` names is larger than 64 KiB; send what the call needs alone",
-            buffered: secret_call::LONGEST_BODY,
+            buffered: LONGEST_SECRET_CALL,
             pause: limits.idle_timeout,
         }
     }

@@ -23,6 +23,7 @@ mod own_calls;
 pub mod refusal;
 mod retry;
 pub mod route;
+pub mod sealed_call;
 mod secret_call;
 mod send;
 pub mod settings;

@@ -17,9 +17,6 @@ use super::state::OwnToken;
 use super::tally::Tally;
 use crate::upstream::Upstream;
 
-/// The longest body of such a call, in bytes: an SDK's has some hundred.
-pub(super) const LONGEST_BODY: usize = 64 << 10;
-
 impl Proxy {
     /// The call with appid and AppSecret, by this entry of the account's `secret_paths`.
     pub(super) async fn with_secret(

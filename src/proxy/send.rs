@@ -12,6 +12,7 @@ use super::answer::{AnswerBody, Hidden};
 use super::inject::{Call, query};
 use super::inspect::{self, Inspected};
 use super::refusal::Refusal;
+use super::sealed_call;
 use super::state::OwnToken;
 use super::tally::Tally;
 use crate::credential::Credential;
@@ -54,7 +55,7 @@ impl Proxy {
         let response = response?;
         let Inspected { answer, errcode, explanation } = match &call.sealed {
             None => inspect::inspect(response, hidden, method).await?,
-            Some(sealed) => Box::pin(sealed.inspect(response, hidden)).await?,
+            Some(sealed) => Box::pin(sealed_call::inspect(sealed, response, hidden)).await?,
         };
         stats.exchanged(took, errcode, explanation);
         Ok(Attempt { answer, errcode, sent })

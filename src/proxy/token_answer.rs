@@ -10,9 +10,6 @@ use super::inject::query;
 use super::route::LocalAnswer;
 use crate::json::{self, Object};
 
-/// The longest body of such a call, in bytes: an SDK's has some hundred.
-pub const LONGEST_BODY: usize = 64 << 10;
-
 /// What WeChat itself would say against a token call (errcode and errmsg): another method, another account's
 /// appid. `None`: it is answered with a token, or what stands for one. `body` is the call's own, whole.
 pub fn objection(

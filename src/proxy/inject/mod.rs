@@ -9,12 +9,13 @@ use crate::header_case::HeaderCase;
 use crate::proxy::buffer::Buffered;
 use crate::proxy::fields;
 use crate::proxy::refusal::Refusal;
-use crate::proxy::signing::SealedCall;
 use crate::secret::Secret;
 use crate::upstream::{RequestBody, Upstream};
+use sealed::SealedCall;
 
 pub mod headers;
 pub mod query;
+pub(super) mod sealed;
 pub mod secret;
 
 /// What is left of a caller's head once the call is authorized.

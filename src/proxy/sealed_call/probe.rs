@@ -7,15 +7,16 @@ use http::{Method, Request, StatusCode};
 use http_body_util::Full;
 use zeroize::Zeroizing;
 
-use super::keys::Keys;
-use super::open::{Unverified, is_signed, open};
-use super::seal::Subject;
-use super::{now, sealed_now};
 use crate::http1::percent;
 use crate::mask;
 use crate::proxy::answer::PLACEHOLDER;
 use crate::proxy::inject::query;
 use crate::proxy::inspect::errcode;
+use crate::proxy::signing::keys::Keys;
+use crate::proxy::signing::open::{Unverified, is_signed, open};
+use crate::proxy::signing::seal::Subject;
+use crate::proxy::signing::sealed_now;
+use crate::proxy::state::now;
 use crate::secret::Secret;
 use crate::upstream::ApiHost;
 
