@@ -84,6 +84,7 @@ pub(crate) async fn accept<A, H>(
                 if !matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset)
                 {
                     tracing::warn!(%error, "cannot accept a connection; is the limit of open files too low?");
+                    connections.let_go();
                     tokio::time::sleep(PAUSE).await;
                 }
                 continue;

@@ -50,7 +50,7 @@ enum End {
 
 /// Serves a caller until it leaves, misbehaves, or the drain ends the connection. The caller is counted until
 /// then.
-pub(super) async fn serve<S, P, H>(io: S, peer: P, handler: Rc<H>, drain: Drain, _counted: Counted)
+pub(super) async fn serve<S, P, H>(io: S, peer: P, handler: Rc<H>, drain: Drain, counted: Counted)
 where
     S: Transport,
     P: Copy + 'static,
@@ -70,7 +70,13 @@ where
         if end != End::Parked {
             break end;
         }
-        if Idle::new(framing.get_mut(), &mut limits).next(&state, begun.as_mut()).await == Woken::Over {
+        let over = pin!(async {
+            tokio::select! {
+                () = begun.as_mut() => {}
+                () = counted.is_let_go() => {}
+            }
+        });
+        if Idle::new(framing.get_mut(), &mut limits).next(&state, over).await == Woken::Over {
             break end;
         }
     };

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use tokio::sync::Notify;
+
 use super::Limits;
 
 /// How many callers beyond [`Limits::max_connections`] are answered at one moment before they are closed; further ones
@@ -11,6 +13,9 @@ const TURNED_AWAY: usize = 512;
 
 /// How many of those may be in a TLS handshake, or behind one: it is more work than a call.
 const TURNED_AWAY_OVER_TLS: usize = 128;
+
+/// How many parked callers are let go at one moment for others, where files have run out.
+const LET_GO: usize = 32;
 
 /// All caller connections of the process at this moment.
 #[derive(Debug, Clone, Default)]
@@ -23,6 +28,8 @@ struct Counts {
     turned_away_over_tls: AtomicUsize,
     /// Ever, for the log.
     turned_away_in_all: AtomicUsize,
+    /// Wakes parked callers, those first that have been parked longest.
+    let_go: Notify,
 }
 
 /// Counts one connection until dropped.
@@ -56,11 +63,23 @@ impl Connections {
         }
     }
 
+    /// Closes the connections of some parked callers: there is no file left for one that asks.
+    pub(super) fn let_go(&self) {
+        (0..LET_GO).for_each(|_| self.0.let_go.notify_one());
+    }
+
     fn one_of(&self, which: fn(&Counts) -> &AtomicUsize, limit: usize) -> Option<Counted> {
         let before = which(&self.0).fetch_add(1, Ordering::Relaxed);
         // Counts down again where there was no room.
         let counted = Counted { counts: Arc::clone(&self.0), which };
         (before < limit).then_some(counted)
+    }
+}
+
+impl Counted {
+    /// Until a parked caller's connection is wanted for another.
+    pub(super) async fn is_let_go(&self) {
+        self.counts.let_go.notified().await;
     }
 }
 

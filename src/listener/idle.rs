@@ -23,7 +23,7 @@ pub(super) struct Idle<'c, S> {
 pub(super) enum Woken {
     /// The next request has begun; its first bytes are kept, or still to be read.
     Request,
-    /// Nothing more comes: the caller has left, or has been idle for too long, or the drain has begun.
+    /// Nothing more comes: the caller has left, has been idle for too long, or is let go.
     Over,
 }
 
@@ -43,13 +43,9 @@ impl<'c, S: Transport> Idle<'c, S> {
     }
 
     /// Waits until the caller of a parked connection goes on, within the limit that counts from its last request, or
-    /// until the drain has begun.
-    pub(super) async fn next(
-        self,
-        state: &RequestState,
-        drained: Pin<&mut impl Future<Output = ()>>,
-    ) -> Woken {
-        unless(drained, |cx| match self.framing.poll_keep(cx) {
+    /// until the connection is over: the drain has begun, or others need its file.
+    pub(super) async fn next(self, state: &RequestState, over: Pin<&mut impl Future<Output = ()>>) -> Woken {
+        unless(over, |cx| match self.framing.poll_keep(cx) {
             Poll::Ready(Ok(1..)) => {
                 self.limits.begin_head(state);
                 Poll::Ready(Woken::Request)
@@ -61,14 +57,14 @@ impl<'c, S: Transport> Idle<'c, S> {
     }
 }
 
-/// Waits until `woken` is settled, unless the drain begins before.
+/// Waits until `woken` is settled, unless the connection is over before.
 async fn unless(
-    drained: Pin<&mut impl Future<Output = ()>>,
+    over: Pin<&mut impl Future<Output = ()>>,
     woken: impl FnMut(&mut Context<'_>) -> Poll<Woken>,
 ) -> Woken {
     tokio::select! {
         biased;
         woken = poll_fn(woken) => woken,
-        () = drained => Woken::Over,
+        () = over => Woken::Over,
     }
 }

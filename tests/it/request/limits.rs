@@ -162,6 +162,26 @@ fn with_files(command: &Command, files: usize) -> Command {
 }
 
 #[tokio::test]
+async fn out_of_file_descriptors_callers_that_ask_for_nothing_make_room_for_others() {
+    const FILES: usize = 64;
+    let fake = fake().await;
+    let dir = TempDir::new().unwrap();
+    let command = serve(dir.path(), &fake.url(), &settings("idle_timeout = \"60s\""));
+    let child = Child::start(&mut with_files(&command, FILES));
+    let addr = child.addr().await;
+    let mut kept = Vec::new();
+    for n in 0..2 * FILES {
+        let mut caller = Raw::to(addr).await;
+        caller.write(get()).await;
+        // The first of them, which have been parked longest, are closed for the last. (Upstreams need files, too.)
+        let answer = tokio::time::timeout(Duration::from_secs(10), caller.answer(false)).await;
+        let status = answer.unwrap_or_else(|_| panic!("caller {n} waits")).status;
+        assert!(matches!(status, 200 | 503), "{status}");
+        kept.push(caller);
+    }
+}
+
+#[tokio::test]
 async fn out_of_file_descriptors_accepting_pauses_and_goes_on() {
     const FILES: usize = 64;
     let fake = fake().await;
