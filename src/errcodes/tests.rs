@@ -87,21 +87,7 @@ fn a_refused_address_is_named() {
 
 #[test]
 fn own_codes_and_retry_marks_are_explained() {
-    for code in [
-        "bad-request",
-        "not-found",
-        "method",
-        "denied",
-        "too-large",
-        "head-too-large",
-        "caller-timeout",
-        "upstream-unreachable",
-        "upstream-timeout",
-        "no-token",
-        "token-refused",
-        "busy",
-        "limited",
-    ] {
+    for code in crate::metrics::CODES {
         assert!(own(code).is_some(), "{code}");
     }
     for mark in ["body-too-large", "refresh-failed", "refresh-limited", "same-token"] {
