@@ -51,28 +51,22 @@ impl HeaderCase {
 
 /// Whether a name has capitals at the beginning of its words, and nowhere else.
 pub fn is_title_case(name: &[u8]) -> bool {
-    let (mut begins, mut wrong) = (true, false);
-    // To its end in any case: names are short, and each message has some.
-    for &byte in name {
-        wrong |= if begins { byte.is_ascii_lowercase() } else { byte.is_ascii_uppercase() };
-        begins = byte == b'-';
-    }
-    !wrong
+    title_case_length(name) == Some(name.len())
 }
 
-/// How long the name is that a line begins with, up to its colon; `None` where it has none, or hyper would spell the
-/// name otherwise.
-pub(crate) fn title_case_name(line: &[u8]) -> Option<usize> {
-    let (mut begins, mut wrong) = (true, false);
-    for (at, &byte) in line.iter().enumerate() {
-        match byte {
-            b':' => return (!wrong).then_some(at),
-            b'\n' => return None,
-            byte => wrong |= if begins { byte.is_ascii_lowercase() } else { byte.is_ascii_uppercase() },
+/// How many bytes come before the first colon or line feed, if hyper would spell them so.
+pub(crate) fn title_case_length(line: &[u8]) -> Option<usize> {
+    let (mut begins, mut wrong, mut length) = (true, false, 0);
+    // To its end in any case: names are short, and each message has some.
+    for &byte in line {
+        if matches!(byte, b':' | b'\n') {
+            break;
         }
+        wrong |= if begins { byte.is_ascii_lowercase() } else { byte.is_ascii_uppercase() };
         begins = byte == b'-';
+        length += 1;
     }
-    None
+    (!wrong).then_some(length)
 }
 
 /// What hyper writes first of a message, with its names as they were spelled.

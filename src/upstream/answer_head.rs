@@ -1,7 +1,7 @@
 //! Follows the heads that an upstream sends, below hyper: counts interim (1xx) answers, of which hyper reads over any
 //! number without a word, and notes how the names of the final head are spelled.
 
-use crate::header_case::{HeaderCase, is_title_case, title_case_name};
+use crate::header_case::{HeaderCase, is_title_case, title_case_length};
 
 /// How many interim answers may come before the final one.
 pub(super) const MOST: u8 = 16;
@@ -155,8 +155,10 @@ fn is_usual(bytes: &[u8]) -> bool {
     let line_end = |bytes| memchr::memchr(b'\n', bytes);
     let Some(status) = line_end(bytes) else { return false };
     let mut rest = &bytes[status + 1..];
-    while let Some(colon) = title_case_name(rest) {
-        let value = &rest[colon..];
+    while let Some(name) = title_case_length(rest)
+        && rest.get(name) == Some(&b':')
+    {
+        let value = &rest[name..];
         let Some(end) = line_end(value) else { return false };
         rest = &value[end + 1..];
     }
