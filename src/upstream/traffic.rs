@@ -81,6 +81,11 @@ impl Traffic {
         self.answer.borrow_mut().take_case()
     }
 
+    /// Whether a request was written of which the peer's kernel has acknowledged nothing.
+    fn is_unseen(&self, info: &TcpInfo) -> bool {
+        self.written.get() && info.acknowledged() <= self.before.get()
+    }
+
     /// With the next poll of the driver the connection ends if the peer has acknowledged nothing for
     /// [`UNACKNOWLEDGED`], or nothing of the request, which must have been waiting for as long.
     pub(super) fn look_for_life(&self) {
@@ -114,16 +119,16 @@ impl Tap {
     /// goes on sending that answer again. Ours takes each for a sign of life, so a request that is not acknowledged is
     /// judged by itself. (A peer that lives acknowledges its beginning, however slow it is to read.)
     fn is_dead(&self) -> bool {
-        let Ok(info) = TcpInfo::of(self.socket()) else { return false };
-        let unseen = self.traffic.written.get() && info.acknowledged() <= self.traffic.before.get();
-        info.is_dead(UNACKNOWLEDGED) || unseen && info.is_sending_again()
+        TcpInfo::of(self.socket()).is_ok_and(|info| {
+            info.is_dead(UNACKNOWLEDGED) || self.traffic.is_unseen(&info) && info.is_sending_again()
+        })
     }
 
     /// The upstream has closed. Its FIN acknowledged what its kernel had received by then.
     fn note_end(&self) {
         if self.traffic.written.get() && !self.traffic.read.get() {
-            let acknowledged = TcpInfo::of(self.socket()).map(|info| info.acknowledged());
-            self.traffic.unseen.set(acknowledged.is_ok_and(|bytes| bytes <= self.traffic.before.get()));
+            let info = TcpInfo::of(self.socket());
+            self.traffic.unseen.set(info.is_ok_and(|info| self.traffic.is_unseen(&info)));
         }
     }
 
