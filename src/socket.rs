@@ -11,6 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use rustix::io::Errno;
 use rustix::net::SendFlags;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
@@ -21,6 +22,11 @@ const SMALL: usize = 4096;
 thread_local! {
     /// Where pieces are joined; one for all connections of a worker, so that idle ones hold nothing.
     static JOINED: RefCell<Vec<u8>> = RefCell::new(Vec::with_capacity(SMALL));
+}
+
+/// Whether the system has no file, or no memory, for one more socket.
+pub(crate) fn is_exhausted(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM))
 }
 
 /// A TCP stream in as few system calls and packets as its use allows.

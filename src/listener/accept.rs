@@ -17,7 +17,7 @@ use super::connections::Counted;
 use super::drain::Drain;
 use super::transport::Transport;
 use super::{Connections, Handler, SharedTls, connection, turn_away};
-use crate::socket::Socket;
+use crate::socket::{Socket, is_exhausted};
 
 /// How long accepting pauses when the system has no file descriptor or memory for a connection.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -84,7 +84,9 @@ pub(crate) async fn accept<A, H>(
                 if !matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset)
                 {
                     tracing::warn!(%error, "cannot accept a connection; is the limit of open files too low?");
-                    connections.let_go();
+                    if is_exhausted(&error) {
+                        connections.let_go();
+                    }
                     tokio::time::sleep(PAUSE).await;
                 }
                 continue;

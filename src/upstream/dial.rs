@@ -7,11 +7,12 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use rustix::io::Errno;
 use rustix::net::sockopt;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
+
+use crate::socket::is_exhausted;
 
 /// How long one address is waited for before the next is tried beside it.
 const NEXT_AFTER: Duration = Duration::from_millis(250);
@@ -103,10 +104,10 @@ fn alternating(addresses: Vec<IpAddr>) -> Vec<IpAddr> {
 
 async fn connect(address: SocketAddr, egress: Option<IpAddr>) -> Result<TcpStream, DialError> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
-    let socket = socket.map_err(|error| match Errno::from_io_error(&error) {
-        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => DialError::Exhausted(error),
+    let socket = socket.map_err(|error| match is_exhausted(&error) {
+        true => DialError::Exhausted(error),
         // The kernel does without this family.
-        _ => DialError::Refused { address, error },
+        false => DialError::Refused { address, error },
     })?;
     let refused = |error| refused(address, error);
     socket.set_nodelay(true).and_then(|()| keep_alive(&socket)).map_err(refused)?;
