@@ -52,8 +52,29 @@ fn connection_names(headers: &HeaderMap) -> Vec<HeaderName> {
     for (field, line) in headers {
         if *field == header::CONNECTION && !usual(line.as_bytes()) {
             let options = line.as_bytes().split(|b| *b == b',').map(<[u8]>::trim_ascii);
-            names.extend(options.filter_map(|name| HeaderName::from_bytes(name).ok()));
+            let fields = options.filter(|option| !usual(option));
+            names.extend(fields.filter_map(|name| HeaderName::from_bytes(name).ok()));
         }
     }
     names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn close_and_keep_alive_name_no_field() {
+        for line in ["close", "Close", "close, x-one", "x-one , CLOSE,keep-alive"] {
+            let mut headers = HeaderMap::new();
+            for (name, value) in [("connection", line), ("close", "1"), ("x-one", "2")] {
+                headers.insert(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
+            }
+            drop_hop_by_hop_and(&mut headers, |_| false);
+            let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+            left.sort_unstable();
+            let right = if line.contains(',') { &["close"][..] } else { &["close", "x-one"] };
+            assert_eq!(left, right, "{line}");
+        }
+    }
 }
